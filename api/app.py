@@ -1,0 +1,83 @@
+"""The Litestar application, and serving it."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from litestar import Litestar, Request, get
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.response import Response
+
+from api import docs, health, log
+from api.dialects import memoid
+from api.engine import Engine
+from api.errors import to_problem
+from api.request import RequestMiddleware, provide_asked
+from runtime.settings import Settings
+
+VERSION = "0.1.0"
+
+
+@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
+def openapi(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
+    return Response(request.app.openapi_schema.to_schema())
+
+
+def create_app(settings: Settings) -> Litestar:
+    """The application on the database that `settings` name. It is open for as long as it is served."""
+
+    @asynccontextmanager
+    async def opened(app: Litestar) -> AsyncIterator[None]:
+        app.state.engine = engine = Engine(settings)
+        await engine.open()
+        try:
+            yield
+        finally:
+            await engine.close()
+
+    def provide_engine(state: State) -> Engine:
+        engine: Engine = state.engine
+        return engine
+
+    return Litestar(
+        route_handlers=[*memoid.ROUTES, *log.ROUTES, *health.ROUTES, *docs.ROUTES, openapi],
+        lifespan=[opened],
+        middleware=[RequestMiddleware()],
+        dependencies={
+            "engine": Provide(provide_engine, sync_to_thread=False),
+            "asked": Provide(provide_asked),
+        },
+        exception_handlers={HTTPException: to_problem, Exception: to_problem},
+        request_max_body_size=settings.max_body_bytes,
+        openapi_config=OpenAPIConfig(
+            title="Everlog",
+            version=VERSION,
+            description="A memory service that keeps every change as an event.",
+            components=Components(
+                security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}
+            ),
+            security=[{"key": []}],
+            path=None,
+            render_plugins=[],
+        ),
+    )
+
+
+def serve(settings: Settings) -> None:
+    """Serve until told to stop by SIGTERM or SIGINT."""
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,
+    )

@@ -1,0 +1,82 @@
+"""Who is calling: the API key behind `Authorization: Bearer`, `Token`, or `X-API-Key`."""
+
+import time
+from collections import OrderedDict
+from http import HTTPStatus
+
+import anyio.to_thread
+import msgspec
+from litestar.datastructures import Headers
+
+from api.errors import Refusal
+from domain.cells import Cells
+from domain.errors import NotFound
+from domain.ids import KEY_PREFIX, spell
+from domain.key import Key, KeyScope
+
+REMEMBERED_SECONDS = 1.0
+"""How long a key is not looked up again, so also how long a revoked one may go on in this process."""
+REMEMBERED_KEYS = 10_000
+SCHEMES = ("bearer", "token")
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """An authenticated key."""
+
+    owner: str
+    actor: str
+    scopes: tuple[KeyScope, ...]
+
+
+class Authenticator:
+    """Turns request headers into a caller."""
+
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
+        self._remembered: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
+
+    async def __call__(self, headers: Headers) -> Caller:
+        """Raises Refusal with 401 for no key, an unknown one, or two that differ."""
+        secret = _secret(headers)
+        remembered = self._remembered.get(secret)
+        if remembered and remembered[0] > time.monotonic():
+            return remembered[1]
+        try:
+            key = await anyio.to_thread.run_sync(self._cells.key_of, secret)
+        except NotFound:
+            self._remembered.pop(secret, None)
+            raise _unauthorized("invalid-key", "this API key is unknown or revoked") from None
+        return self._remember(secret, key)
+
+    def _remember(self, secret: str, key: Key) -> Caller:
+        caller = Caller(key.owner, spell(KEY_PREFIX, key.id), key.scopes)
+        self._remembered[secret] = (time.monotonic() + REMEMBERED_SECONDS, caller)
+        self._remembered.move_to_end(secret)
+        if len(self._remembered) > REMEMBERED_KEYS:
+            self._remembered.popitem(last=False)
+        return caller
+
+
+def require(caller: Caller, scope: KeyScope) -> None:
+    """Raises Refusal with 403 unless the key may do this."""
+    if scope not in caller.scopes:
+        raise Refusal(HTTPStatus.FORBIDDEN, "scope-missing", f"this key lacks the scope {scope!r}")
+
+
+def _secret(headers: Headers) -> str:
+    scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
+    given = {credentials.strip()} if scheme.lower() in SCHEMES else set()
+    if scheme and not given:
+        raise _unauthorized("unknown-scheme", "send the API key as `Authorization: Bearer KEY`")
+    if "x-api-key" in headers:
+        given.add(headers["x-api-key"].strip())
+    given.discard("")
+    if not given:
+        raise _unauthorized("no-key", "send an API key as `Authorization: Bearer KEY`")
+    if len(given) > 1:
+        raise _unauthorized("two-keys", "Authorization and X-API-Key name different keys")
+    return given.pop()
+
+
+def _unauthorized(kind: str, detail: str) -> Refusal:
+    return Refusal(HTTPStatus.UNAUTHORIZED, kind, detail, {"WWW-Authenticate": 'Bearer realm="everlog"'})

@@ -1,0 +1,486 @@
+"""The native API: the Memoid contract (seed 002) with versions, search modes and time.
+
+Where the contract's text and its SDK name a list differently, both names are answered.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import Response, delete, get, post, put
+from litestar.di import NamedDependency
+from litestar.openapi.spec import Example
+from litestar.params import BodyKwarg, FromPath, FromQuery, QueryParameter
+
+from api.body import Body, Id, Tag, check_metadata, check_text
+from api.engine import Asked, Engine
+from api.errors import Refusal
+from api.request import IdempotencyKey, IfMatch, MinPosition, expected_version
+from domain.errors import NotFound
+from domain.eventstore.writer import Result
+from domain.ids import MEMORY_PREFIX, new_id, read, spell
+from domain.memory import (
+    CHANGE_NAMES,
+    AddMemory,
+    Command,
+    DeleteMemory,
+    Memory,
+    Scope,
+    UpdateMemory,
+    evolve,
+)
+from domain.recorded import Recorded
+from projections import history, memories, search
+
+MAX_MESSAGES = 1_000
+MAX_LIMIT = 1_000
+MAX_FOUND = 100
+
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
+Offset = Annotated[int, QueryParameter(ge=0, le=2**31)]
+
+
+# --- bodies -----------------------------------------------------------------------------------------
+
+
+class TextPart(msgspec.Struct, frozen=True, kw_only=True):
+    type: Literal["text"]
+    text: str
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One turn of a conversation."""
+
+    role: Literal["user", "assistant", "system", "tool"]
+    content: str | list[TextPart]
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(part.text for part in self.content)
+
+
+class AddRequest(Body, frozen=True, kw_only=True):
+    messages: Annotated[list[Message], msgspec.Meta(min_length=1, max_length=MAX_MESSAGES)]
+    user_id: Id | None = None
+    agent_id: Id | None = None
+    run_id: Id | None = None
+    project_id: Id | None = None
+    infer: bool = True
+    """Extract facts. Until extraction is there, each user message becomes a memory as it is."""
+    extract_graph: bool = False
+    metadata: dict[str, Any] | None = None
+    tags: list[Tag] = []
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_metadata(self.metadata)
+        for message in self.messages:
+            check_text(message.text)
+
+
+class UpdateRequest(Body, frozen=True, kw_only=True):
+    memory: str | None = None
+    metadata: dict[str, Any] | None = None
+    """Merged by key; a null removes its key."""
+    tags: list[Tag] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_metadata(self.metadata)
+        if self.memory is not None:
+            check_text(self.memory)
+        if self.memory is None and self.metadata is None and self.tags is None:
+            raise ValueError("nothing to update: send `memory`, `metadata` or `tags`")
+
+
+class SearchRequest(Body, frozen=True, kw_only=True):
+    query: str
+    user_id: Id | None = None
+    agent_id: Id | None = None
+    run_id: Id | None = None
+    project_id: Id | None = None
+    tags: list[Tag] = []
+    """All of them must be there."""
+    metadata: dict[str, Any] = {}
+    """All of these pairs must be there."""
+    threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    """Lowest score of a hit; none by default."""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_FOUND)] = 10
+    top_k: Annotated[int, msgspec.Meta(ge=1, le=MAX_FOUND)] | None = None
+    """Another name of `limit`."""
+    mode: search.Mode = "hybrid"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_metadata(self.metadata)
+        check_text(self.query)
+
+
+# --- answers ----------------------------------------------------------------------------------------
+
+
+class FlatMemory(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    memory: str
+    user_id: str | None
+    agent_id: str | None
+    run_id: str | None
+    project_id: str | None
+    metadata: dict[str, Any]
+    tags: Sequence[str]
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class FoundMemory(FlatMemory, frozen=True, kw_only=True):
+    score: float
+
+
+class Changed(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    memory: str
+    event: Literal["ADD", "UPDATE", "DELETE", "NONE"]
+
+
+class AddAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    results: list[Changed]
+    memories: list[Changed]
+
+
+class ListAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    results: list[FlatMemory]
+    memories: list[FlatMemory]
+    total: int
+
+
+class SearchAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    results: list[FoundMemory]
+
+
+class DeleteAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    message: str
+    deleted: int
+
+
+class Version(msgspec.Struct, frozen=True, kw_only=True):
+    """One change, with the keys of the contract's text and those of its SDK."""
+
+    id: str
+    memory_id: str
+    event: str
+    memory: str
+    prev_memory: str | None
+    new_memory: str | None
+    metadata: dict[str, Any]
+    tags: Sequence[str]
+    version: int
+    actor: str
+    cause: str
+    request_id: str
+    extractor: str | None
+    changed_at: datetime
+    created_at: datetime
+    position: int
+
+
+class HistoryAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    history: list[Version]
+
+
+# --- routes -----------------------------------------------------------------------------------------
+
+
+@post("/v1/memories", operation_id="addMemories", opt={"scope": "write"}, summary="Add memories from messages")
+async def add(
+    data: Annotated[
+        AddRequest,
+        BodyKwarg(
+            examples=[
+                Example(
+                    value={
+                        "messages": [
+                            {"role": "user", "content": "I love hiking"},
+                            {"role": "assistant", "content": "Great hobby!"},
+                        ],
+                        "user_id": "user_123",
+                    }
+                )
+            ]
+        ),
+    ],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    idempotency_key: IdempotencyKey = None,
+) -> Response[AddAnswer]:
+    scope = _scope(asked, data)
+    # With `infer`, only what the user said is about the user; without it, every message is wanted as it is.
+    roles = ("user",) if data.infer else ("user", "assistant", "tool")
+    commands: list[tuple[UUID, Command]] = [
+        (
+            new_id(),
+            AddMemory(
+                text=message.text,
+                scope=scope,
+                metadata=data.metadata or {},
+                tags=tuple(data.tags),
+                role=message.role,
+            ),
+        )
+        for message in data.messages
+        if message.role in roles
+    ]
+    results = await engine.execute(asked, commands)
+    changed = [
+        Changed(id=spell(MEMORY_PREFIX, r.memory.id), memory=r.memory.text, event="ADD") for r in results
+    ]
+    return Response(
+        AddAnswer(results=changed, memories=changed), status_code=201, headers=_position(results)
+    )
+
+
+@get("/v1/memories", operation_id="listMemories", opt={"scope": "read"}, summary="List memories, newest first")
+async def listing(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    user_id: FromQuery[str | None] = None,
+    agent_id: FromQuery[str | None] = None,
+    run_id: FromQuery[str | None] = None,
+    project_id: FromQuery[str | None] = None,
+    limit: Limit = 100,
+    offset: Offset = 0,
+    as_of: Annotated[
+        datetime | None, QueryParameter(description="As the memories were at this moment (RFC 3339)")
+    ] = None,
+    min_position: MinPosition = None,
+) -> Response[ListAnswer]:
+    scope = Scope(
+        owner=asked.caller.owner, user_id=user_id, agent_id=agent_id, run_id=run_id, project_id=project_id
+    )
+    name = history.name if as_of else memories.name
+    async with engine.reading(asked, name) as (conn, build):
+        if as_of:
+            page, total = await history.as_of(conn, build.version, scope, as_of, limit, offset)
+        else:
+            page, total = await memories.listing(conn, build.version, scope, limit, offset)
+    flat = [FlatMemory(**_flat(memory)) for memory in page]
+    answer = ListAnswer(results=flat, memories=flat, total=total)
+    return Response(answer, headers={"Everlog-Position": str(build.position)})
+
+
+@post(
+    ["/v1/search", "/v1/memories/search"],
+    operation_id="searchMemories",
+    opt={"scope": "read"},
+    status_code=200,
+    summary="Find memories by meaning and by words",
+)
+async def find(
+    data: Annotated[
+        SearchRequest,
+        BodyKwarg(examples=[Example(value={"query": "What does the user do outdoors?", "user_id": "user_123"})]),
+    ],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    min_position: MinPosition = None,
+) -> Response[SearchAnswer]:
+    async with engine.reading(asked, search.name) as (conn, build):
+        query = search.Query(
+            scope=_scope(asked, data),
+            text=data.query,
+            vector=None if data.mode == "keyword" else await engine.embed(build, data.query),
+            limit=data.top_k or data.limit,
+            threshold=data.threshold or 0.0,
+            tags=tuple(data.tags),
+            metadata=data.metadata,
+            mode=data.mode,
+        )
+        hits = await search.search(conn, build, query, engine.embedder(build.model).similarity)
+    found = [FoundMemory(**_flat(hit.memory), score=round(hit.score, 4)) for hit in hits]
+    return Response(SearchAnswer(results=found), headers={"Everlog-Position": str(build.position)})
+
+
+@get("/v1/memories/{memory_id:str}", operation_id="getMemory", opt={"scope": "read"}, summary="Get a memory")
+async def get_one(
+    memory_id: FromPath[str],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    version: Annotated[int | None, QueryParameter(ge=1, description="As it was at this version")] = None,
+) -> Response[FlatMemory]:
+    return _one(await engine.memory(asked, _id(memory_id), version))
+
+
+@put(
+    "/v1/memories/{memory_id:str}",
+    operation_id="updateMemory",
+    opt={"scope": "write"},
+    summary="Change a memory's text, metadata or tags",
+)
+async def update(
+    memory_id: FromPath[str],
+    data: Annotated[
+        UpdateRequest,
+        BodyKwarg(examples=[Example(value={"memory": "User loves trail running", "metadata": {"sure": True}})]),
+    ],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    if_match: IfMatch = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response[FlatMemory]:
+    command = UpdateMemory(
+        text=data.memory,
+        metadata=data.metadata,
+        tags=None if data.tags is None else tuple(data.tags),
+        expected_version=expected_version(if_match),
+    )
+    (result,) = await engine.execute(asked, [(_id(memory_id), command)])
+    return _one(result.memory)
+
+
+@delete(
+    "/v1/memories/{memory_id:str}",
+    operation_id="deleteMemory",
+    opt={"scope": "write"},
+    status_code=200,
+    summary="Delete a memory; its history stays",
+)
+async def delete_one(
+    memory_id: FromPath[str],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    if_match: IfMatch = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response[DeleteAnswer]:
+    command = DeleteMemory(expected_version=expected_version(if_match))
+    results = await engine.execute(asked, [(_id(memory_id), command)])
+    return Response(DeleteAnswer(message="Memory deleted", deleted=1), headers=_position(results))
+
+
+@delete(
+    "/v1/memories",
+    operation_id="deleteMemories",
+    opt={"scope": "write"},
+    status_code=200,
+    summary="Delete all memories of a user, agent, run or project",
+)
+async def delete_many(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    user_id: FromQuery[str | None] = None,
+    agent_id: FromQuery[str | None] = None,
+    run_id: FromQuery[str | None] = None,
+    project_id: FromQuery[str | None] = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response[DeleteAnswer]:
+    scope = Scope(
+        owner=asked.caller.owner, user_id=user_id, agent_id=agent_id, run_id=run_id, project_id=project_id
+    )
+    if scope == Scope(owner=scope.owner):
+        raise Refusal(
+            HTTPStatus.BAD_REQUEST,
+            "filter-missing",
+            "name a user_id, agent_id, run_id or project_id: without a filter nothing is deleted",
+        )
+    ids = await engine.ids_in(asked, scope)
+    results = await engine.execute(asked, [(id, DeleteMemory(missing_ok=True)) for id in ids])
+    deleted = sum(result.changed for result in results)
+    return Response(
+        DeleteAnswer(message=f"{deleted} memories deleted", deleted=deleted), headers=_position(results)
+    )
+
+
+@get(
+    "/v1/memories/{memory_id:str}/history",
+    operation_id="getMemoryHistory",
+    opt={"scope": "read"},
+    summary="Every change of a memory, newest first",
+)
+async def get_history(
+    memory_id: FromPath[str], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
+) -> HistoryAnswer:
+    return HistoryAnswer(history=versions(await engine.history(asked, _id(memory_id))))
+
+
+ROUTES = [add, listing, find, get_one, update, delete_one, delete_many, get_history]
+
+
+# --- shaping ----------------------------------------------------------------------------------------
+
+
+def versions(events: Sequence[Recorded]) -> list[Version]:
+    """A stream as the contract tells it, newest first."""
+    memory: Memory | None = None
+    told: list[Version] = []
+    for recorded in events:
+        before, memory = memory, evolve(memory, recorded)
+        told.append(
+            Version(
+                id=str(recorded.event_id),
+                memory_id=spell(MEMORY_PREFIX, memory.id),
+                event=CHANGE_NAMES[type(recorded.event)],
+                memory=memory.text,
+                prev_memory=before.text if before and not before.deleted else None,
+                new_memory=None if memory.deleted else memory.text,
+                metadata=memory.metadata,
+                tags=memory.tags,
+                version=memory.version,
+                actor=recorded.context.actor,
+                cause=recorded.context.cause,
+                request_id=recorded.context.correlation,
+                extractor=getattr(recorded.event, "extractor", None),
+                changed_at=recorded.occurred_at,
+                created_at=recorded.occurred_at,
+                position=recorded.position,
+            )
+        )
+    return told[::-1]
+
+
+def _flat(memory: Memory) -> dict[str, Any]:
+    scope = memory.scope
+    return {
+        "id": spell(MEMORY_PREFIX, memory.id),
+        "memory": memory.text,
+        "user_id": scope.user_id,
+        "agent_id": scope.agent_id,
+        "run_id": scope.run_id,
+        "project_id": scope.project_id,
+        "metadata": memory.metadata,
+        "tags": memory.tags,
+        "version": memory.version,
+        "created_at": memory.created_at,
+        "updated_at": memory.updated_at,
+    }
+
+
+def _one(memory: Memory) -> Response[FlatMemory]:
+    headers = {"ETag": f'"{memory.version}"', "Everlog-Position": str(memory.position)}
+    return Response(FlatMemory(**_flat(memory)), headers=headers)
+
+
+def _position(results: Sequence[Result]) -> dict[str, str]:
+    if not results:
+        return {}
+    return {"Everlog-Position": str(max(result.memory.position for result in results))}
+
+
+def _scope(asked: Asked, body: AddRequest | SearchRequest) -> Scope:
+    return Scope(
+        owner=asked.caller.owner,
+        user_id=body.user_id,
+        agent_id=body.agent_id,
+        run_id=body.run_id,
+        project_id=body.project_id,
+    )
+
+
+def _id(text: str) -> UUID:
+    id = read(MEMORY_PREFIX, text)
+    if id is None:
+        raise NotFound("no such memory")
+    return id

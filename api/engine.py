@@ -1,0 +1,234 @@
+"""What every dialect stands on: commands into the log, queries out of the projections."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from pgvector.psycopg import register_vector_async
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from api.auth import Authenticator, Caller
+from api.errors import Behind
+from domain.cells import Cell, Cells
+from domain.errors import NotFound
+from domain.eventstore.cipher import master_key
+from domain.eventstore.recorder import Receipt
+from domain.eventstore.writer import Result, Work
+from domain.ids import new_id
+from domain.memory import Command, Memory, Scope
+from domain.recorded import Context, Recorded
+from projections import memories, search
+from projections.catalogue import Build, live
+from providers.embedder import Embedder, embedder_for
+from runtime.settings import Settings
+
+THREADS = 16
+"""For by-id reads and query embedding, which block; more would only queue for two cores."""
+READ_CONNECTIONS = 8
+WAIT_SECONDS = 3.0
+"""How long a read waits for the projection to reach a position; catching up usually takes 20 ms."""
+VECTOR_WAIT_SECONDS = 1.0
+"""How long a search waits for the vectors of the caller's own latest writes."""
+FIRST_LOOK_SECONDS = 0.003
+LAST_LOOK_SECONDS = 0.05
+REMEMBERED_SECONDS = 60
+"""How long a key's last write is remembered; no projection that works is that far behind."""
+
+
+class Asked(NamedTuple):
+    """What a request says about itself."""
+
+    caller: Caller
+    request_id: str
+    receipt: Receipt | None = None
+    """From its Idempotency-Key."""
+    min_position: int | None = None
+
+
+class Engine:
+    """Commands and queries of one API process."""
+
+    def __init__(self, settings: Settings) -> None:
+        assert settings.database_url  # noqa: S101 - `serve` and `api` see to it
+        self._settings = settings
+        self.cells = Cells(settings.database_url, master_key(settings.master_key, Path(settings.data_dir)))
+        self.authenticate = Authenticator(self.cells)
+        self._pools = {cell.name: _pool(cell) for cell in self.cells.all.values()}
+        self._written = LastWrites(settings.redis_url)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="engine")
+
+    async def open(self) -> None:
+        asyncio.get_running_loop().set_default_executor(self._threads)
+        for pool in self._pools.values():
+            await pool.open()
+        # The model takes half a second to load: better now than in the first search.
+        await asyncio.to_thread(lambda: self.embedder(self._settings.embedding_model).similarity(0.0))
+
+    async def close(self) -> None:
+        for pool in self._pools.values():
+            await pool.close()
+        await self._written.close()
+        await asyncio.to_thread(self.cells.close)
+
+    async def cell_of(self, owner: str) -> Cell:
+        return self.cells.home(owner) or await asyncio.to_thread(self.cells.of, owner)
+
+    def embedder(self, model: str | None) -> Embedder:
+        return embedder_for(model, self._settings)
+
+    # --- commands -----------------------------------------------------------------------------------
+
+    async def execute(self, asked: Asked, commands: Sequence[tuple[UUID, Command]]) -> list[Result]:
+        """Do all commands or none, and remember how far the caller has written."""
+        caller = asked.caller
+        cell = await self.cell_of(caller.owner)
+        context = Context(
+            owner=caller.owner, actor=caller.actor, cause=str(new_id()), correlation=asked.request_id
+        )
+        work = Work(context=context, commands=commands, receipt=asked.receipt)
+        results = await asyncio.wrap_future(cell.writer.submit(work))
+        if results:
+            self._written.remember(caller.actor, max(result.memory.position for result in results))
+        return results
+
+    # --- queries on the log ---------------------------------------------------------------------------
+
+    async def memory(self, asked: Asked, id: UUID, version: int | None = None) -> Memory:
+        """A memory as it is now, or was at `version`. Raises NotFound."""
+        cell = await self.cell_of(asked.caller.owner)
+        memory = await asyncio.to_thread(cell.log.memory, id, version)
+        if memory.scope.owner != asked.caller.owner or memory.deleted:
+            raise NotFound("no such memory")
+        return memory
+
+    async def history(self, asked: Asked, id: UUID) -> list[Recorded]:
+        """All events of a memory, also of a deleted one. Raises NotFound."""
+        cell = await self.cell_of(asked.caller.owner)
+        events = await asyncio.to_thread(cell.log.stream, id)
+        if not events or events[0].context.owner != asked.caller.owner:
+            raise NotFound("no such memory")
+        return events
+
+    # --- queries on projections -----------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def reading(
+        self, asked: Asked, name: str, at_least: int = 0
+    ) -> AsyncIterator[tuple[AsyncConnection[Any], Build]]:
+        """A connection and the live build of a projection that has reached what the caller has written.
+
+        Raises Behind when a position that the caller asked for is not reached in time.
+        """
+        cell = await self.cell_of(asked.caller.owner)
+        wanted = max(at_least, await self._written.last(asked.caller.actor), asked.min_position or 0)
+        async with self._pools[cell.name].connection() as conn:
+            build = await self._reach(conn, name, wanted, asked.caller.owner)
+            if build.position < max(at_least, asked.min_position or 0):
+                raise Behind(f"{name} is at position {build.position}, not yet at {wanted}; try again")
+            yield conn, build
+
+    async def ids_in(self, asked: Asked, scope: Scope) -> list[UUID]:
+        """The ids of all memories in a scope, those included that were added until now."""
+        cell = await self.cell_of(asked.caller.owner)
+        async with self._pools[cell.name].connection() as conn:
+            row = await (await conn.execute("SELECT coalesce(max(position), 0) FROM events")).fetchone()
+        async with self.reading(asked, memories.name, row[0] if row else 0) as (conn, build):
+            return await memories.ids(conn, build.version, scope)
+
+    async def embed(self, build: Build, text: str) -> Any:
+        """The vector of a query, by the model of the build that is searched."""
+        vectors = await asyncio.to_thread(self.embedder(build.model).embed, [text])
+        return vectors[0]
+
+    async def _reach(self, conn: AsyncConnection[Any], name: str, wanted: int, owner: str) -> Build:
+        started, pause = time.monotonic(), FIRST_LOOK_SECONDS
+        while True:
+            build = await live(conn, name)
+            waited = time.monotonic() - started
+            if build.position >= wanted:
+                settled = name != search.name or wanted == 0 or waited > VECTOR_WAIT_SECONDS
+                if settled or not await search.waiting(conn, build, owner, wanted):
+                    return build
+            elif waited > WAIT_SECONDS:
+                return build
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LAST_LOOK_SECONDS)
+
+
+class LastWrites:
+    """The position of each key's last write, shared between API processes through Redis.
+
+    Losing it loses only the wait of a read for its own writes.
+    """
+
+    def __init__(self, redis_url: str | None) -> None:
+        self._redis = Redis.from_url(redis_url, socket_timeout=0.25) if redis_url else None
+        self._own: dict[str, tuple[int, float]] = {}
+        self._unshared: dict[str, int] = {}
+        self._sharing: asyncio.Task[None] | None = None
+        self._rest_until = 0.0
+
+    def remember(self, actor: str, position: int) -> None:
+        known, _ = self._own.get(actor, (0, 0.0))
+        position = max(position, known)
+        self._own[actor] = (position, time.monotonic() + REMEMBERED_SECONDS)
+        self._unshared[actor] = position
+        if self._redis and (self._sharing is None or self._sharing.done()):
+            self._sharing = asyncio.create_task(self._share())
+
+    async def last(self, actor: str) -> int:
+        position, until = self._own.get(actor, (0, 0.0))
+        own = position if until > time.monotonic() else 0
+        if self._redis is None or time.monotonic() < self._rest_until:
+            return own
+        try:
+            return max(own, int(await self._redis.get(_key(actor)) or 0))
+        except RedisError:
+            self._rest_until = time.monotonic() + 5
+            return own
+
+    async def close(self) -> None:
+        if self._sharing:
+            self._sharing.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._sharing
+        if self._redis:
+            await self._redis.aclose()
+
+    async def _share(self) -> None:
+        assert self._redis  # noqa: S101 - the caller has checked
+        while self._unshared:
+            shared, self._unshared = self._unshared, {}
+            try:
+                async with self._redis.pipeline(transaction=False) as pipeline:
+                    for actor, position in shared.items():
+                        pipeline.set(_key(actor), position, ex=REMEMBERED_SECONDS)
+                    await pipeline.execute()
+            except RedisError:
+                return
+
+
+def _key(actor: str) -> str:
+    return f"everlog:written:{actor}"
+
+
+def _pool(cell: Cell) -> "AsyncConnectionPool[AsyncConnection[Any]]":
+    return AsyncConnectionPool(
+        cell.conninfo,
+        min_size=1,
+        max_size=READ_CONNECTIONS,
+        timeout=5.0,
+        kwargs={"autocommit": True},
+        configure=register_vector_async,
+        check=AsyncConnectionPool.check_connection,
+        open=False,
+        name=f"reads-{cell.name}",
+    )

@@ -1,0 +1,114 @@
+"""What is read from a request before any handler: its id, its key, its idempotency key, its media type."""
+
+import hashlib
+import re
+import time
+from http import HTTPStatus
+from typing import Annotated, Any, cast
+
+from litestar import Request
+from litestar.datastructures import MutableScopeHeaders
+from litestar.di import NamedDependency
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.params import HeaderParameter
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import metrics
+from api.auth import require
+from api.engine import Asked, Engine
+from api.errors import Refusal
+from domain.eventstore.recorder import Receipt
+from domain.ids import new_id
+from domain.key import KeyScope
+
+REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+"""Printable ASCII: it goes into headers, logs and the event."""
+IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+
+IfMatch = Annotated[
+    str | None,
+    HeaderParameter(name="If-Match", description='The version to change, as its ETag: `"3"`. Else 412.'),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key", description="A repeated request with the same key is done once and answered alike."
+    ),
+]
+MinPosition = Annotated[
+    int | None,
+    HeaderParameter(
+        name="Everlog-Min-Position", ge=0, description="Wait until the answer covers this position of the log."
+    ),
+]
+
+
+class RequestMiddleware(ASGIMiddleware):
+    """Gives every request an id, answers it in a header, and counts it."""
+
+    scopes = (ScopeType.HTTP,)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        started = time.perf_counter()
+        given = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"").decode("latin-1")
+        request_id = given if REQUEST_ID.fullmatch(given) else str(new_id())
+        scope["state"]["request_id"] = request_id
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableScopeHeaders(message)["X-Request-Id"] = request_id
+                metrics.count(scope, message["status"], time.perf_counter() - started)
+            await send(message)
+
+        await next_app(scope, receive, answer)
+
+
+async def provide_asked(request: Request[Any, Any, Any], engine: NamedDependency[Engine]) -> Asked:
+    """Who asks, and on what terms. Each handler names in `opt` the scope that its key needs."""
+    caller = await engine.authenticate(request.headers)
+    require(caller, cast("KeyScope", request.route_handler.opt["scope"]))
+    if request.method in ("POST", "PUT", "PATCH"):
+        _require_json(request)
+    minimum = request.headers.get("everlog-min-position", "")
+    return Asked(
+        caller=caller,
+        request_id=request.state.request_id,
+        receipt=await _receipt(request, caller.owner, caller.actor),
+        min_position=int(minimum) if minimum.isdecimal() else None,
+    )
+
+
+def expected_version(if_match: str | None) -> int | None:
+    """The version that an If-Match names; `*` and no header name none."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    tag = if_match.strip().removeprefix("W/").strip('"')
+    if not tag.isdecimal():
+        raise Refusal(
+            HTTPStatus.BAD_REQUEST, "malformed", f'If-Match must be a version such as "3", not {if_match!r}'
+        )
+    return int(tag)
+
+
+def _require_json(request: Request[Any, Any, Any]) -> None:
+    media_type, _ = request.content_type
+    if media_type not in ("", "application/json") and not media_type.endswith("+json"):
+        raise Refusal(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "not-json",
+            f"send JSON with `Content-Type: application/json`, not {media_type}",
+        )
+
+
+async def _receipt(request: Request[Any, Any, Any], owner: str, actor: str) -> Receipt | None:
+    key = request.headers.get("idempotency-key")
+    if key is None or request.method == "GET":
+        return None
+    if not IDEMPOTENCY_KEY.fullmatch(key):
+        raise Refusal(
+            HTTPStatus.BAD_REQUEST, "malformed", "an Idempotency-Key is 1 to 255 printable characters"
+        )
+    whole = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
+    whole.update(await request.body())
+    return Receipt(owner=owner, actor=actor, key=key, fingerprint=whole.digest())

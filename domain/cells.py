@@ -1,0 +1,133 @@
+"""Cells: each a PostgreSQL schema with a log and projections of its own. An owner lives in exactly one.
+
+There is one cell by default. Keys and owners live in the first, so that it can say where an owner is.
+"""
+
+import contextlib
+import threading
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from eventsourcing.persistence import IntegrityError
+from psycopg import Connection
+from psycopg.conninfo import make_conninfo
+from psycopg_pool import ConnectionPool
+
+from domain import key, owner
+from domain.errors import NotFound
+from domain.eventstore.cipher import MasterKey, Subjects
+from domain.eventstore.log import EventLog
+from domain.eventstore.mapper import record
+from domain.eventstore.writer import Writer
+from domain.ids import new_id
+from domain.key import Key, KeyCreated, KeyRevoked, KeyScope
+from domain.owner import OwnerCreated
+from domain.recorded import Context, Event
+
+DEFAULT_CELLS = ("everlog",)
+POOL_SIZE = 8
+"""Connections a process and cell for commands: the writer holds one, by-id reads share the rest."""
+POOL_WAIT_SECONDS = 5.0
+LOCK_WAIT_MS = 10_000
+"""An append that cannot have the log's lock by then fails and is tried again."""
+
+
+def connection_string(database_url: str, schema: str) -> str:
+    """`database_url` with the schema as search path; extensions live in public."""
+    return make_conninfo(database_url, options=f"-csearch_path={schema},public -clock_timeout={LOCK_WAIT_MS} -ctimezone=UTC")
+
+
+class Cell:
+    """One log with its writer; `name` is also its schema."""
+
+    def __init__(self, name: str, database_url: str, master: MasterKey) -> None:
+        self.name = name
+        self.conninfo = connection_string(database_url, name)
+        self.pool: ConnectionPool[Connection[Any]] = ConnectionPool(
+            self.conninfo,
+            min_size=1,
+            max_size=POOL_SIZE,
+            timeout=POOL_WAIT_SECONDS,
+            kwargs={"autocommit": True},
+            check=ConnectionPool.check_connection,
+            open=True,
+            name=f"cell-{name}",
+        )
+        self.subjects = Subjects(master)
+        self.log = EventLog(self.pool, self.subjects)
+        self.writer = Writer(self.log, self.pool)
+
+    def close(self) -> None:
+        self.writer.close()
+        self.pool.close()
+
+
+class Cells:
+    """The one place that knows which cell an owner lives in, and which keys there are."""
+
+    def __init__(self, database_url: str, master: MasterKey, names: Sequence[str] = DEFAULT_CELLS) -> None:
+        self._master = master
+        self.all = {name: Cell(name, database_url, master) for name in names}
+        self.first = self.all[names[0]]
+        self._homes: dict[str, Cell] = {}
+        self._lock = threading.Lock()
+
+    def of(self, owner_name: str) -> Cell:
+        """The cell of an owner. Raises NotFound for one that no key was ever made for."""
+        cell = self._homes.get(owner_name)
+        if cell is None:
+            cell = self.all[self.first.log.owner(owner_name).cell]
+            with self._lock:
+                self._homes[owner_name] = cell
+        return cell
+
+    def home(self, owner_name: str) -> Cell | None:
+        """The cell of an owner, as far as it was looked up before."""
+        return self._homes.get(owner_name)
+
+    def create_key(self, secret: str, name: str, owner_name: str, scopes: tuple[KeyScope, ...]) -> Key:
+        """Make a key with this text, and its owner when new. A key that exists is returned as it is."""
+        self._ensure_owner(owner_name)
+        id = key.id_of(secret, self._master.pepper)
+        with contextlib.suppress(IntegrityError):
+            self._append(id, 1, KeyCreated(name=name, owner=owner_name, scopes=scopes), owner_name)
+        return self.first.log.key(id)
+
+    def revoke_key(self, id: UUID) -> Key:
+        """Raises NotFound for an unknown key; revoking twice is revoking once."""
+        found = self.first.log.key(id)
+        if found.revoked_at is None:
+            self._append(id, found.version + 1, KeyRevoked(), found.owner)
+        return self.first.log.key(id)
+
+    def key_of(self, secret: str) -> Key:
+        """The key with this text. Raises NotFound when there is none, or it is revoked."""
+        found = self.first.log.key(key.id_of(secret, self._master.pepper))
+        if found.revoked_at is not None:
+            raise NotFound("this key was revoked")
+        return found
+
+    def keys(self, owner_name: str | None = None) -> list[Key]:
+        """All keys ever made, oldest first."""
+        with self.first.pool.connection() as conn:
+            rows = conn.execute(
+                "SELECT stream_id FROM events WHERE type LIKE 'key.%%' AND version = 1"
+                " AND owner = coalesce(%s, owner) ORDER BY position",
+                (owner_name,),
+            ).fetchall()
+        return [self.first.log.key(id) for (id,) in rows]
+
+    def close(self) -> None:
+        for cell in self.all.values():
+            cell.close()
+
+    def _ensure_owner(self, name: str) -> None:
+        with contextlib.suppress(IntegrityError):
+            self._append(owner.id_of(name), 1, OwnerCreated(owner=name, cell=self.first.name), name)
+
+    def _append(self, stream_id: UUID, version: int, event: Event, owner_name: str) -> None:
+        context = Context(owner=owner_name, actor="operator", cause=str(new_id()), correlation="")
+        with self.first.pool.connection() as conn:
+            self.first.subjects.ensure(conn, [(owner_name, None)])
+        self.first.log.save(record(event, stream_id=stream_id, version=version, context=context))

@@ -1,0 +1,153 @@
+"""Encryption of payloads, a key for each subject (an owner's user), wrapped by the master key."""
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from psycopg import Connection
+
+from domain.ids import new_id
+
+NONCE_BYTES = 12
+"""As NIST SP 800-38D recommends for GCM; random, so a key is good for 2^32 payloads."""
+
+
+class WrongMasterKey(Exception):
+    """The master key in use is not the one that wrapped this log's subject keys."""
+
+
+class MasterKey:
+    """The one secret above all others; each use of it has a key of its own (HKDF, RFC 5869)."""
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != 32:
+            raise ValueError("a master key has 32 bytes")
+        self._secret = secret
+        self.wrapping = AESGCM(self.derive(b"wrap subject keys"))
+        self.pepper = self.derive(b"hash API keys")
+        self.naming = self.derive(b"hash subject names")
+
+    def derive(self, purpose: bytes) -> bytes:
+        return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"everlog " + purpose).derive(self._secret)
+
+
+class Subject:
+    """A subject's id and its key."""
+
+    def __init__(self, id: UUID, key: bytes) -> None:
+        self.id = id
+        self._aead = AESGCM(key)
+
+    def encrypt(self, payload: bytes, bound_to: bytes) -> bytes:
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._aead.encrypt(nonce, payload, bound_to)
+
+    def decrypt(self, payload: bytes, bound_to: bytes) -> bytes:
+        return self._aead.decrypt(payload[:NONCE_BYTES], payload[NONCE_BYTES:], bound_to)
+
+
+class Subjects:
+    """The subjects of one cell, remembered once loaded. Safe for many threads."""
+
+    def __init__(self, master: MasterKey) -> None:
+        self._master = master
+        self._by_name: dict[tuple[str, str | None], Subject] = {}
+        self._by_id: dict[UUID, Subject] = {}
+        self._lock = threading.Lock()
+
+    def known(self, owner: str, user_id: str | None) -> Subject | None:
+        return self._by_name.get((owner, user_id))
+
+    def known_id(self, subject_id: UUID) -> Subject | None:
+        return self._by_id.get(subject_id)
+
+    def ensure(self, conn: Connection, names: Iterable[tuple[str, str | None]]) -> None:
+        """Load the keys of `names` (owner, user), making those that do not exist yet."""
+        missing = [name for name in dict.fromkeys(names) if name not in self._by_name]
+        if not missing:
+            return
+        hashes = {(owner, self.name_hash(owner, user)): (owner, user) for owner, user in missing}
+        fresh = [(new_id(), owner, name_hash) for owner, name_hash in hashes]
+        conn.execute(
+            "INSERT INTO subjects (subject_id, owner, name_hash, wrapped_key)"
+            " SELECT * FROM unnest(%b::uuid[], %b::text[], %b::bytea[], %b::bytea[])"
+            " ON CONFLICT (owner, name_hash) DO NOTHING",
+            (*map(list, zip(*fresh, strict=True)), [self._wrap(id, os.urandom(32)) for id, _, _ in fresh]),
+        )
+        rows = conn.execute(
+            "SELECT s.owner, s.name_hash, s.subject_id, s.wrapped_key FROM subjects s"
+            " JOIN unnest(%b::text[], %b::bytea[]) AS n(owner, name_hash) USING (owner, name_hash)",
+            ([owner for owner, _ in hashes], [name_hash for _, name_hash in hashes]),
+        ).fetchall()
+        for owner, name_hash, subject_id, wrapped in rows:
+            self._remember(subject_id, wrapped, hashes[(owner, bytes(name_hash))])
+
+    def load(self, conn: Connection, subject_ids: Iterable[UUID]) -> None:
+        """Load the keys of subjects by id; those erased stay unknown."""
+        missing = [id for id in set(subject_ids) if id not in self._by_id]
+        if not missing:
+            return
+        rows = conn.execute(
+            "SELECT subject_id, wrapped_key FROM subjects WHERE subject_id = ANY(%b)", (missing,)
+        ).fetchall()
+        for subject_id, wrapped in rows:
+            self._remember(subject_id, wrapped, None)
+
+    def find(self, conn: Connection, owner: str, user_id: str) -> UUID | None:
+        """The id of a subject by its name; None when nothing was ever written about it."""
+        row = conn.execute(
+            "SELECT subject_id FROM subjects WHERE owner = %s AND name_hash = %s",
+            (owner, self.name_hash(owner, user_id)),
+        ).fetchone()
+        return row[0] if row else None
+
+    def name_hash(self, owner: str, user_id: str | None) -> bytes:
+        # A user called "" and no user are two subjects: the marker keeps them apart.
+        name = f"{len(owner)}:{owner}" + ("" if user_id is None else f"={user_id}")
+        return hmac.new(self._master.naming, name.encode(), hashlib.sha256).digest()
+
+    def _wrap(self, subject_id: UUID, key: bytes) -> bytes:
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._master.wrapping.encrypt(nonce, key, subject_id.bytes)
+
+    def _remember(self, subject_id: UUID, wrapped: bytes, name: tuple[str, str | None] | None) -> None:
+        try:
+            nonce, sealed = wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:]
+            key = self._master.wrapping.decrypt(nonce, sealed, subject_id.bytes)
+        except InvalidTag:
+            raise WrongMasterKey(
+                "EVERLOG_MASTER_KEY (or master.key in the data directory) is not the key this database was"
+                " written with"
+            ) from None
+        with self._lock:
+            subject = self._by_id.setdefault(subject_id, Subject(subject_id, key))
+            if name:
+                self._by_name[name] = subject
+
+
+def master_key(configured: str | None, data_dir: Path) -> MasterKey:
+    """The master key from base64, or the one kept in `data_dir`/master.key, made at the first call."""
+    return MasterKey(base64.b64decode(configured) if configured else _kept(data_dir / "master.key"))
+
+
+def _kept(path: Path) -> bytes:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        scratch = path.with_name(f"{path.name}.{os.getpid()}")
+        scratch.touch(mode=0o600)
+        scratch.write_bytes(os.urandom(32))
+        # A link cannot replace a file: of two processes that start at once, one key wins for both.
+        with contextlib.suppress(FileExistsError):
+            os.link(scratch, path)
+        scratch.unlink()
+    return path.read_bytes()

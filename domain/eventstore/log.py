@@ -1,0 +1,78 @@
+"""The event-sourced application of one cell: its log, read and written through eventsourcing."""
+
+from typing import Any, ClassVar, cast
+from uuid import UUID
+
+from eventsourcing.application import AggregateNotFoundError, Application
+from eventsourcing.persistence import StoredEvent
+from psycopg import Connection
+from psycopg_pool import ConnectionPool
+
+from domain import key, memory, owner
+from domain.errors import NotFound
+from domain.eventstore.cipher import Subjects
+from domain.eventstore.mapper import EventMapper, LogEntry
+from domain.eventstore.reading import Filter, read_log
+from domain.eventstore.recorder import LogRecorder
+from domain.recorded import Recorded
+
+
+class EventLog(Application[UUID]):
+    """Saves and loads the streams of one cell. `save(*events, receipts=…)` appends all or none."""
+
+    # Ours replace all that the library's persistence module would construct.
+    env: ClassVar[dict[str, str]] = {"PERSISTENCE_MODULE": "eventsourcing.popo"}
+    mapper: EventMapper
+
+    def __init__(self, pool: "ConnectionPool[Connection[Any]]", subjects: Subjects) -> None:
+        self._pool = pool
+        self._subjects = subjects
+        super().__init__()
+
+    def construct_mapper(self) -> EventMapper:
+        return _LoadingMapper(self._subjects, self._pool)
+
+    def construct_recorder(self) -> LogRecorder:
+        return LogRecorder(self._pool)
+
+    def memory(self, id: UUID, version: int | None = None) -> memory.Memory:
+        """The memory as of `version`, or now. Raises NotFound where there has never been one."""
+        return cast("memory.Memory", self._get(id, version, memory.project))
+
+    def key(self, id: UUID) -> key.Key:
+        return cast("key.Key", self._get(id, None, key.project))
+
+    def owner(self, name: str) -> owner.Owner:
+        return cast("owner.Owner", self._get(owner.id_of(name), None, owner.project))
+
+    def stream(self, id: UUID) -> list[Recorded]:
+        """All events of one stream, in order."""
+        return cast("list[Recorded]", list(self.events.get(id)))
+
+    def page(self, after: int, limit: int, only: Filter) -> list[tuple[LogEntry, Recorded]]:
+        """At most `limit` events above position `after`, each with its entry."""
+        with self._pool.connection() as conn:
+            entries = read_log(conn, after, limit, only)
+        return [(entry, self.mapper.to_domain_event(entry)) for entry in entries]
+
+    def _get(self, id: UUID, version: int | None, project: Any) -> Any:
+        try:
+            return self.repository.get(id, version=version, projector_func=project)
+        except (AggregateNotFoundError, ValueError):
+            # ValueError: the stream is of another kind of aggregate.
+            raise NotFound("no such thing") from None
+
+
+class _LoadingMapper(EventMapper):
+    """Loads a subject's key when an event needs one that is not known yet."""
+
+    def __init__(self, subjects: Subjects, pool: "ConnectionPool[Connection[Any]]") -> None:
+        super().__init__(subjects)
+        self._pool = pool
+
+    def to_domain_event(self, stored_event: StoredEvent) -> Recorded:
+        subject_id = getattr(stored_event, "subject_id", None)
+        if subject_id and not self.subjects.known_id(subject_id):
+            with self._pool.connection() as conn:
+                self.subjects.load(conn, [subject_id])
+        return super().to_domain_event(stored_event)

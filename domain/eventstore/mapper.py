@@ -1,0 +1,102 @@
+"""Between domain events and log entries: stable names, upcasting, encryption. An eventsourcing Mapper."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from eventsourcing.persistence import Mapper, StoredEvent
+
+from domain.eventstore.cipher import Subjects
+from domain.ids import new_id
+from domain.recorded import Context, Event, Recorded, decode, encode, now
+
+
+@dataclass(frozen=True)
+class LogEntry(StoredEvent):
+    """A stored event with the columns of our log."""
+
+    event_id: UUID
+    context: Context
+    subject_id: UUID | None
+    occurred_at: datetime
+    position: int = 0
+    recorded_at: datetime | None = None
+
+    def digest(self) -> bytes:
+        """SHA-256 over all that the writer knows of the event; the chain of these proves the log."""
+        context = self.context
+        parts = (
+            str(self.originator_id), str(self.originator_version), self.topic, str(self.event_id),
+            context.owner, str(self.subject_id), context.actor, context.cause, context.correlation,
+            f"{self.occurred_at.timestamp():.6f}",
+        )  # fmt: skip
+        head = "\x00".join(parts).encode()
+        return hashlib.sha256(len(head).to_bytes(4) + head + self.state).digest()
+
+
+class EventMapper(Mapper[UUID]):
+    """Encodes under the subject's key; decodes every version of every event ever stored."""
+
+    def __init__(self, subjects: Subjects) -> None:
+        self.subjects = subjects
+
+    def to_stored_event(self, domain_event: Any) -> LogEntry:
+        recorded: Recorded = domain_event
+        subject = self.subjects.known(recorded.context.owner, recorded.user_id)
+        assert subject is not None, "a subject's key is made before its first event"  # noqa: S101
+        topic = recorded.event.TYPE
+        return LogEntry(
+            originator_id=recorded.originator_id,
+            originator_version=recorded.originator_version,
+            topic=topic,
+            state=subject.encrypt(encode(recorded.event), _place(recorded, topic)),
+            event_id=recorded.event_id,
+            context=recorded.context,
+            subject_id=subject.id,
+            occurred_at=recorded.occurred_at,
+        )
+
+    def to_domain_event(self, stored_event: StoredEvent) -> Recorded:
+        entry = stored_event
+        assert isinstance(entry, LogEntry)  # noqa: S101 - our recorder makes nothing else
+        assert isinstance(entry.originator_id, UUID)  # noqa: S101
+        return Recorded(
+            originator_id=entry.originator_id,
+            originator_version=entry.originator_version,
+            event=self._event(entry),
+            context=entry.context,
+            user_id=None,
+            event_id=entry.event_id,
+            occurred_at=entry.occurred_at,
+            position=entry.position,
+        )
+
+    def _event(self, entry: LogEntry) -> Event:
+        if entry.subject_id is None:
+            return decode(entry.topic, entry.state)
+        subject = self.subjects.known_id(entry.subject_id)
+        if subject is None:
+            raise LookupError(f"the key of subject {entry.subject_id} is not loaded, or gone")
+        return decode(entry.topic, subject.decrypt(entry.state, _place(entry, entry.topic)))
+
+
+def _place(event: Recorded | LogEntry, topic: str) -> bytes:
+    """What a payload is bound to, so that it cannot be moved to another place in the log."""
+    return f"{event.originator_id}|{event.originator_version}|{topic}".encode()
+
+
+def record(
+    event: Event, *, stream_id: UUID, version: int, context: Context, user_id: str | None = None
+) -> Recorded:
+    """`event` as the next of its stream, happening now."""
+    return Recorded(
+        originator_id=stream_id,
+        originator_version=version,
+        event=event,
+        context=context,
+        user_id=user_id,
+        event_id=new_id(),
+        occurred_at=now(),
+    )

@@ -1,0 +1,111 @@
+"""Reading the log: by stream, and in order of position. Rows come in binary, by keyset."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from psycopg import Connection, Cursor
+
+from domain.eventstore.mapper import LogEntry
+from domain.recorded import Context
+
+COLUMNS = (
+    "position, stream_id, version, type, payload, event_id, owner, subject_id, actor, cause, correlation,"
+    " occurred_at, recorded_at"
+)
+
+
+class Filter(NamedTuple):
+    """What to leave out of a page of the log; None leaves out nothing."""
+
+    owner: str | None = None
+    stream_id: UUID | None = None
+    subject_id: UUID | None = None
+    actor: str | None = None
+    cause: str | None = None
+    since: datetime | None = None
+    """Recorded at or after this moment."""
+    until: datetime | None = None
+    """Recorded before this moment."""
+    types: Sequence[str] | None = None
+
+
+CONDITIONS = {
+    "owner": "owner = %(owner)s",
+    "stream_id": "stream_id = %(stream_id)s",
+    "subject_id": "subject_id = %(subject_id)s",
+    "actor": "actor = %(actor)s",
+    "cause": "cause = %(cause)s",
+    "since": "recorded_at >= %(since)s",
+    "until": "recorded_at < %(until)s",
+    "types": "type = ANY(%(types)s)",
+}
+EVERYTHING = Filter()
+
+
+def read_log(
+    conn: Connection[Any], after: int, limit: int, only: Filter = EVERYTHING, upto: int | None = None
+) -> list[LogEntry]:
+    """At most `limit` entries with positions above `after` (and not above `upto`), in order."""
+    given = {name: value for name, value in only._asdict().items() if value is not None}
+    conditions = ["position > %(after)s", *(CONDITIONS[name] for name in given)]
+    if upto is not None:
+        conditions.append("position <= %(upto)s")
+    return _entries(
+        conn.cursor(binary=True).execute(
+            f"SELECT {COLUMNS} FROM events WHERE {' AND '.join(conditions)}"
+            " ORDER BY position LIMIT %(limit)s",
+            {**given, "after": after, "upto": upto, "limit": limit},
+        )
+    )
+
+
+def read_stream(
+    conn: Connection[Any],
+    stream_id: UUID,
+    *,
+    gt: int | None = None,
+    lte: int | None = None,
+    desc: bool = False,
+    limit: int | None = None,
+) -> list[LogEntry]:
+    """The entries of one stream with versions in (gt, lte]."""
+    return _entries(
+        conn.cursor(binary=True).execute(
+            f"SELECT {COLUMNS} FROM events WHERE stream_id = %s AND version > %s AND version <= %s"
+            f" ORDER BY version {'DESC' if desc else 'ASC'} LIMIT %s",
+            (stream_id, gt if gt is not None else -1, lte if lte is not None else 2**62, limit),
+        )
+    )
+
+
+def read_streams(conn: Connection[Any], stream_ids: Sequence[UUID]) -> list[LogEntry]:
+    """All entries of some streams, each stream's together and in order."""
+    return _entries(
+        conn.cursor(binary=True).execute(
+            f"SELECT {COLUMNS} FROM events WHERE stream_id = ANY(%s) ORDER BY stream_id, version",
+            (list(stream_ids),),
+        )
+    )
+
+
+def head(conn: Connection[Any]) -> int:
+    """The last position of the log; 0 while it is empty."""
+    row = conn.execute("SELECT max(position) FROM events").fetchone()
+    return (row[0] if row else None) or 0
+
+
+def entry_of(row: Sequence[Any]) -> LogEntry:
+    """A row of COLUMNS as a log entry."""
+    (position, stream, version, type_name, payload, event_id, owner, subject, actor, cause, correlation,
+     occurred, recorded) = row  # fmt: skip
+    return LogEntry(
+        stream, version, type_name, payload, event_id,
+        Context(owner=owner, actor=actor, cause=cause, correlation=correlation),
+        subject, occurred, position, recorded,
+    )  # fmt: skip
+
+
+def _entries(cursor: Cursor[Any]) -> list[LogEntry]:
+    return [entry_of(row) for row in cursor.fetchall()]

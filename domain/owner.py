@@ -1,0 +1,43 @@
+"""The Owner aggregate: a tenant, and the cell in which all that is theirs lives."""
+
+from collections.abc import Iterable
+from typing import ClassVar
+from uuid import UUID
+
+import msgspec
+
+from domain.ids import named_id
+from domain.recorded import Event, Recorded, register
+
+
+@register
+class OwnerCreated(Event, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "owner.created.v1"
+    owner: str
+    cell: str
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    id: UUID
+    version: int
+    name: str
+    cell: str
+
+
+def project(owner: Owner | None, events: Iterable[Recorded]) -> Owner | None:
+    """The owner after `events` of its stream."""
+    for recorded in events:
+        match recorded.event:
+            case OwnerCreated() as created:
+                owner = Owner(
+                    id=recorded.originator_id,
+                    version=recorded.originator_version,
+                    name=created.owner,
+                    cell=created.cell,
+                )
+    return owner
+
+
+def id_of(owner: str) -> UUID:
+    """The stream of the owner with this name."""
+    return named_id("owner", owner)

@@ -1,0 +1,68 @@
+"""Which builds of which projections there are, and which one is live."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+from psycopg import AsyncConnection, Connection
+
+State = Literal["building", "live", "retired"]
+
+
+class Build(msgspec.Struct, frozen=True):
+    """One build of a projection, as the catalogue holds it."""
+
+    name: str
+    version: int
+    state: State
+    position: int
+    loaded: int
+    to_load: int | None
+    model: str | None
+    updated_at: datetime
+    error: str | None
+
+
+COLUMNS = "name, version, state, position, loaded, to_load, model, updated_at, error"
+LIVE = f"SELECT {COLUMNS} FROM projections WHERE name = %s AND state = 'live'"
+
+
+class NotBuilt(LookupError):
+    """A projection has no live build: no worker has started yet."""
+
+
+async def live(conn: AsyncConnection[Any], name: str) -> Build:
+    """The build that queries read now. Looked up for each query, so that a switch is seen at once."""
+    row = await (await conn.execute(LIVE, (name,))).fetchone()
+    if row is None:
+        raise NotBuilt(f"projection {name} has not been built yet: is a worker running?")
+    return Build(*row)
+
+
+def builds(conn: Connection[Any], name: str | None = None) -> list[Build]:
+    """All builds, of one projection or of every one, oldest first."""
+    rows = conn.execute(
+        f"SELECT {COLUMNS} FROM projections WHERE name = coalesce(%s, name) ORDER BY name, version", (name,)
+    ).fetchall()
+    return [Build(*row) for row in rows]
+
+
+def add_build(conn: Connection[Any], name: str, state: State, model: str | None) -> int:
+    """Register a new build and return its version."""
+    row = conn.execute(
+        "INSERT INTO projections (name, version, state, model)"
+        " SELECT %(name)s, coalesce(max(version), 0) + 1, %(state)s, %(model)s"
+        " FROM projections WHERE name = %(name)s RETURNING version",
+        {"name": name, "state": state, "model": model},
+    ).fetchone()
+    assert row  # noqa: S101 - an INSERT of one row returns one
+    return int(row[0])
+
+
+def set_position(conn: Connection[Any], build: Build, position: int) -> None:
+    """Move a build to `position`, and wake those who wait for it."""
+    conn.execute(
+        "UPDATE projections SET position = %s, updated_at = now(), error = NULL WHERE name = %s AND version = %s",
+        (position, build.name, build.version),
+    )
+    conn.execute("SELECT pg_notify(current_schema() || '_projected', %s)", (build.name,))

@@ -1,0 +1,145 @@
+"""The *memories* projection: every memory that is there now, for lists, filters and counts."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection, Connection
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from domain.memory import Memory, Scope
+from projections.catalogue import Build
+from projections.changes import Change, last_changes
+
+name = "memories"
+
+COLUMNS = (
+    "memory_id, version, owner, user_id, agent_id, run_id, project_id, text, metadata, tags,"
+    " created_at, updated_at, position"
+)
+TYPES = (
+    "uuid", "int8", "text", "text", "text", "text", "text", "text", "jsonb", "text[]",
+    "timestamptz", "timestamptz", "int8",
+)  # fmt: skip
+
+
+def table(version: int) -> str:
+    return f"memories_v{version}"
+
+
+def create(conn: Connection[Any], version: int) -> None:
+    conn.execute(f"""
+        CREATE TABLE {table(version)} (
+            memory_id  uuid        NOT NULL,
+            version    bigint      NOT NULL,
+            owner      text        NOT NULL,
+            user_id    text,
+            agent_id   text,
+            run_id     text,
+            project_id text,
+            text       text        NOT NULL,
+            metadata   jsonb       NOT NULL,
+            tags       text[]      NOT NULL,
+            created_at timestamptz NOT NULL,
+            updated_at timestamptz NOT NULL,
+            position   bigint      NOT NULL
+        )""")
+
+
+def index(conn: Connection[Any], version: int) -> None:
+    made = table(version)
+    conn.execute(f"ALTER TABLE {made} ADD PRIMARY KEY (memory_id)")
+    conn.execute(f"CREATE INDEX ON {made} (owner, user_id, memory_id)")
+    for scope in ("agent_id", "run_id", "project_id"):
+        conn.execute(f"CREATE INDEX ON {made} (owner, {scope}, memory_id) WHERE {scope} IS NOT NULL")
+
+
+def drop(conn: Connection[Any], version: int) -> None:
+    conn.execute(f"DROP TABLE IF EXISTS {table(version)}")
+
+
+def row_of(memory: Memory) -> tuple[Any, ...]:
+    """The memory as COLUMNS."""
+    scope = memory.scope
+    return (
+        memory.id, memory.version, scope.owner, scope.user_id, scope.agent_id, scope.run_id, scope.project_id,
+        memory.text, Jsonb(memory.metadata), list(memory.tags),
+        memory.created_at, memory.updated_at, memory.position,
+    )  # fmt: skip
+
+
+def apply(conn: Connection[Any], build: Build, changes: Sequence[Change]) -> None:
+    last = last_changes(changes)
+    conn.execute(
+        f"DELETE FROM {table(build.version)} WHERE memory_id = ANY(%s)", ([change.after.id for change in last],)
+    )
+    load(conn, build, [[change] for change in last])
+
+
+def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change]]) -> None:
+    with conn.cursor().copy(f"COPY {table(build.version)} ({COLUMNS}) FROM STDIN (FORMAT BINARY)") as copy:
+        copy.set_types(TYPES)
+        for changes in streams:
+            if not changes[-1].after.deleted:
+                copy.write_row(row_of(changes[-1].after))
+
+
+# --- queries ----------------------------------------------------------------------------------------
+
+
+def scope_filter(
+    scope: Scope, tags: Sequence[str] | None = None, metadata: dict[str, Any] | None = None
+) -> tuple[str, dict[str, Any]]:
+    """SQL and its values for the rows within a scope, with all of `tags` and all pairs of `metadata`."""
+    values: dict[str, Any] = {"owner": scope.owner}
+    conditions = ["owner = %(owner)s"]
+    for column in ("user_id", "agent_id", "run_id", "project_id"):
+        if (value := getattr(scope, column)) is not None:
+            conditions.append(f"{column} = %({column})s")
+            values[column] = value
+    if tags:
+        conditions.append("tags @> %(tags)s::text[]")
+        values["tags"] = list(tags)
+    if metadata:
+        conditions.append("metadata @> %(metadata)s")
+        values["metadata"] = Jsonb(metadata)
+    return " AND ".join(conditions), values
+
+
+def memory_of(  # the names are those of COLUMNS
+    *,
+    memory_id: UUID,
+    owner: str,
+    user_id: str | None,
+    agent_id: str | None,
+    run_id: str | None,
+    project_id: str | None,
+    tags: list[str],
+    **rest: Any,
+) -> Memory:
+    scope = Scope(owner=owner, user_id=user_id, agent_id=agent_id, run_id=run_id, project_id=project_id)
+    return Memory(id=memory_id, scope=scope, tags=tuple(tags), **rest)
+
+
+async def listing(
+    conn: AsyncConnection[Any], version: int, scope: Scope, limit: int, offset: int
+) -> tuple[list[Memory], int]:
+    """One page of a scope, newest first, and how many the scope holds."""
+    where, values = scope_filter(scope)
+    # Ids are ordered by time, so the index of the scope is already in order.
+    cursor = await conn.cursor(row_factory=class_row(memory_of)).execute(  # type: ignore[arg-type]
+        f"SELECT {COLUMNS} FROM {table(version)} WHERE {where}"
+        " ORDER BY memory_id DESC LIMIT %(limit)s OFFSET %(offset)s",
+        {**values, "limit": limit, "offset": offset},
+    )
+    page: list[Memory] = await cursor.fetchall()
+    counted = await conn.execute(f"SELECT count(*) FROM {table(version)} WHERE {where}", values)
+    return page, (await counted.fetchone() or (0,))[0]
+
+
+async def ids(conn: AsyncConnection[Any], version: int, scope: Scope) -> list[UUID]:
+    """The ids of all memories in a scope."""
+    where, values = scope_filter(scope)
+    cursor = await conn.execute(f"SELECT memory_id FROM {table(version)} WHERE {where}", values)
+    return [id for (id,) in await cursor.fetchall()]

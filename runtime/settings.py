@@ -1,0 +1,97 @@
+"""Every setting Everlog knows, in one struct: from the environment, over an optional TOML file.
+
+A setting `data_dir` is the variable `EVERLOG_DATA_DIR`, and the key `data_dir` in the file that
+`EVERLOG_CONFIG` names. `OPENAI_API_KEY` and `OPENAI_BASE_URL` keep the names every client of theirs uses.
+"""
+
+import base64
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+OPENAI_VARIABLES = {"openai_api_key": "OPENAI_API_KEY", "openai_base_url": "OPENAI_BASE_URL"}
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; the message names its variable and what to put there."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process of Everlog runs with. `None` means: not configured."""
+
+    data_dir: str = ".everlog"
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
+    database_url: str | None = None
+    """PostgreSQL with pgvector, `postgresql://…`; None starts the embedded server in `data_dir`."""
+    redis_url: str | None = None
+    """Redis or Valkey, `redis://…` or `unix://…`; None starts the embedded server in `data_dir`."""
+    bootstrap_key: Annotated[str, msgspec.Meta(min_length=8)] | None = None
+    """The first API key (owner `default`, all scopes); None makes a random one at the first start."""
+    master_key: str | None = None
+    """32 bytes in base64 that wrap every subject's key; None keeps one in `data_dir`/master.key."""
+    embedding_model: str | None = None
+    """A model of the OpenAI-compatible endpoint; None embeds locally."""
+    embedding_midpoint: Annotated[float, msgspec.Meta(gt=-1, lt=1)] | None = None
+    """Cosine at which a pair counts as half related, for models that Everlog has no value for."""
+    openai_api_key: str | None = None
+    openai_base_url: str | None = None
+    max_body_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 2_000_000
+    """Largest request body accepted; a larger one gets 413."""
+    worker_threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
+    """Job threads of one worker process; two keep a two-core machine's database responsive."""
+    log_level: str = "info"
+
+
+def variable_of(name: str) -> str:
+    """The environment variable that sets `name`."""
+    return OPENAI_VARIABLES.get(name, f"EVERLOG_{name.upper()}")
+
+
+def load(environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
+    """Settings from a TOML file, over that the environment, over that `overrides` that are not None.
+
+    Raises SettingsError, naming the variable, for a value that does not fit.
+    """
+    values: dict[str, Any] = _from_file(environ.get("EVERLOG_CONFIG"))
+    for field in msgspec.structs.fields(Settings):
+        text = environ.get(variable_of(field.name))
+        if text:
+            values[field.name] = text
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    return msgspec.convert({name: _checked(name, value) for name, value in values.items()}, Settings)
+
+
+def _from_file(path: str | None) -> dict[str, Any]:
+    if not path:
+        return {}
+    try:
+        values = tomllib.loads(Path(path).read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"EVERLOG_CONFIG: cannot read {path}: {error}") from None
+    unknown = sorted(values.keys() - {field.name for field in msgspec.structs.fields(Settings)})
+    if unknown:
+        raise SettingsError(f"EVERLOG_CONFIG: {path} sets {unknown[0]!r}, which is no setting")
+    return values
+
+
+def _checked(name: str, value: Any) -> Any:
+    annotation = next(f.type for f in msgspec.structs.fields(Settings) if f.name == name)
+    try:
+        checked = msgspec.convert(value, annotation, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{variable_of(name)}: {error}") from None
+    if name == "master_key" and not _is_key(checked):
+        raise SettingsError("EVERLOG_MASTER_KEY: 32 bytes in base64 are wanted (openssl rand -base64 32)")
+    return checked
+
+
+def _is_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, validate=True)) == 32
+    except ValueError:
+        return False

@@ -1,0 +1,128 @@
+"""The jobs: what any worker on any machine can be asked to do. Each may run twice with one effect."""
+
+import logging
+import threading
+from typing import Any
+from uuid import UUID
+
+import dramatiq
+import psycopg
+from dramatiq.brokers.redis import RedisBroker
+from psycopg import Connection
+from redis.exceptions import RedisError
+
+from domain.cells import Cell, Cells
+from projections import ALL, rebuild, search, vectors
+from projections.catalogue import Build, builds
+from providers.embedder import EmbedderUnavailable, embedder_for
+from runtime.settings import Settings
+from workers.broker import EMBED, REPLAY, enqueue
+
+log = logging.getLogger(__name__)
+
+AT_ONCE_TEXTS = vectors.FILL_TEXTS
+"""Waiting texts up to which the local embedder fills them right behind the row: half a second at most."""
+BACKLOG_TEXTS = 50 * vectors.FILL_TEXTS
+"""Texts handed out as jobs at a time; the sweep goes on where they end."""
+SWEEP_SECONDS = 5.0
+RECEIPT_HOURS = 48
+"""How long an Idempotency-Key is remembered; clients retry within minutes."""
+
+
+class Jobs:
+    """The jobs of one worker process, and the sweep that asks for what a lost broker forgot."""
+
+    def __init__(self, settings: Settings, cells: Cells, broker: RedisBroker) -> None:
+        self._settings = settings
+        self._cells = cells
+        self._broker = broker
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._sweeper = threading.Thread(target=self._sweep_on, name="sweep", daemon=True)
+        dramatiq.actor(self.embed, actor_name=EMBED, queue_name=EMBED, broker=broker)
+        dramatiq.actor(self.replay, actor_name=REPLAY, queue_name=REPLAY, broker=broker)
+
+    def start(self) -> None:
+        self._sweeper.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._wake.set()
+        self._sweeper.join()
+
+    def vectors_wanted(self, _: Build) -> None:
+        """Called after each batch of the search projection, from its thread."""
+        self._wake.set()
+
+    # --- jobs -----------------------------------------------------------------------------------------
+
+    def embed(self, cell: str, version: int, memory_ids: list[str]) -> None:
+        """Give these memories of a search build their vectors."""
+        with psycopg.connect(self._cells.all[cell].conninfo, autocommit=True) as conn:
+            build = next((b for b in builds(conn, search.name) if b.version == version), None)
+            if build:
+                self._fill(conn, build, [UUID(id) for id in memory_ids])
+
+    def replay(self, cell: str, name: str, version: int) -> None:
+        """Do a registered replay, unless someone else is doing it."""
+        try:
+            rebuild.replay(self._cells.all[cell], ALL[name], version, self._complete)
+        except Exception as error:
+            with psycopg.connect(self._cells.all[cell].conninfo, autocommit=True) as conn:
+                conn.execute(
+                    "UPDATE projections SET error = %s WHERE name = %s AND version = %s",
+                    (f"{type(error).__name__}: {error}", name, version),
+                )
+            raise
+
+    # --- vectors --------------------------------------------------------------------------------------
+
+    def _fill(self, conn: Connection[Any], build: Build, ids: list[UUID]) -> int:
+        filled = vectors.fill(conn, build, embedder_for(build.model, self._settings), ids)
+        conn.execute("SELECT pg_notify(current_schema() || '_projected', %s)", (build.name,))
+        return filled
+
+    def _complete(self, conn: Connection[Any], build: Build) -> None:
+        """Before a replayed search goes live: no row without a vector, and large scopes indexed."""
+        if build.name != search.name:
+            return
+        while ids := vectors.waiting(conn, build, vectors.FILL_TEXTS):
+            self._fill(conn, build, ids)
+        search.index_large_scopes(conn, build)
+
+    # --- sweep ----------------------------------------------------------------------------------------
+
+    def _sweep_on(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.clear()
+            for cell in self._cells.all.values():
+                try:
+                    with psycopg.connect(cell.conninfo, autocommit=True) as conn:
+                        self._sweep(conn, cell)
+                except (psycopg.OperationalError, RedisError, EmbedderUnavailable) as error:
+                    log.warning("sweep: %s", str(error).partition("\n")[0])
+                except Exception:
+                    log.exception("sweep failed")
+            self._wake.wait(SWEEP_SECONDS)
+
+    def _sweep(self, conn: Connection[Any], cell: Cell) -> None:
+        for build in builds(conn):
+            if build.state == "building" and build.error is None and not rebuild.under_way(conn, build.name):
+                enqueue(self._broker, REPLAY, cell.name, build.name, build.version)
+            if build.name == search.name and build.state == "live":
+                self._hand_out_vectors(conn, cell, build)
+                search.index_large_scopes(conn, build)
+        conn.execute("DELETE FROM receipts WHERE created_at < now() - make_interval(hours => %s)", (RECEIPT_HOURS,))
+
+    def _hand_out_vectors(self, conn: Connection[Any], cell: Cell, build: Build) -> None:
+        """Few texts are embedded at once, when that is cheap; many become jobs for all workers."""
+        local = embedder_for(build.model, self._settings).local
+        while ids := vectors.waiting(conn, build, BACKLOG_TEXTS):
+            if local and len(ids) <= AT_ONCE_TEXTS:
+                self._fill(conn, build, ids)
+                continue
+            if self._broker.do_qsize(EMBED) == 0:  # what was handed out before is not handed out again
+                for start in range(0, len(ids), vectors.FILL_TEXTS):
+                    chunk = [str(id) for id in ids[start : start + vectors.FILL_TEXTS]]
+                    enqueue(self._broker, EMBED, cell.name, build.version, chunk)
+            return

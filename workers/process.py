@@ -1,0 +1,69 @@
+"""The worker process: a runner for each projection of each cell, and threads that take jobs."""
+
+import signal
+import threading
+
+import psycopg
+from dramatiq import Worker
+
+from pathlib import Path
+
+from domain.cells import Cells
+from domain.eventstore.cipher import master_key
+from projections import ALL, rebuild, search
+from projections.runner import Runner
+from providers.embedder import embedder_for
+from runtime.settings import Settings
+from workers import broker
+from workers.jobs import Jobs
+
+
+class WorkerProcess:
+    """All that a worker does, startable within a test as well."""
+
+    def __init__(self, settings: Settings) -> None:
+        assert settings.database_url and settings.redis_url  # noqa: S101 - `serve` and `worker` see to it
+        self._cells = Cells(
+            settings.database_url, master_key(settings.master_key, Path(settings.data_dir))
+        )
+        self._broker = broker.connect(settings.redis_url)
+        self._jobs = Jobs(settings, self._cells, self._broker)
+        model = embedder_for(settings.embedding_model, settings).model
+        self._runners = [
+            Runner(
+                cell,
+                projection,
+                model if projection is search else None,
+                self._jobs.vectors_wanted if projection is search else None,
+            )
+            for cell in self._cells.all.values()
+            for projection in ALL.values()
+        ]
+        self._takers = Worker(self._broker, worker_threads=settings.worker_threads, worker_timeout=200)
+
+    def start(self) -> None:
+        for runner in self._runners:
+            runner.start()
+        self._jobs.start()
+        self._takers.start()
+
+    def stop(self) -> None:
+        for runner in self._runners:
+            runner.stop()
+        self._jobs.stop()
+        self._takers.stop(timeout=5_000)
+        for runner in self._runners:
+            runner.join(timeout=5)
+        self._cells.close()
+        self._broker.close()
+
+
+def run(settings: Settings) -> None:
+    """Work until told to stop by SIGTERM or SIGINT."""
+    told = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told.set())
+    process = WorkerProcess(settings)
+    process.start()
+    told.wait()
+    process.stop()
