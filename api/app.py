@@ -18,7 +18,7 @@ from api import docs, health, log
 from api.dialects import memoid
 from api.engine import Engine
 from api.errors import to_problem
-from api.request import RequestMiddleware, provide_asked
+from api.request import RequestMiddleware, admit, provide_asked
 from runtime.settings import Settings
 
 VERSION = "0.1.0"
@@ -49,6 +49,7 @@ def create_app(settings: Settings) -> Litestar:
         route_handlers=[*memoid.ROUTES, *log.ROUTES, *health.ROUTES, *docs.ROUTES, openapi],
         lifespan=[opened],
         middleware=[RequestMiddleware()],
+        guards=[admit],
         dependencies={
             "engine": Provide(provide_engine, sync_to_thread=False),
             "asked": Provide(provide_asked),
@@ -59,9 +60,7 @@ def create_app(settings: Settings) -> Litestar:
             title="Everlog",
             version=VERSION,
             description="A memory service that keeps every change as an event.",
-            components=Components(
-                security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}
-            ),
+            components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}),
             security=[{"key": []}],
             path=None,
             render_plugins=[],
@@ -71,7 +70,9 @@ def create_app(settings: Settings) -> Litestar:
 
 def serve(settings: Settings) -> None:
     """Serve until told to stop by SIGTERM or SIGINT."""
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     uvicorn.run(
         create_app(settings),
         host=settings.host,

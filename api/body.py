@@ -9,7 +9,7 @@ MAX_TEXT = 100_000
 MAX_DEPTH = 32
 MAX_METADATA_BYTES = 64_000
 
-Id = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"\A[^\x00]*\Z")]
 """A user's, agent's or run's id: short enough for a B-tree."""
 Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 

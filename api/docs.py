@@ -42,7 +42,7 @@ def _operation(base: str, path: str, verb: str, operation: dict[str, Any]) -> st
         f"<details><summary><b class=verb>{verb.upper()}</b> <code>{escape(path)}</code>"
         f" {escape(operation.get('summary') or '')}</summary>",
         _parameters(operation.get("parameters", [])),
-        f"<pre>{escape(_curl(base + path, verb, example, bool(operation.get('security', True))))}</pre></details>",
+        f"<pre>{escape(_curl(base + path, verb, example))}</pre></details>",
     ]
     return "".join(parts)
 
@@ -64,10 +64,8 @@ def _example(operation: dict[str, Any]) -> Any:
     return None
 
 
-def _curl(url: str, verb: str, example: Any, keyed: bool) -> str:
-    lines = [f"curl -X {verb.upper()} '{url}'"]
-    if keyed:
-        lines.append("-H 'Authorization: Bearer YOUR_API_KEY'")
+def _curl(url: str, verb: str, example: Any) -> str:
+    lines = [f"curl -X {verb.upper()} '{url}'", "-H 'Authorization: Bearer YOUR_API_KEY'"]
     if example is not None:
         lines += ["-H 'Content-Type: application/json'", f"-d '{json.dumps(example)}'"]
     return " \\\n  ".join(lines)

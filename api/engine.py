@@ -70,7 +70,7 @@ class Engine:
         for pool in self._pools.values():
             await pool.open()
         # The model takes half a second to load: better now than in the first search.
-        await asyncio.to_thread(lambda: self.embedder(self._settings.embedding_model).similarity(0.0))
+        await asyncio.to_thread(self.embedder, self._settings.embedding_model)
 
     async def close(self) -> None:
         for pool in self._pools.values():
@@ -79,7 +79,9 @@ class Engine:
         await asyncio.to_thread(self.cells.close)
 
     async def cell_of(self, owner: str) -> Cell:
-        return self.cells.home(owner) or await asyncio.to_thread(self.cells.of, owner)
+        if home := self.cells.home(owner):
+            return home
+        return await asyncio.to_thread(self.cells.of, owner)
 
     def embedder(self, model: str | None) -> Embedder:
         return embedder_for(model, self._settings)

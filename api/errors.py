@@ -56,6 +56,7 @@ KINDS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     EmbedderUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "embedder-unavailable"),
     NotBuilt: (HTTPStatus.SERVICE_UNAVAILABLE, "not-built"),
     Behind: (HTTPStatus.SERVICE_UNAVAILABLE, "behind"),
+    psycopg.DataError: (HTTPStatus.UNPROCESSABLE_ENTITY, "unstorable"),
     psycopg.OperationalError: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
     PoolTimeout: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
     RecursionError: (HTTPStatus.BAD_REQUEST, "malformed"),
@@ -63,6 +64,7 @@ KINDS: dict[type[Exception], tuple[HTTPStatus, str]] = {
 }
 WORDS: dict[str, str] = {
     "malformed": "the body is not valid UTF-8 JSON, or is nested too deeply",
+    "unstorable": "a value of the request cannot be stored",
     "unavailable": "the database cannot be reached; try again in a second",
 }
 """What the caller reads where the exception's own text is not meant for them."""
@@ -98,12 +100,15 @@ def _invalid(error: ValidationException) -> Problem:
     found = [entry for entry in error.extra or [] if isinstance(entry, dict)]
     in_body = any(entry.get("source") == "body" for entry in found)
     status = HTTPStatus.UNPROCESSABLE_ENTITY if in_body else HTTPStatus.BAD_REQUEST
-    detail = "; ".join(f"{entry.get('key', 'body')}: {entry['message']}" for entry in found if "message" in entry)
+    for entry in found:
+        if entry.get("key") == "data":  # the handler's name for the whole body
+            entry["key"] = "body"
+    detail = "; ".join(
+        f"{entry.get('key', 'body')}: {entry['message']}" for entry in found if "message" in entry
+    )
     problem = _made(status, "invalid", detail or error.detail)
     return msgspec.structs.replace(problem, errors=found)
 
 
 def _made(status: HTTPStatus, kind: str, detail: str) -> Problem:
     return Problem(type=f"urn:everlog:problem:{kind}", title=status.phrase, status=status, detail=detail)
-
-

@@ -28,9 +28,7 @@ def live() -> Health:
 @get("/health/ready", operation_id="ready", summary="The log and all projections can be read")
 async def ready(engine: NamedDependency[Engine]) -> Response[Health]:
     try:
-        statuses = [
-            await anyio.to_thread.run_sync(status_of, cell) for cell in engine.cells.all.values()
-        ]
+        statuses = [await anyio.to_thread.run_sync(status_of, cell) for cell in engine.cells.all.values()]
     except Exception:
         return Response(Health("unavailable", "the database cannot be reached"), status_code=503)
     for status in statuses:

@@ -6,9 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from projections.catalogue import Build
 
 REGISTRY = CollectorRegistry()
-REQUESTS = Counter(
-    "everlog_requests", "Requests answered", ("method", "route", "status"), registry=REGISTRY
-)
+REQUESTS = Counter("everlog_requests", "Requests answered", ("method", "route", "status"), registry=REGISTRY)
 SECONDS = Histogram(
     "everlog_request_seconds", "Time until the answer began", ("method", "route"), registry=REGISTRY
 )

@@ -4,18 +4,19 @@ import hashlib
 import re
 import time
 from http import HTTPStatus
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from litestar import Request
-from litestar.datastructures import MutableScopeHeaders
-from litestar.di import NamedDependency
+from litestar.connection import ASGIConnection
+from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.enums import ScopeType
+from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.params import HeaderParameter
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import metrics
-from api.auth import require
+from api.auth import Caller, require
 from api.engine import Asked, Engine
 from api.errors import Refusal
 from domain.eventstore.recorder import Receipt
@@ -33,13 +34,16 @@ IfMatch = Annotated[
 IdempotencyKey = Annotated[
     str | None,
     HeaderParameter(
-        name="Idempotency-Key", description="A repeated request with the same key is done once and answered alike."
+        name="Idempotency-Key",
+        description="A repeated request with the same key is done once and answered alike.",
     ),
 ]
 MinPosition = Annotated[
     int | None,
     HeaderParameter(
-        name="Everlog-Min-Position", ge=0, description="Wait until the answer covers this position of the log."
+        name="Everlog-Min-Position",
+        ge=0,
+        description="Wait until the answer covers this position of the log.",
     ),
 ]
 
@@ -64,12 +68,22 @@ class RequestMiddleware(ASGIMiddleware):
         await next_app(scope, receive, answer)
 
 
-async def provide_asked(request: Request[Any, Any, Any], engine: NamedDependency[Engine]) -> Asked:
-    """Who asks, and on what terms. Each handler names in `opt` the scope that its key needs."""
-    caller = await engine.authenticate(request.headers)
-    require(caller, cast("KeyScope", request.route_handler.opt["scope"]))
-    if request.method in ("POST", "PUT", "PATCH"):
-        _require_json(request)
+async def admit(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Guard: who calls, and whether their key may. Before any body is read; open routes name no scope."""
+    scope: KeyScope | None = handler.opt.get("scope")
+    if scope is None:
+        return
+    engine: Engine = connection.app.state.engine
+    caller = await engine.authenticate(connection.headers)
+    require(caller, scope)
+    if connection.scope.get("method") in ("POST", "PUT", "PATCH"):
+        _require_json(connection.headers)
+    connection.scope["auth"] = caller
+
+
+async def provide_asked(request: Request[Any, Caller, Any]) -> Asked:
+    """Who asks, and on what terms."""
+    caller = request.auth
     minimum = request.headers.get("everlog-min-position", "")
     return Asked(
         caller=caller,
@@ -91,14 +105,16 @@ def expected_version(if_match: str | None) -> int | None:
     return int(tag)
 
 
-def _require_json(request: Request[Any, Any, Any]) -> None:
-    media_type, _ = request.content_type
+def _require_json(headers: Headers) -> None:
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in ("", "application/json") and not media_type.endswith("+json"):
         raise Refusal(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "not-json",
             f"send JSON with `Content-Type: application/json`, not {media_type}",
         )
+    if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+        raise Refusal(HTTPStatus.BAD_REQUEST, "malformed", "a JSON body is missing")
 
 
 async def _receipt(request: Request[Any, Any, Any], owner: str, actor: str) -> Receipt | None:

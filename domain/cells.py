@@ -35,7 +35,9 @@ LOCK_WAIT_MS = 10_000
 
 def connection_string(database_url: str, schema: str) -> str:
     """`database_url` with the schema as search path; extensions live in public."""
-    return make_conninfo(database_url, options=f"-csearch_path={schema},public -clock_timeout={LOCK_WAIT_MS} -ctimezone=UTC")
+    return make_conninfo(
+        database_url, options=f"-csearch_path={schema},public -clock_timeout={LOCK_WAIT_MS} -ctimezone=UTC"
+    )
 
 
 class Cell:

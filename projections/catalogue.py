@@ -62,7 +62,8 @@ def add_build(conn: Connection[Any], name: str, state: State, model: str | None)
 def set_position(conn: Connection[Any], build: Build, position: int) -> None:
     """Move a build to `position`, and wake those who wait for it."""
     conn.execute(
-        "UPDATE projections SET position = %s, updated_at = now(), error = NULL WHERE name = %s AND version = %s",
+        "UPDATE projections SET position = %s, updated_at = now(), error = NULL"
+        " WHERE name = %s AND version = %s",
         (position, build.name, build.version),
     )
     conn.execute("SELECT pg_notify(current_schema() || '_projected', %s)", (build.name,))

@@ -72,7 +72,8 @@ def row_of(memory: Memory) -> tuple[Any, ...]:
 def apply(conn: Connection[Any], build: Build, changes: Sequence[Change]) -> None:
     last = last_changes(changes)
     conn.execute(
-        f"DELETE FROM {table(build.version)} WHERE memory_id = ANY(%s)", ([change.after.id for change in last],)
+        f"DELETE FROM {table(build.version)} WHERE memory_id = ANY(%s)",
+        ([change.after.id for change in last],),
     )
     load(conn, build, [[change] for change in last])
 

@@ -33,6 +33,9 @@ def begin(conn: Connection[Any], name: str, model: str | None) -> int:
     """Register a replay and return its version; that of the one under way, when there is one."""
     for build in builds(conn, name):
         if build.state == "building":
+            conn.execute(
+                "UPDATE projections SET error = NULL WHERE name = %s AND version = %s", (name, build.version)
+            )
             return build.version
     return add_build(conn, name, "building", model)
 
@@ -102,7 +105,9 @@ def under_way(conn: Connection[Any], name: str) -> bool:
     """Whether a worker is at a replay of this projection right now."""
     if not _claim(conn, name):
         return True
-    conn.execute("SELECT pg_advisory_unlock(hashtextextended(current_schema() || %s, 0))", (f".replay.{name}",))
+    conn.execute(
+        "SELECT pg_advisory_unlock(hashtextextended(current_schema() || %s, 0))", (f".replay.{name}",)
+    )
     return False
 
 
@@ -167,7 +172,7 @@ def _streams(
 
 
 def _pages(reading: Connection[Any], cell: Cell, upto: int) -> Iterator[list[LogEntry]]:
-    with reading.cursor("log", binary=True) as cursor:  # type: ignore[call-overload]
+    with reading.cursor("log", binary=True) as cursor:
         cursor.itersize = READ_EVENTS
         cursor.execute(
             f"SELECT {EVENT_COLUMNS} FROM events WHERE position <= %s ORDER BY stream_id, version", (upto,)
@@ -189,5 +194,3 @@ def _grouped(pages: Iterable[Sequence[LogEntry]]) -> Iterator[list[LogEntry]]:
             stream.append(entry)
     if stream:
         yield stream
-
-

@@ -57,7 +57,9 @@ class Runner(threading.Thread):
                     ensure_live(conn, self._projection, self._model)
                     self._follow(conn)
             except psycopg.OperationalError as error:
-                log.warning("%s: lost the database, reconnecting: %s", self.name, str(error).partition("\n")[0])
+                log.warning(
+                    "%s: lost the database, reconnecting: %s", self.name, str(error).partition("\n")[0]
+                )
             except Exception as error:
                 log.exception("%s: stopped by an error, trying again", self.name)
                 self._report(error)
@@ -90,7 +92,8 @@ class Runner(threading.Thread):
         try:
             with psycopg.connect(self._cell.conninfo, autocommit=True) as conn:
                 conn.execute(
-                    "UPDATE projections SET error = %s, updated_at = now() WHERE name = %s AND state = 'live'",
+                    "UPDATE projections SET error = %s, updated_at = now()"
+                    " WHERE name = %s AND state = 'live'",
                     (str(error), self._projection.name),
                 )
         except psycopg.Error:
@@ -159,7 +162,8 @@ def _apply_singly(
 def _without_parked(conn: Connection[Any], build: Build, entries: Sequence[LogEntry]) -> list[LogEntry]:
     """The entries of streams that are not parked; the others are parked too, to keep their order."""
     rows = conn.execute(
-        "SELECT DISTINCT stream_id FROM parked WHERE projection = %s AND version = %s", (build.name, build.version)
+        "SELECT DISTINCT stream_id FROM parked WHERE projection = %s AND version = %s",
+        (build.name, build.version),
     ).fetchall()
     blocked: set[UUID] = {stream_id for (stream_id,) in rows}
     if not blocked:

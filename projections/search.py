@@ -88,7 +88,8 @@ def drop(conn: Connection[Any], version: int) -> None:
 def apply(conn: Connection[Any], build: Build, changes: Sequence[Change]) -> None:
     last = last_changes(changes)
     conn.execute(
-        f"DELETE FROM {table(build.version)} WHERE memory_id = ANY(%s)", ([change.after.id for change in last],)
+        f"DELETE FROM {table(build.version)} WHERE memory_id = ANY(%s)",
+        ([change.after.id for change in last],),
     )
     load(conn, build, [[change] for change in last])
 
@@ -98,7 +99,9 @@ def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change]
     while chunk := list(islice(present, COPY_ROWS)):
         keys = [(memory.scope.owner, text_hash(memory.text)) for memory in chunk]
         vectors = cached(conn, build.model or "", keys)
-        with conn.cursor().copy(f"COPY {table(build.version)} ({COLUMNS}) FROM STDIN (FORMAT BINARY)") as copy:
+        with conn.cursor().copy(
+            f"COPY {table(build.version)} ({COLUMNS}) FROM STDIN (FORMAT BINARY)"
+        ) as copy:
             copy.set_types(TYPES)
             for memory, key in zip(chunk, keys, strict=True):
                 copy.write_row((*row_of(memory), key[1], vectors.get(key)))
@@ -267,7 +270,8 @@ async def _indexed(statement: _Statement, query: Query) -> Candidates:
     async with statement.conn.transaction():
         await statement.rows(
             "SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true),"
-            " set_config('hnsw.ef_search', '{ef}', true), set_config('hnsw.max_scan_tuples', '{tuples}', true)",
+            " set_config('hnsw.ef_search', '{ef}', true),"
+            " set_config('hnsw.max_scan_tuples', '{tuples}', true)",
             ef=2 * CANDIDATES,
             tuples=HNSW_SCAN_TUPLES,
         )
@@ -295,7 +299,9 @@ async def _indexed(statement: _Statement, query: Query) -> Candidates:
 def _telling(lexemes: Sequence[str], containing: Sequence[int]) -> list[str]:
     """The lexemes worth fetching rows by: those that are not common, or the least common one."""
     by_rows = sorted(zip(containing, lexemes, strict=True))
-    return [lexeme for rows, lexeme in by_rows if rows <= COMMON_ROWS] or [l for _, l in by_rows[:1]]
+    return [lexeme for rows, lexeme in by_rows if rows <= COMMON_ROWS] or [
+        lexeme for _, lexeme in by_rows[:1]
+    ]
 
 
 def _scores(candidates: Candidates, mode: Mode, similarity: Callable[[Cosines], Cosines]) -> Cosines:

@@ -39,8 +39,7 @@ def cached(
 def waiting(conn: Connection[Any], build: Build, limit: int) -> list[UUID]:
     """Memories of a search build that have no vector yet, oldest first."""
     rows = conn.execute(
-        f"SELECT memory_id FROM search_v{build.version} WHERE embedding IS NULL"
-        " ORDER BY position LIMIT %s",
+        f"SELECT memory_id FROM search_v{build.version} WHERE embedding IS NULL ORDER BY position LIMIT %s",
         (limit,),
     )
     return [id for (id,) in rows.fetchall()]
@@ -53,7 +52,8 @@ def fill(conn: Connection[Any], build: Build, embedder: Embedder, memory_ids: Se
     """
     table = f"search_v{build.version}"
     rows = conn.execute(
-        f"SELECT owner, text FROM {table} WHERE memory_id = ANY(%s) AND embedding IS NULL", (list(memory_ids),)
+        f"SELECT owner, text FROM {table} WHERE memory_id = ANY(%s) AND embedding IS NULL",
+        (list(memory_ids),),
     ).fetchall()
     texts = {(owner, text_hash(text)): text for owner, text in rows}
     known = cached(conn, embedder.model, list(texts))

@@ -22,7 +22,9 @@ def connect(redis_url: str) -> RedisBroker:
         Callbacks(),
         Retries(max_retries=MAX_RETRIES, min_backoff=MIN_BACKOFF_MS, max_backoff=MAX_BACKOFF_MS),
     ]
-    broker = RedisBroker(client=Redis.from_url(redis_url), middleware=middleware, namespace="everlog")
+    broker = RedisBroker(  # type: ignore[no-untyped-call]
+        client=Redis.from_url(redis_url), middleware=middleware, namespace="everlog"
+    )
     for name in (EMBED, REPLAY):
         broker.declare_queue(name)
     dramatiq.set_broker(broker)

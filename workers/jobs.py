@@ -39,8 +39,8 @@ class Jobs:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep_on, name="sweep", daemon=True)
-        dramatiq.actor(self.embed, actor_name=EMBED, queue_name=EMBED, broker=broker)
-        dramatiq.actor(self.replay, actor_name=REPLAY, queue_name=REPLAY, broker=broker)
+        dramatiq.actor(actor_name=EMBED, queue_name=EMBED, broker=broker)(self.embed)
+        dramatiq.actor(actor_name=REPLAY, queue_name=REPLAY, broker=broker)(self.replay)
 
     def start(self) -> None:
         self._sweeper.start()
@@ -112,7 +112,9 @@ class Jobs:
             if build.name == search.name and build.state == "live":
                 self._hand_out_vectors(conn, cell, build)
                 search.index_large_scopes(conn, build)
-        conn.execute("DELETE FROM receipts WHERE created_at < now() - make_interval(hours => %s)", (RECEIPT_HOURS,))
+        conn.execute(
+            "DELETE FROM receipts WHERE created_at < now() - make_interval(hours => %s)", (RECEIPT_HOURS,)
+        )
 
     def _hand_out_vectors(self, conn: Connection[Any], cell: Cell, build: Build) -> None:
         """Few texts are embedded at once, when that is cheap; many become jobs for all workers."""

@@ -2,15 +2,13 @@
 
 import signal
 import threading
-
-import psycopg
-from dramatiq import Worker
-
 from pathlib import Path
+
+from dramatiq import Worker
 
 from domain.cells import Cells
 from domain.eventstore.cipher import master_key
-from projections import ALL, rebuild, search
+from projections import ALL, search
 from projections.runner import Runner
 from providers.embedder import embedder_for
 from runtime.settings import Settings
@@ -23,9 +21,7 @@ class WorkerProcess:
 
     def __init__(self, settings: Settings) -> None:
         assert settings.database_url and settings.redis_url  # noqa: S101 - `serve` and `worker` see to it
-        self._cells = Cells(
-            settings.database_url, master_key(settings.master_key, Path(settings.data_dir))
-        )
+        self._cells = Cells(settings.database_url, master_key(settings.master_key, Path(settings.data_dir)))
         self._broker = broker.connect(settings.redis_url)
         self._jobs = Jobs(settings, self._cells, self._broker)
         model = embedder_for(settings.embedding_model, settings).model

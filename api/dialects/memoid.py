@@ -74,7 +74,7 @@ class AddRequest(Body, frozen=True, kw_only=True):
     """Extract facts. Until extraction is there, each user message becomes a memory as it is."""
     extract_graph: bool = False
     metadata: dict[str, Any] | None = None
-    tags: list[Tag] = []
+    tags: list[Tag] = msgspec.field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,9 +104,9 @@ class SearchRequest(Body, frozen=True, kw_only=True):
     agent_id: Id | None = None
     run_id: Id | None = None
     project_id: Id | None = None
-    tags: list[Tag] = []
+    tags: list[Tag] = msgspec.field(default_factory=list)
     """All of them must be there."""
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     """All of these pairs must be there."""
     threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     """Lowest score of a hit; none by default."""
@@ -196,7 +196,9 @@ class HistoryAnswer(msgspec.Struct, frozen=True, kw_only=True):
 # --- routes -----------------------------------------------------------------------------------------
 
 
-@post("/v1/memories", operation_id="addMemories", opt={"scope": "write"}, summary="Add memories from messages")
+@post(
+    "/v1/memories", operation_id="addMemories", opt={"scope": "write"}, summary="Add memories from messages"
+)
 async def add(
     data: Annotated[
         AddRequest,
@@ -239,19 +241,19 @@ async def add(
     changed = [
         Changed(id=spell(MEMORY_PREFIX, r.memory.id), memory=r.memory.text, event="ADD") for r in results
     ]
-    return Response(
-        AddAnswer(results=changed, memories=changed), status_code=201, headers=_position(results)
-    )
+    return Response(AddAnswer(results=changed, memories=changed), status_code=201, headers=_position(results))
 
 
-@get("/v1/memories", operation_id="listMemories", opt={"scope": "read"}, summary="List memories, newest first")
+@get(
+    "/v1/memories", operation_id="listMemories", opt={"scope": "read"}, summary="List memories, newest first"
+)
 async def listing(
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
-    user_id: FromQuery[str | None] = None,
-    agent_id: FromQuery[str | None] = None,
-    run_id: FromQuery[str | None] = None,
-    project_id: FromQuery[str | None] = None,
+    user_id: FromQuery[Id | None] = None,
+    agent_id: FromQuery[Id | None] = None,
+    run_id: FromQuery[Id | None] = None,
+    project_id: FromQuery[Id | None] = None,
     limit: Limit = 100,
     offset: Offset = 0,
     as_of: Annotated[
@@ -275,7 +277,7 @@ async def listing(
 
 @post(
     ["/v1/search", "/v1/memories/search"],
-    operation_id="searchMemories",
+    operation_id=lambda _, __, path: "searchMemories" if len(path) == 2 else "searchMemoriesToo",
     opt={"scope": "read"},
     status_code=200,
     summary="Find memories by meaning and by words",
@@ -283,7 +285,9 @@ async def listing(
 async def find(
     data: Annotated[
         SearchRequest,
-        BodyKwarg(examples=[Example(value={"query": "What does the user do outdoors?", "user_id": "user_123"})]),
+        BodyKwarg(
+            examples=[Example(value={"query": "What does the user do outdoors?", "user_id": "user_123"})]
+        ),
     ],
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
@@ -325,7 +329,9 @@ async def update(
     memory_id: FromPath[str],
     data: Annotated[
         UpdateRequest,
-        BodyKwarg(examples=[Example(value={"memory": "User loves trail running", "metadata": {"sure": True}})]),
+        BodyKwarg(
+            examples=[Example(value={"memory": "User loves trail running", "metadata": {"sure": True}})]
+        ),
     ],
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
@@ -371,10 +377,10 @@ async def delete_one(
 async def delete_many(
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
-    user_id: FromQuery[str | None] = None,
-    agent_id: FromQuery[str | None] = None,
-    run_id: FromQuery[str | None] = None,
-    project_id: FromQuery[str | None] = None,
+    user_id: FromQuery[Id | None] = None,
+    agent_id: FromQuery[Id | None] = None,
+    run_id: FromQuery[Id | None] = None,
+    project_id: FromQuery[Id | None] = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response[DeleteAnswer]:
     scope = Scope(

@@ -37,13 +37,13 @@ class EventLog(Application[UUID]):
 
     def memory(self, id: UUID, version: int | None = None) -> memory.Memory:
         """The memory as of `version`, or now. Raises NotFound where there has never been one."""
-        return cast("memory.Memory", self._get(id, version, memory.project))
+        return cast("memory.Memory", self._get("memory", id, memory.project, version))
 
     def key(self, id: UUID) -> key.Key:
-        return cast("key.Key", self._get(id, None, key.project))
+        return cast("key.Key", self._get("key", id, key.project))
 
     def owner(self, name: str) -> owner.Owner:
-        return cast("owner.Owner", self._get(owner.id_of(name), None, owner.project))
+        return cast("owner.Owner", self._get("owner", owner.id_of(name), owner.project))
 
     def stream(self, id: UUID) -> list[Recorded]:
         """All events of one stream, in order."""
@@ -55,12 +55,12 @@ class EventLog(Application[UUID]):
             entries = read_log(conn, after, limit, only)
         return [(entry, self.mapper.to_domain_event(entry)) for entry in entries]
 
-    def _get(self, id: UUID, version: int | None, project: Any) -> Any:
+    def _get(self, kind: str, id: UUID, project: Any, version: int | None = None) -> Any:
         try:
             return self.repository.get(id, version=version, projector_func=project)
         except (AggregateNotFoundError, ValueError):
             # ValueError: the stream is of another kind of aggregate.
-            raise NotFound("no such thing") from None
+            raise NotFound(f"no such {kind}") from None
 
 
 class _LoadingMapper(EventMapper):

@@ -1,0 +1,204 @@
+"""The `everlog` command."""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psycopg
+from redis.exceptions import RedisError
+
+from domain.eventstore.cipher import WrongMasterKey
+from runtime.settings import Settings, SettingsError, load
+
+ROOT = Path(__file__).parent.parent
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command; expected failures end with one line and status 2."""
+    options, rest = _parser().parse_known_args(argv)
+    if rest and options.run is not _test:
+        _parser().error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
+    try:
+        settings = load(data_dir=options.data_dir, host=options.host, port=options.port)
+        options.run(settings, options)
+    except (SettingsError, WrongMasterKey) as error:
+        sys.exit(_failed(str(error)))
+    except psycopg.OperationalError as error:
+        sys.exit(
+            _failed(
+                f"the database cannot be reached: {str(error).partition(chr(10))[0]}; try `everlog doctor`"
+            )
+        )
+    except RedisError as error:
+        sys.exit(_failed(f"Redis cannot be reached: {error}; try `everlog doctor`"))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _failed(message: str) -> int:
+    print(f"everlog: {message}", file=sys.stderr)
+    return 2
+
+
+# --- commands ---------------------------------------------------------------------------------------
+
+
+def _serve(settings: Settings, options: argparse.Namespace) -> None:
+    from runtime.serve import serve
+
+    serve(settings)
+
+
+def _api(settings: Settings, options: argparse.Namespace) -> None:
+    from api.app import serve
+
+    serve(_connected(settings))
+
+
+def _worker(settings: Settings, options: argparse.Namespace) -> None:
+    from workers.process import run
+
+    run(_connected(settings))
+
+
+def _migrate(settings: Settings, options: argparse.Namespace) -> None:
+    from runtime.migrate import migrate
+
+    migrate(_connected(settings))
+
+
+def _keys_create(settings: Settings, options: argparse.Namespace) -> None:
+    from runtime import keys
+
+    made = keys.create(_connected(settings), options.name, options.owner, options.scopes.split(","))
+    _tell(made, options.json, f"{made['key']}\nThe key of {made['owner']}; it is shown this once.")
+
+
+def _keys_list(settings: Settings, options: argparse.Namespace) -> None:
+    from runtime import keys
+
+    listed = keys.list_keys(_connected(settings), options.owner)
+    _tell(listed, options.json, "\n".join(_key_line(key) for key in listed) or "There are no keys.")
+
+
+def _keys_revoke(settings: Settings, options: argparse.Namespace) -> None:
+    from runtime import keys
+
+    revoked = keys.revoke(_connected(settings), options.id)
+    _tell(revoked, options.json, f"{revoked['id']} is revoked; every API process forgets it within a second.")
+
+
+def _status(settings: Settings, options: argparse.Namespace) -> None:
+    from runtime.status import show
+
+    show(_connected(settings), options.json)
+
+
+def _replay(settings: Settings, options: argparse.Namespace) -> None:
+    from runtime.replay import replay
+
+    replay(_connected(settings), options.projection, options.rollback, options.json)
+
+
+def _history(settings: Settings, options: argparse.Namespace) -> None:
+    from runtime.history import show
+
+    show(_connected(settings), options.memory_id, options.json)
+
+
+def _doctor(settings: Settings, options: argparse.Namespace) -> None:
+    from runtime.doctor import examine
+
+    findings = examine(settings)
+    _tell(findings, options.json, "\n".join(f.line() for f in findings))
+    if any(finding.state == "fails" for finding in findings):
+        sys.exit(1)
+
+
+def _test(settings: Settings, options: argparse.Namespace) -> None:
+    bin = Path(sys.executable).parent
+    checks = [
+        [bin / "ruff", "check", "."],
+        [bin / "ruff", "format", "--check", "."],
+        [bin / "mypy"],
+        [bin / "lint-imports"],
+        [sys.executable, "-m", "pytest", *options.rest],
+    ]
+    for check in checks:
+        line = " ".join([Path(check[0]).name, *map(str, check[1:])])
+        print(f"--- {line}", flush=True)
+        code = subprocess.run(list(map(str, check)), cwd=ROOT, check=False).returncode
+        if code != 0:
+            sys.exit(_failed(f"`{line}` failed; what is wrong stands above") and code)
+
+
+# --- arguments --------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="everlog", description="A memory service that loses nothing.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add(commands, "serve", _serve, "run everything: database, queue, workers and API")
+    _add(commands, "api", _api, "run the API alone")
+    _add(commands, "worker", _worker, "run one worker alone")
+    _add(commands, "migrate", _migrate, "bring the database up to date")
+    keys = commands.add_parser("keys", help="make, list and revoke API keys")
+    _key_commands(keys.add_subparsers(metavar="WHAT", required=True))
+    _add(commands, "status", _status, "how far the projections are")
+    replay = _add(commands, "replay", _replay, "rebuild projections from the log beside the live ones")
+    replay.add_argument("projection", nargs="?", metavar="PROJECTION", help="all of them by default")
+    replay.add_argument(
+        "--rollback", action="store_true", help="make the build before the live one live again"
+    )
+    _add(commands, "history", _history, "every change of one memory").add_argument("memory_id")
+    _add(commands, "doctor", _doctor, "what is configured, reachable and missing")
+    _add(commands, "test", _test, "lint, types, import rules and tests; more arguments go to pytest")
+    return parser
+
+
+def _key_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    create = _add(commands, "create", _keys_create, "make a key, shown this once")
+    create.add_argument("--name", required=True, help="what you know it by")
+    create.add_argument("--owner", default="default", help="the tenant whose memories it opens")
+    create.add_argument("--scopes", default="read,write", help="some of read,write,admin")
+    _add(commands, "list", _keys_list, "all keys, without their texts").add_argument("--owner")
+    _add(commands, "revoke", _keys_revoke, "make a key useless").add_argument("id", metavar="KEY_ID")
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[Settings, argparse.Namespace], None],
+    explained: str,
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=explained, description=explained)
+    command.add_argument("--data-dir", metavar="DIR", help="where all is kept (EVERLOG_DATA_DIR; .everlog)")
+    command.add_argument("--host", help="address to listen on (EVERLOG_HOST; 127.0.0.1)")
+    command.add_argument("--port", type=int, help="port to listen on (EVERLOG_PORT; 8000)")
+    command.add_argument("--json", action="store_true", help="answer for a machine")
+    command.set_defaults(run=run)
+    return command
+
+
+def _connected(settings: Settings) -> Settings:
+    from runtime.running import connected
+
+    return connected(settings)
+
+
+def _tell(answer: Any, as_json: bool, text: str) -> None:
+    print(msgspec.json.encode(answer).decode() if as_json else text)
+
+
+def _key_line(key: dict[str, Any]) -> str:
+    state = f"revoked {key['revoked_at']}" if key["revoked_at"] else "in use"
+    return f"{key['id']}  {key['owner']:20}  {key['name']:20}  {','.join(key['scopes']):16}  {state}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""`everlog doctor`: what is configured, what answers, what is missing, and what to do about it."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+import psycopg
+from redis import Redis
+
+from runtime.running import connected
+from runtime.settings import Settings, SettingsError
+
+TIMEOUT_SECONDS = 5
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing looked at. `fails` means that Everlog cannot work like this."""
+
+    name: str
+    state: Literal["ok", "off", "fails"]
+    detail: str
+    next: str | None = None
+
+    def line(self) -> str:
+        mark = {"ok": "✓", "off": "-", "fails": "✗"}[self.state]
+        return f"{mark} {self.name}: {self.detail}" + (f"\n    → {self.next}" if self.next else "")
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at each part; nothing secret is in what is found."""
+    try:
+        settings = connected(settings)
+    except SettingsError as error:
+        return [Finding(name="service", state="fails", detail=str(error)), _master_key(settings)]
+    return [
+        _try("database", lambda: _database(settings), "check EVERLOG_DATABASE_URL and that the server runs"),
+        _try("queue", lambda: _queue(settings), "check EVERLOG_REDIS_URL and that the server runs"),
+        _master_key(settings),
+        _try(
+            "embedder",
+            lambda: _embedder(settings),
+            "check OPENAI_BASE_URL, OPENAI_API_KEY and the model's name",
+        ),
+        Finding(
+            name="extraction",
+            state="off",
+            detail="each user message is kept as it is; facts are not extracted yet",
+        ),
+    ]
+
+
+def _try(name: str, look: Callable[[], Finding], next: str) -> Finding:
+    try:
+        return look()
+    except Exception as error:  # whatever is wrong with a part is the finding
+        return Finding(name=name, state="fails", detail=str(error).partition("\n")[0], next=next)
+
+
+def _database(settings: Settings) -> Finding:
+    with psycopg.connect(settings.database_url or "", connect_timeout=TIMEOUT_SECONDS) as conn:
+        server = conn.info.server_version // 10_000
+        row = conn.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+    if row is None:
+        return Finding(
+            name="database",
+            state="fails",
+            detail=f"PostgreSQL {server} answers, but has no pgvector",
+            next="run `everlog migrate`; if it cannot make the extension, install pgvector 0.8.4 or newer",
+        )
+    return Finding(name="database", state="ok", detail=f"PostgreSQL {server} with pgvector {row[0]}")
+
+
+def _queue(settings: Settings) -> Finding:
+    with Redis.from_url(settings.redis_url or "", socket_timeout=TIMEOUT_SECONDS) as redis:
+        redis.ping()
+    return Finding(name="queue", state="ok", detail="answers")
+
+
+def _master_key(settings: Settings) -> Finding:
+    kept = "EVERLOG_MASTER_KEY" if settings.master_key else f"{settings.data_dir}/master.key"
+    return Finding(
+        name="master key", state="ok", detail=f"from {kept}; without it the log cannot be read: keep a copy"
+    )
+
+
+def _embedder(settings: Settings) -> Finding:
+    from providers.embedder import embedder_for
+
+    embedder = embedder_for(settings.embedding_model, settings)
+    dimensions = embedder.embed(["hello"]).shape[1]
+    more = (
+        None
+        if settings.embedding_model
+        else "set EVERLOG_EMBEDDING_MODEL and OPENAI_API_KEY for a larger model"
+    )
+    return Finding(
+        name="embedder", state="ok", detail=f"{embedder.model}, {dimensions} dimensions", next=more
+    )

@@ -1,0 +1,65 @@
+"""What is running on a data directory: one `serve` at a time, and where the other commands find it."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from runtime.settings import Settings, SettingsError
+
+
+class Running(msgspec.Struct, frozen=True):
+    """The addresses of a running service."""
+
+    database_url: str
+    redis_url: str
+    url: str
+
+
+@contextmanager
+def only_one(data_dir: Path) -> Iterator[None]:
+    """Hold the data directory. Raises SettingsError while another process holds it."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / "serve.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SettingsError(
+                f"Everlog is already running on {data_dir}: stop it, or name another --data-dir"
+            ) from None
+        yield
+
+
+def publish(data_dir: Path, running: Running) -> None:
+    """Tell the other commands; the file holds a password, so only its owner may read it."""
+    scratch = data_dir / f"running.json.{os.getpid()}"
+    scratch.touch(mode=0o600)
+    scratch.write_bytes(msgspec.json.encode(running))
+    scratch.rename(data_dir / "running.json")
+
+
+def withdraw(data_dir: Path) -> None:
+    (data_dir / "running.json").unlink(missing_ok=True)
+
+
+def connected(settings: Settings) -> Settings:
+    """`settings` with the URLs of the service that runs on its data directory, where none are set."""
+    if settings.database_url and settings.redis_url:
+        return settings
+    try:
+        running = msgspec.json.decode((Path(settings.data_dir) / "running.json").read_bytes(), type=Running)
+    except (OSError, msgspec.DecodeError):
+        if settings.database_url:
+            return settings
+        raise SettingsError(
+            f"nothing is running on {settings.data_dir}: start `./everlog serve` first, or set"
+            " EVERLOG_DATABASE_URL and EVERLOG_REDIS_URL"
+        ) from None
+    return msgspec.structs.replace(
+        settings,
+        database_url=settings.database_url or running.database_url,
+        redis_url=settings.redis_url or running.redis_url,
+    )
