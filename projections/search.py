@@ -21,12 +21,12 @@ from projections import memories
 from projections.catalogue import Build
 from projections.changes import Change, last_changes
 from projections.memories import memory_of, row_of, scope_filter
+from projections.ranking import Floats, fused, inverse_frequencies, keyword_evidence
 from projections.vectors import cached, text_hash
 
 name = "search"
 
 Mode = Literal["hybrid", "vector", "keyword"]
-Cosines = NDArray[np.float64]
 
 EXACT_ROWS = 20_000
 """Rows of a scope up to which every one is compared: about 25 ms, and recall 1."""
@@ -157,13 +157,13 @@ class Candidates(msgspec.Struct, frozen=True):
     """Rows that may enter the result, with what they are ranked by."""
 
     ids: list[UUID]
-    cosines: NDArray[np.float64]
+    cosines: Floats
     """(n,); NaN where there is no vector."""
-    lengths: NDArray[np.float64]
+    lengths: Floats
     """(n,), lexemes of each row."""
-    frequencies: NDArray[np.float64]
+    frequencies: Floats
     """(n, t): how often each of the t query lexemes occurs in each row."""
-    containing: NDArray[np.float64]
+    containing: Floats
     """(t,): in how many rows of the scope each lexeme occurs."""
     documents: int
     average_length: float
@@ -210,7 +210,7 @@ LENGTHS = """
 
 
 async def search(
-    conn: AsyncConnection[Any], build: Build, query: Query, similarity: Callable[[Cosines], Cosines]
+    conn: AsyncConnection[Any], build: Build, query: Query, similarity: Callable[[Floats], Floats]
 ) -> list[Hit]:
     """The memories of a scope that fit the query best, best first, none below its threshold."""
     where, values = scope_filter(query.scope, query.tags, query.metadata)
@@ -304,18 +304,18 @@ def _telling(lexemes: Sequence[str], containing: Sequence[int]) -> list[str]:
     ]
 
 
-def _scores(candidates: Candidates, mode: Mode, similarity: Callable[[Cosines], Cosines]) -> Cosines:
-    idf = np.log1p((candidates.documents - candidates.containing + 0.5) / (candidates.containing + 0.5))
-    tf = candidates.frequencies
-    norm = 1.2 * (0.25 + 0.75 * candidates.lengths / max(candidates.average_length, 1e-9))[:, None]
-    words = (idf * tf * 2.2 / (tf + norm)).sum(axis=1)
-    top = words.max() if len(words) and words.max() > 0 else 1.0
-    near = np.nan_to_num(similarity(candidates.cosines), nan=0.0)
+def _scores(candidates: Candidates, mode: Mode, similarity: Callable[[Floats], Floats]) -> Floats:
+    # A row that has no vector yet is as near as a row that has nothing to do with the query.
+    near = similarity(np.nan_to_num(candidates.cosines, nan=0.0))
     if mode == "vector":
-        return near
-    if mode == "keyword":
-        return words / top
-    return 0.5 * words / top + 0.5 * near
+        return np.where(np.isnan(candidates.cosines), 0.0, near)
+    evidence = keyword_evidence(
+        candidates.frequencies,
+        candidates.lengths,
+        inverse_frequencies(candidates.containing, candidates.documents),
+        candidates.average_length,
+    )
+    return evidence if mode == "keyword" else fused(near, evidence)
 
 
 async def _hits(conn: AsyncConnection[Any], build: Build, scores: dict[UUID, float]) -> list[Hit]:
@@ -326,9 +326,9 @@ async def _hits(conn: AsyncConnection[Any], build: Build, scores: dict[UUID, flo
     return [Hit(found[id], score) for id, score in scores.items() if id in found]
 
 
-def _floats(values: Iterable[float | None]) -> Cosines:
+def _floats(values: Iterable[float | None]) -> Floats:
     return np.asarray([np.nan if value is None else value for value in values], dtype=float)
 
 
-def _matrix(rows: Sequence[Sequence[int]], columns: int) -> Cosines:
+def _matrix(rows: Sequence[Sequence[int]], columns: int) -> Floats:
     return np.asarray(rows, dtype=float).reshape(len(rows), columns)

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from runtime.settings import Settings
 
+REMOTE_PREFIX = "openai/"
+
 
 class EmbedderUnavailable(Exception):
-    """The embedder cannot answer now; worth another try."""
+    """The embedder cannot answer now, or answers garbage; worth another try."""
 
 
 class Embedder(Protocol):
@@ -24,8 +26,21 @@ class Embedder(Protocol):
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dims), normalised and finite. Raises EmbedderUnavailable."""
 
-    def similarity(self, cosine: NDArray[np.float64]) -> NDArray[np.float64]:
+    def similarity(self, cosines: NDArray[np.float64]) -> NDArray[np.float64]:
         """Cosines as 0..1 that mean the same for every model: 0.5 parts related from unrelated."""
+
+
+class Calibration:
+    """A logistic curve from the cosines of one model to similarities."""
+
+    def __init__(self, midpoint: float, steepness: float) -> None:
+        self._midpoint = midpoint
+        self._steepness = steepness
+
+    def __call__(self, cosines: NDArray[np.float64]) -> NDArray[np.float64]:
+        with np.errstate(invalid="ignore"):  # NaN stays NaN: no vector, no similarity
+            curve: NDArray[np.float64] = 1 / (1 + np.exp(self._steepness * (self._midpoint - cosines)))
+        return curve
 
 
 _made: dict[str, Embedder] = {}
@@ -33,10 +48,14 @@ _lock = threading.Lock()
 
 
 def embedder_for(model: str | None, settings: Settings) -> Embedder:
-    """The embedder of a stored model name, or for None the configured one. One a process."""
+    """The embedder of a stored model name, or for None the configured one. One of each a process."""
     from providers.local_embedder import MODEL, LocalEmbedder
+    from providers.openai_embedder import OpenAIEmbedder
 
+    if model is None:
+        model = REMOTE_PREFIX + settings.embedding_model if settings.embedding_model else MODEL
     with _lock:
-        if MODEL not in _made:
-            _made[MODEL] = LocalEmbedder()
-        return _made[MODEL]
+        if model not in _made:
+            remote = model.startswith(REMOTE_PREFIX)
+            _made[model] = OpenAIEmbedder(model, settings) if remote else LocalEmbedder()
+        return _made[model]

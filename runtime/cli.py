@@ -121,20 +121,21 @@ def _doctor(settings: Settings, options: argparse.Namespace) -> None:
 
 
 def _test(settings: Settings, options: argparse.Namespace) -> None:
-    bin = Path(sys.executable).parent
-    checks = [
-        [bin / "ruff", "check", "."],
-        [bin / "ruff", "format", "--check", "."],
-        [bin / "mypy"],
-        [bin / "lint-imports"],
-        [sys.executable, "-m", "pytest", *options.rest],
-    ]
+    tools = Path(sys.executable).parent
+    checks: tuple[tuple[str, ...], ...] = (
+        (str(tools / "ruff"), "check", "."),
+        (str(tools / "ruff"), "format", "--check", "."),
+        (str(tools / "mypy"),),
+        (str(tools / "lint-imports"),),
+        (sys.executable, "-m", "pytest", *options.rest),
+    )
     for check in checks:
-        line = " ".join([Path(check[0]).name, *map(str, check[1:])])
+        line = " ".join([Path(check[0]).name, *check[1:]])
         print(f"--- {line}", flush=True)
-        code = subprocess.run(list(map(str, check)), cwd=ROOT, check=False).returncode
+        code = subprocess.run(check, cwd=ROOT, check=False).returncode
         if code != 0:
-            sys.exit(_failed(f"`{line}` failed; what is wrong stands above") and code)
+            print(f"everlog: `{line}` failed; what is wrong stands above", file=sys.stderr)
+            sys.exit(code)
 
 
 # --- arguments --------------------------------------------------------------------------------------

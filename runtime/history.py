@@ -21,9 +21,7 @@ def show(settings: Settings, memory_id: str, as_json: bool) -> None:
         return
     for version in told:
         when = version.changed_at.isoformat(timespec="seconds")
-        print(
-            f"{when}  {version.event:6}  v{version.version}  by {version.actor}  at position {version.position}"
-        )
+        print(f"{when}  {version.event:6}  v{version.version}  position {version.position}  {version.actor}")
         print(f"    {version.memory}")
         if version.metadata:
             print(f"    {msgspec.json.encode(version.metadata).decode()}")
