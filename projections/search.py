@@ -221,8 +221,9 @@ async def search(
     values["lexemes"] = [] if query.mode == "vector" else lexemes
     candidates = await (_exact(statement) if rows <= EXACT_ROWS else _indexed(statement, query))
     scores = _scores(candidates, query.mode, similarity)
-    best = [int(i) for i in np.argsort(-scores, kind="stable") if scores[i] >= max(query.threshold, 1e-9)]
-    chosen = {candidates.ids[i]: float(scores[i]) for i in best[: query.limit]}
+    best = np.argsort(-scores, kind="stable")[: query.limit]
+    lowest = max(query.threshold, 1e-9)  # a score of nothing is no hit
+    chosen = {candidates.ids[i]: float(scores[i]) for i in best if scores[i] >= lowest}
     return await _hits(conn, build, chosen)
 
 

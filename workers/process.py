@@ -21,9 +21,9 @@ class WorkerProcess:
 
     def __init__(self, settings: Settings) -> None:
         assert settings.database_url and settings.redis_url  # noqa: S101 - `serve` and `worker` see to it
-        self._cells = Cells(settings.database_url, master_key(settings.master_key, Path(settings.data_dir)))
+        self.cells = Cells(settings.database_url, master_key(settings.master_key, Path(settings.data_dir)))
         self._broker = broker.connect(settings.redis_url)
-        self._jobs = Jobs(settings, self._cells, self._broker)
+        self._jobs = Jobs(settings, self.cells, self._broker)
         model = embedder_for(settings.embedding_model, settings).model
         self._runners = [
             Runner(
@@ -32,7 +32,7 @@ class WorkerProcess:
                 model if projection is search else None,
                 self._jobs.vectors_wanted if projection is search else None,
             )
-            for cell in self._cells.all.values()
+            for cell in self.cells.all.values()
             for projection in ALL.values()
         ]
         self._takers = Worker(self._broker, worker_threads=settings.worker_threads, worker_timeout=200)
@@ -50,7 +50,7 @@ class WorkerProcess:
         self._takers.stop(timeout=5_000)
         for runner in self._runners:
             runner.join(timeout=5)
-        self._cells.close()
+        self.cells.close()
         self._broker.close()
 
 

@@ -57,7 +57,7 @@ class LogRecorder(ApplicationRecorder):
         except psycopg.errors.UniqueViolation as error:
             raise IntegrityError(str(error)) from error
         first = cast("tuple[int]", row)[0]
-        return range(first, first + len(entries)) if entries else None
+        return list(range(first, first + len(entries))) if entries else None
 
     def select_events(
         self,
