@@ -55,6 +55,7 @@ def create_app(settings: Settings) -> Litestar:
             "asked": Provide(provide_asked),
         },
         exception_handlers={HTTPException: to_problem, Exception: to_problem},
+        logging_config=None,  # Litestar's own would take over the root logger
         request_max_body_size=settings.max_body_bytes,
         openapi_config=OpenAPIConfig(
             title="Everlog",

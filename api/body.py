@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 import msgspec
+from litestar.params import QueryParameter
 
 MAX_TEXT = 100_000
 """Characters of one memory: far above a fact, and still within what full-text search takes."""
@@ -11,6 +12,7 @@ MAX_METADATA_BYTES = 64_000
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"\A[^\x00]*\Z")]
 """A user's, agent's or run's id: short enough for a B-tree."""
+IdParameter = Annotated[str | None, QueryParameter(min_length=1, max_length=255)]
 Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 

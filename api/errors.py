@@ -73,8 +73,8 @@ WORDS: dict[str, str] = {
 def to_problem(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """The answer to a request that ended in `error`. No stack trace and no inner text leaves the server."""
     problem, headers = _problem(error)
-    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.error("%s %s failed: %s", request.method, request.url.path, problem.type, exc_info=error)
+    if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = RETRY_SECONDS
     return Response(problem, status_code=problem.status, media_type=PROBLEM_JSON, headers=headers)

@@ -8,9 +8,9 @@ import anyio.to_thread
 import msgspec
 from litestar import get
 from litestar.di import NamedDependency
-from litestar.params import FromQuery, QueryParameter
+from litestar.params import QueryParameter
 
-from api.body import Id
+from api.body import IdParameter
 from api.engine import Asked, Engine
 from api.errors import Refusal
 from domain.cells import Cell
@@ -73,10 +73,10 @@ async def events(
     engine: NamedDependency[Engine],
     after: Annotated[int, QueryParameter(ge=0, description="Positions above this one")] = 0,
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 100,
-    memory_id: FromQuery[str | None] = None,
-    user_id: FromQuery[Id | None] = None,
-    actor: FromQuery[Id | None] = None,
-    cause: FromQuery[Id | None] = None,
+    memory_id: IdParameter = None,
+    user_id: IdParameter = None,
+    actor: IdParameter = None,
+    cause: IdParameter = None,
     since: Annotated[datetime | None, QueryParameter(description="Recorded at or after (RFC 3339)")] = None,
     until: Annotated[datetime | None, QueryParameter(description="Recorded before (RFC 3339)")] = None,
 ) -> EventsAnswer:

@@ -13,9 +13,9 @@ import msgspec
 from litestar import Response, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.openapi.spec import Example
-from litestar.params import BodyKwarg, FromPath, FromQuery, QueryParameter
+from litestar.params import BodyKwarg, FromPath, QueryParameter
 
-from api.body import Body, Id, Tag, check_metadata, check_text
+from api.body import Body, Id, IdParameter, Tag, check_metadata, check_text
 from api.engine import Asked, Engine
 from api.errors import Refusal
 from api.request import IdempotencyKey, IfMatch, MinPosition, expected_version
@@ -250,10 +250,10 @@ async def add(
 async def listing(
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
-    user_id: FromQuery[Id | None] = None,
-    agent_id: FromQuery[Id | None] = None,
-    run_id: FromQuery[Id | None] = None,
-    project_id: FromQuery[Id | None] = None,
+    user_id: IdParameter = None,
+    agent_id: IdParameter = None,
+    run_id: IdParameter = None,
+    project_id: IdParameter = None,
     limit: Limit = 100,
     offset: Offset = 0,
     as_of: Annotated[
@@ -377,10 +377,10 @@ async def delete_one(
 async def delete_many(
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
-    user_id: FromQuery[Id | None] = None,
-    agent_id: FromQuery[Id | None] = None,
-    run_id: FromQuery[Id | None] = None,
-    project_id: FromQuery[Id | None] = None,
+    user_id: IdParameter = None,
+    agent_id: IdParameter = None,
+    run_id: IdParameter = None,
+    project_id: IdParameter = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response[DeleteAnswer]:
     scope = Scope(

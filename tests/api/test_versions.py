@@ -94,7 +94,9 @@ def test_a_key_reads_its_own_writes_in_lists_and_searches(client: httpx.Client, 
         id = add(client, f"User bought the book number {n}", user)
         listed = client.get("/v1/memories", params={"user_id": user}).json()
         assert (listed["results"][0]["id"], listed["total"]) == (id, n + 1)
-        found = client.post("/v1/search", json={"query": "reading", "user_id": user, "mode": "vector", "limit": 100})
+        found = client.post(
+            "/v1/search", json={"query": "reading", "user_id": user, "mode": "vector", "limit": 100}
+        )
         assert id in {hit["id"] for hit in found.json()["results"]}
 
 

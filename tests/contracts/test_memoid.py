@@ -24,7 +24,9 @@ def test_adding_answers_results_with_id_memory_and_event(client: httpx.Client) -
     assert answer.json()["memories"] == answer.json()["results"]
 
 
-def test_without_extraction_the_event_says_that_nothing_was_extracted(client: httpx.Client, user: str) -> None:
+def test_without_extraction_the_event_says_that_nothing_was_extracted(
+    client: httpx.Client, user: str
+) -> None:
     id = client.post("/v1/memories", json={**EXAMPLE, "user_id": user}).json()["results"][0]["id"]
     (version,) = client.get(f"/v1/memories/{id}/history").json()["history"]
     assert version["extractor"] is None
@@ -35,14 +37,22 @@ def test_without_extraction_the_event_says_that_nothing_was_extracted(client: ht
 
 def test_infer_false_keeps_every_message_but_instructions(client: httpx.Client, user: str) -> None:
     messages = [{"role": "system", "content": "Be brief"}, *EXAMPLE["messages"]]
-    body = {"messages": messages, "user_id": user, "infer": False, "extract_graph": False, "metadata": {"a": 1}}
+    body = {
+        "messages": messages,
+        "user_id": user,
+        "infer": False,
+        "extract_graph": False,
+        "metadata": {"a": 1},
+    }
     results = client.post("/v1/memories", json=body).json()["results"]
     assert [result["memory"] for result in results] == ["I love hiking", "Great hobby!"]
 
 
 def test_listing_filters_by_user_and_pages(client: httpx.Client, user: str) -> None:
     ids = [
-        client.post("/v1/memories", json={**EXAMPLE, "user_id": user, "agent_id": f"a{n % 2}"}).json()["results"][0]["id"]
+        client.post("/v1/memories", json={**EXAMPLE, "user_id": user, "agent_id": f"a{n % 2}"}).json()[
+            "results"
+        ][0]["id"]
         for n in range(5)
     ]
     listed = client.get("/v1/memories", params={"user_id": user, "limit": 10}).json()
@@ -64,7 +74,9 @@ def test_getting_updating_and_deleting_one(client: httpx.Client, user: str) -> N
     assert memory.keys() >= {
         "id", "memory", "user_id", "agent_id", "run_id", "project_id", "metadata", "created_at", "updated_at",
     }  # fmt: skip
-    updated = client.put(f"/v1/memories/{id}", json={"memory": "User loves climbing", "metadata": {"a": 1}}).json()
+    updated = client.put(
+        f"/v1/memories/{id}", json={"memory": "User loves climbing", "metadata": {"a": 1}}
+    ).json()
     assert (updated["memory"], updated["metadata"]) == ("User loves climbing", {"a": 1})
     assert client.get(f"/v1/memories/{id}").json() == updated
     assert client.delete(f"/v1/memories/{id}").is_success
@@ -75,7 +87,9 @@ def test_getting_updating_and_deleting_one(client: httpx.Client, user: str) -> N
 def test_deleting_by_user_or_agent_deletes_theirs_alone(client: httpx.Client, user: str) -> None:
     for agent in ("one", "two"):
         client.post("/v1/memories", json={**EXAMPLE, "user_id": user, "agent_id": f"{user}-{agent}"})
-    other = client.post("/v1/memories", json={**EXAMPLE, "user_id": f"{user}-other"}).json()["results"][0]["id"]
+    other = client.post("/v1/memories", json={**EXAMPLE, "user_id": f"{user}-other"}).json()["results"][0][
+        "id"
+    ]
     assert client.delete("/v1/memories", params={"agent_id": f"{user}-one"}).json()["deleted"] == 1
     assert client.get("/v1/memories", params={"user_id": user}).json()["total"] == 1
     assert client.delete("/v1/memories", params={"user_id": user}).json()["deleted"] == 1
@@ -83,7 +97,9 @@ def test_deleting_by_user_or_agent_deletes_theirs_alone(client: httpx.Client, us
     assert client.get(f"/v1/memories/{other}").is_success
 
 
-def test_history_is_newest_first_with_the_keys_of_the_text_and_of_the_sdk(client: httpx.Client, user: str) -> None:
+def test_history_is_newest_first_with_the_keys_of_the_text_and_of_the_sdk(
+    client: httpx.Client, user: str
+) -> None:
     body = {"messages": [{"role": "user", "content": "User works at startup"}], "user_id": user}
     id = client.post("/v1/memories", json=body).json()["results"][0]["id"]
     client.put(f"/v1/memories/{id}", json={"memory": "User works at Google"})
@@ -102,7 +118,9 @@ def test_history_is_newest_first_with_the_keys_of_the_text_and_of_the_sdk(client
     assert all(entry["memory_id"] == id and entry["changed_at"] == entry["created_at"] for entry in history)
 
 
-def test_search_answers_on_both_paths_and_takes_either_name_of_the_limit(client: httpx.Client, user: str) -> None:
+def test_search_answers_on_both_paths_and_takes_either_name_of_the_limit(
+    client: httpx.Client, user: str
+) -> None:
     for text in ("User loves hiking", "User works at Google", "User is allergic to peanuts"):
         client.post("/v1/memories", json={"messages": [{"role": "user", "content": text}], "user_id": user})
     for path, limit in (("/v1/search", "limit"), ("/v1/memories/search", "top_k")):

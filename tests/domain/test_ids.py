@@ -17,5 +17,14 @@ def test_an_id_is_read_from_its_spellings_and_from_nothing_else() -> None:
     id = new_id()
     for text in (spell(MEMORY_PREFIX, id), id.hex, str(id), f"mem_{id}"):
         assert read(MEMORY_PREFIX, text) == id
-    for text in ("", "mem_", "mem_xyz", f"{{{id}}}", f"urn:uuid:{id}", f"key_{id.hex}", id.hex[:-1], "é" * 32):
+    for text in (
+        "",
+        "mem_",
+        "mem_xyz",
+        f"{{{id}}}",
+        f"urn:uuid:{id}",
+        f"key_{id.hex}",
+        id.hex[:-1],
+        "é" * 32,
+    ):
         assert read(MEMORY_PREFIX, text) is None

@@ -58,7 +58,9 @@ def test_an_update_says_only_what_changed() -> None:
 
 
 def test_a_null_removes_a_key_and_is_no_change_where_there_is_none() -> None:
-    assert when(UpdateMemory(metadata={"sure": None, "absent": None}), HIKING) == Updated(metadata={"sure": None})
+    assert when(UpdateMemory(metadata={"sure": None, "absent": None}), HIKING) == Updated(
+        metadata={"sure": None}
+    )
 
 
 def test_an_update_that_changes_nothing_makes_no_event() -> None:

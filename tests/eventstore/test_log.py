@@ -46,7 +46,10 @@ def test_tailing_readers_miss_nothing_while_eight_writers_commit_slowly(
 
     def write(number: int) -> None:
         # A transaction of several statements holds the lock on: what a slow commit does to others.
-        with psycopg.connect(conninfo) as conn, ConnectionPool(conninfo, min_size=1, kwargs={"autocommit": True}, open=True) as pool:
+        with (
+            psycopg.connect(conninfo) as conn,
+            ConnectionPool(conninfo, min_size=1, kwargs={"autocommit": True}, open=True) as pool,
+        ):
             recorder = LogRecorder(pool)
             for turn in range(events // writers // save):
                 entries = [entry() for _ in range(save)]
@@ -123,7 +126,9 @@ def test_no_text_and_no_user_stands_in_the_log_in_clear(cell: Cell) -> None:
     add(cell, "Zorblax is a secret", user="someone-private")
     with cell.pool.connection() as conn:
         for table in ("events", "subjects", "receipts"):
-            (dump,) = conn.execute(f"SELECT coalesce(string_agg(t::text, ' '), '') FROM {table} t").fetchone() or ("",)
+            (dump,) = conn.execute(
+                f"SELECT coalesce(string_agg(t::text, ' '), '') FROM {table} t"
+            ).fetchone() or ("",)
             for secret in ("Zorblax", "someone-private"):
                 assert secret not in dump
                 assert secret.encode().hex() not in dump

@@ -4,7 +4,10 @@ from typing import Any, ClassVar
 
 import pytest
 from eventsourcing.persistence import ApplicationRecorder
-from eventsourcing.tests.persistence import ApplicationRecorderTestCase, NonInterleavingNotificationIDsBaseCase
+from eventsourcing.tests.persistence import (
+    ApplicationRecorderTestCase,
+    NonInterleavingNotificationIDsBaseCase,
+)
 from psycopg import Connection
 from psycopg_pool import ConnectionPool
 

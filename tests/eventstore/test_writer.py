@@ -19,7 +19,9 @@ CONTEXT = Context(owner="default", actor="key", cause="command", correlation="re
 HERE = Scope(owner="default", user_id="ann")
 
 
-def submit(cell: Cell, *commands: tuple[UUID, Command], receipt: Receipt | None = None) -> "Future[list[Result]]":
+def submit(
+    cell: Cell, *commands: tuple[UUID, Command], receipt: Receipt | None = None
+) -> "Future[list[Result]]":
     return cell.writer.submit(Work(context=CONTEXT, commands=commands, receipt=receipt))
 
 
@@ -86,7 +88,9 @@ def test_a_repeated_idempotency_key_is_answered_alike_and_done_once(cell: Cell, 
     with ThreadPoolExecutor(8) as pool:
         tries = [
             pool.submit(
-                lambda w=writer: submit(w, (new_id(), AddMemory(text="once", scope=HERE)), receipt=once).result(30)
+                lambda w=writer: submit(
+                    w, (new_id(), AddMemory(text="once", scope=HERE)), receipt=once
+                ).result(30)
             )
             for writer in (cell, other) * 8
         ]

@@ -1,0 +1,92 @@
+"""Who may do what: no key, wrong keys, scopes, and another owner's memories."""
+
+import httpx
+import pytest
+
+from tests.api.test_bad_input import is_problem
+from tests.api.test_versions import add
+from tests.conftest import KEY, OTHER_KEY, Service, client_of
+
+ROUTES = [
+    ("POST", "/v1/memories"), ("GET", "/v1/memories"), ("DELETE", "/v1/memories?user_id=u"),
+    ("GET", "/v1/memories/{id}"), ("PUT", "/v1/memories/{id}"), ("DELETE", "/v1/memories/{id}"),
+    ("GET", "/v1/memories/{id}/history"), ("POST", "/v1/search"), ("POST", "/v1/memories/search"),
+    ("GET", "/v1/events"), ("GET", "/v1/status"),
+]  # fmt: skip
+BODIES = {
+    "/v1/memories": {"messages": [{"role": "user", "content": "x"}]},
+    "/v1/memories/{id}": {"memory": "changed"},
+    "/v1/search": {"query": "x"},
+    "/v1/memories/search": {"query": "x"},
+}
+
+
+@pytest.mark.parametrize("headers", [
+    {}, {"Authorization": "Bearer nope"}, {"Authorization": "Bearer"}, {"Authorization": f"Basic {KEY}"},
+    {"X-API-Key": "nope"}, {"Authorization": f"Bearer {KEY}", "X-API-Key": OTHER_KEY},
+])  # fmt: skip
+@pytest.mark.parametrize("method, path", ROUTES)
+def test_without_one_valid_key_every_route_is_401(
+    service: Service, method: str, path: str, headers: dict[str, str]
+) -> None:
+    answer = httpx.request(method, service.url + path.format(id="mem_x"), headers=headers)
+    is_problem(answer, 401)
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_a_key_comes_in_either_header_or_in_both(service: Service) -> None:
+    for headers in (
+        {"Authorization": f"Bearer {KEY}"},
+        {"Authorization": f"Token {KEY}"},
+        {"X-API-Key": KEY},
+        {"Authorization": f"Bearer {KEY}", "X-API-Key": KEY},
+    ):
+        assert httpx.get(f"{service.url}/v1/memories", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("method, path", ROUTES)
+def test_a_key_without_the_scope_is_403(service: Service, method: str, path: str) -> None:
+    scope = "read" if method == "GET" or path.endswith("search") else "write"
+    other = "write" if scope == "read" else "read"
+    service.worker.cells.create_key(f"key-with-{other}", other, "default", (other,))
+    answer = httpx.request(
+        method, service.url + path.format(id="mem_x"), headers={"X-API-Key": f"key-with-{other}"}
+    )
+    is_problem(answer, 403)
+
+
+def test_anothers_memory_is_404_on_every_route_and_stays_as_it_is(
+    client: httpx.Client, stranger: httpx.Client, user: str
+) -> None:
+    id = add(client, "mine", user)
+    before = client.get(f"/v1/memories/{id}/history").json()
+    for method, path in ROUTES:
+        if "{id}" in path:
+            answer = stranger.request(method, path.format(id=id), json=BODIES.get(path))
+            is_problem(answer, 404)
+    assert client.get(f"/v1/memories/{id}/history").json() == before
+
+
+def test_nothing_of_another_owner_is_listed_found_logged_or_deleted(
+    client: httpx.Client, stranger: httpx.Client, user: str
+) -> None:
+    id = add(client, "Zorblax is my cat", user)
+    assert stranger.get("/v1/memories", params={"user_id": user}).json()["total"] == 0
+    for mode in ("hybrid", "vector", "keyword"):
+        body = {"query": "Zorblax", "mode": mode, "limit": 100}
+        assert "Zorblax" not in stranger.post("/v1/search", json=body).text
+    assert stranger.get("/v1/events", params={"memory_id": id}).json()["results"] == []
+    assert stranger.get("/v1/events", params={"user_id": user}).json()["results"] == []
+    assert "Zorblax" not in stranger.get("/v1/events", params={"limit": 1000}).text
+    assert stranger.delete("/v1/memories", params={"user_id": user}).json()["deleted"] == 0
+    assert client.get(f"/v1/memories/{id}").status_code == 200
+
+
+def test_a_revoked_key_is_refused_within_a_second_or_so(service: Service) -> None:
+    from tests.conftest import eventually
+
+    key = service.worker.cells.create_key("key-to-revoke", "x", "default", ("read",))
+    with client_of(service.url, "key-to-revoke") as client:
+        assert client.get("/v1/memories").status_code == 200
+        service.worker.cells.revoke_key(key.id)
+        eventually(lambda: client.get("/v1/memories").status_code == 401)

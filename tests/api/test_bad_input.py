@@ -1,0 +1,179 @@
+"""Bad input: a clear problem, never a 5xx, and nothing written."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.test_versions import add
+
+HELLO = {"messages": [{"role": "user", "content": "hello"}]}
+
+
+def nested(levels: int, open: str = '{"a":', close: str = "}") -> str:
+    return open * levels + "1" + close * levels
+
+
+def message(content: str) -> bytes:
+    return b'{"messages":[{"role":"user","content":' + content.encode() + b"}]}"
+
+
+def with_metadata(metadata: str) -> bytes:
+    return b'{"messages":[{"role":"user","content":"x"}],"metadata":' + metadata.encode() + b"}"
+
+
+BODIES: dict[str, tuple[bytes, int]] = {
+    "U+0000 in a text": (message('"a\\u0000b"'), 422),
+    "U+0000 in a key of metadata": (with_metadata('{"a\\u0000":1}'), 422),
+    "U+0000 deep in metadata": (with_metadata('{"a":[{"b":"\\u0000"}]}'), 422),
+    "U+0000 in a user": (json.dumps({**HELLO, "user_id": "a\0"}).encode(), 422),
+    "a lone surrogate": (message('"a\\ud800b"'), 400),
+    "invalid UTF-8": (b'{"messages":[{"role":"user","content":"\xff\xfe"}]}', 400),
+    "10 MB": (message(f'"{"a" * 10_000_000}"'), 413),
+    "arrays nested 5,000 deep": (b'{"messages":' + nested(5_000, "[", "]").encode() + b"}", 400),
+    "metadata nested 100,000 deep": (with_metadata(nested(100_000)), 400),
+    "metadata nested 500 deep": (with_metadata(nested(500)), 422),
+    "metadata of 100 kB": (with_metadata(json.dumps({"a": "b" * 100_000})), 422),
+    "NaN": (with_metadata('{"a":NaN}'), 400),
+    "a number out of range": (with_metadata('{"a":1e999}'), 400),
+    "cut off JSON": (b'{"messages":[', 400),
+    "no body": (b"", 400),
+    "null": (b"null", 422),
+    "an array": (b"[]", 422),
+    "no messages": (b"{}", 422),
+    "empty messages": (b'{"messages":[]}', 422),
+    "1,001 messages": (json.dumps({"messages": HELLO["messages"] * 1_001}).encode(), 422),
+    "an empty text": (message('""'), 422),
+    "a blank text": (message('" \\n "'), 422),
+    "a text of 100,001 characters": (message(f'"{"a" * 100_001}"'), 422),
+    "a number for a text": (message("5"), 422),
+    "an image for a text": (message('[{"type":"image_url","image_url":{"url":"x"}}]'), 422),
+    "an unknown role": (b'{"messages":[{"role":"wizard","content":"x"}]}', 422),
+    "a number for a user": (json.dumps({**HELLO, "user_id": 7}).encode(), 422),
+    "an empty user": (json.dumps({**HELLO, "user_id": ""}).encode(), 422),
+    "a user of 9,000 characters": (json.dumps({**HELLO, "user_id": "u" * 9_000}).encode(), 422),
+    "a list for metadata": (with_metadata("[1]"), 422),
+}
+
+
+def is_problem(answer: httpx.Response, status: int) -> None:
+    assert answer.status_code == status, answer.text[:300]
+    assert answer.headers["Content-Type"].startswith("application/problem+json")
+    problem = answer.json()
+    assert problem.keys() >= {"type", "title", "status", "detail"}
+    assert problem["status"] == status
+    assert problem["type"].startswith("urn:everlog:problem:")
+    assert "Traceback" not in answer.text
+    assert "psycopg" not in answer.text
+
+
+def head(client: httpx.Client) -> int:
+    return int(client.get("/v1/status").json()["head"])
+
+
+@pytest.mark.parametrize("body, status", BODIES.values(), ids=BODIES.keys())
+def test_a_body_that_cannot_be_stored_is_refused(client: httpx.Client, body: bytes, status: int) -> None:
+    before = head(client)
+    answer = client.post("/v1/memories", content=body, headers={"Content-Type": "application/json"})
+    is_problem(answer, status)
+    assert head(client) == before
+
+
+def test_a_form_is_not_json(client: httpx.Client) -> None:
+    is_problem(client.post("/v1/memories", data={"a": "b"}), 415)
+
+
+@pytest.mark.parametrize(
+    "content, kept",
+    [
+        ('"a\\\\u0000b"', "a\\u0000b"),
+        ('"\\ud83d\\ude00"', "😀"),
+        ('[{"type":"text","text":"parts"}]', "parts"),
+    ],
+)
+def test_what_only_looks_bad_is_kept(client: httpx.Client, content: str, kept: str) -> None:
+    answer = client.post(
+        "/v1/memories", content=message(content), headers={"Content-Type": "application/json"}
+    )
+    assert answer.json()["results"][0]["memory"] == kept
+
+
+def test_unknown_fields_are_ignored(client: httpx.Client) -> None:
+    body = {"messages": [{"role": "user", "content": "x", "name": "n"}], "zzz": 1, "user_id": None}
+    assert client.post("/v1/memories", json=body).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=-1", "limit=0", "limit=1001", "limit=x", "offset=-1", "as_of=yesterday", "user_id="],
+)
+def test_bad_parameters_are_400(client: httpx.Client, query: str) -> None:
+    is_problem(client.get(f"/v1/memories?{query}"), 400)
+
+
+def test_a_parameter_that_cannot_be_stored_is_refused(client: httpx.Client) -> None:
+    is_problem(client.get("/v1/memories?user_id=%00"), 422)
+
+
+@pytest.mark.parametrize("id", ["mem_01a1fc6c5e7379cfa1c601ec3efede40", "zzz", "%00", "mem_", "..%2f"])
+def test_unknown_ids_are_404(client: httpx.Client, id: str) -> None:
+    is_problem(client.get(f"/v1/memories/{id}"), 404)
+    is_problem(client.put(f"/v1/memories/{id}", json={"memory": "x"}), 404)
+    is_problem(client.delete(f"/v1/memories/{id}"), 404)
+    is_problem(client.get(f"/v1/memories/{id}/history"), 404)
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"memory": ""}, {"memory": 5}, {"metadata": []}, {"tags": [""]}, {"memory": "a\0"}]
+)
+def test_bad_updates_are_422(client: httpx.Client, user: str, body: dict[str, Any]) -> None:
+    id = add(client, "x", user)
+    is_problem(client.put(f"/v1/memories/{id}", json=body), 422)
+    assert client.get(f"/v1/memories/{id}").json()["version"] == 1
+
+
+@pytest.mark.parametrize("tag", ["zz", '"x"', "-1", ""])
+def test_an_if_match_that_is_no_version_is_400(client: httpx.Client, user: str, tag: str) -> None:
+    id = add(client, "x", user)
+    is_problem(client.put(f"/v1/memories/{id}", json={"memory": "y"}, headers={"If-Match": tag}), 400)
+
+
+def test_an_idempotency_key_has_1_to_255_characters(client: httpx.Client) -> None:
+    for key in ("", "k" * 256):
+        is_problem(client.post("/v1/memories", json=HELLO, headers={"Idempotency-Key": key}), 400)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {}, {"query": ""}, {"query": 1}, {"query": "x", "mode": "zz"}, {"query": "x", "limit": 0},
+        {"query": "x", "limit": 101}, {"query": "x", "threshold": 2}, {"query": "x", "tags": "a"},
+        {"query": "a\0"}, {"query": "x", "metadata": [1]},
+    ],
+)  # fmt: skip
+def test_bad_searches_are_422(client: httpx.Client, body: dict[str, Any]) -> None:
+    is_problem(client.post("/v1/search", json=body), 422)
+
+
+@pytest.mark.parametrize(
+    "query", ["the of and", "!!! ???", "x " * 40_000, "'; DROP TABLE events; --", "%s {0} \\"]
+)
+def test_odd_queries_are_searched_for(client: httpx.Client, query: str) -> None:
+    assert client.post("/v1/search", json={"query": query}).status_code == 200
+
+
+@pytest.mark.parametrize("query", ["after=-1", "after=x", "limit=0", "since=yesterday", "memory_id=zzz"])
+def test_bad_pages_of_the_log_are_400(client: httpx.Client, query: str) -> None:
+    is_problem(client.get(f"/v1/events?{query}"), 400)
+
+
+def test_deleting_without_a_filter_is_400(client: httpx.Client, user: str) -> None:
+    id = add(client, "x", user)
+    is_problem(client.delete("/v1/memories"), 400)
+    assert client.get(f"/v1/memories/{id}").status_code == 200
+
+
+def test_unknown_paths_and_methods(client: httpx.Client) -> None:
+    is_problem(client.get("/v1/nothing"), 404)
+    is_problem(client.patch("/v1/memories", json={}), 405)

@@ -1,0 +1,235 @@
+"""Search: exact where a scope is small, right where it is large, by words and by meaning."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import numpy as np
+import psycopg
+import pytest
+from pgvector import HalfVector
+from pgvector.psycopg import register_vector, register_vector_async
+
+from domain.cells import Cell
+from domain.eventstore.writer import Work
+from domain.ids import new_id
+from domain.memory import AddMemory, Scope
+from domain.recorded import Context
+from projections import catalogue, search, vectors
+from projections.runner import advance, ensure_live
+from providers.local_embedder import LocalEmbedder
+from tests.api.test_versions import add
+from tests.conftest import Service, eventually
+
+TOPICS = [
+    "hiking in the mountains",
+    "cooking italian food",
+    "playing the piano",
+    "python programming",
+    "cats",
+]
+
+
+@pytest.fixture(scope="module")
+def many(service: Service) -> Service:
+    """100 users with 100 memories each."""
+    for user in range(100):
+        messages = [
+            {"role": "user", "content": f"Note {n} of person {user}: {TOPICS[n % 5]} number {n * 7 + user}"}
+            for n in range(100)
+        ]
+        body = {"messages": messages, "user_id": f"person-{user}"}
+        assert service.client.post("/v1/memories", json=body).status_code == 201
+    eventually(lambda: _waiting(service) == 0)
+    return service
+
+
+def _waiting(service: Service) -> int:
+    return sum(p["vectors_waiting"] for p in service.client.get("/v1/status").json()["projections"])
+
+
+def test_one_user_among_a_hundred_gets_60_of_60_also_on_the_100th_call(many: Service) -> None:
+    for call in range(100):
+        mode = ("hybrid", "vector")[call % 2]
+        body = {"query": "music", "user_id": f"person-{call}", "limit": 60, "mode": mode}
+        hits = many.client.post("/v1/search", json=body).json()["results"]
+        assert len(hits) == 60, call
+        assert {hit["user_id"] for hit in hits} == {f"person-{call}"}
+        scores = [hit["score"] for hit in hits]
+        assert scores == sorted(scores, reverse=True)
+        assert "piano" in hits[0]["memory"]
+
+
+def test_recall_at_10_against_an_exact_scan(many: Service) -> None:
+    embedder = LocalEmbedder()
+    found = wanted = 0
+    with psycopg.connect(many.worker.cells.of("default").conninfo, autocommit=True) as conn:
+        register_vector(conn)
+        for n, query in enumerate(["a walk outdoors", "pasta", "instruments", "software", "pets"] * 4):
+            vector = HalfVector(embedder.embed([query])[0])
+            exact = conn.execute(
+                "SELECT memory_id FROM search_v1 WHERE user_id = %s ORDER BY embedding <=> %s LIMIT 10",
+                (f"person-{n}", vector),
+            ).fetchall()
+            body = {"query": query, "user_id": f"person-{n}", "mode": "vector", "limit": 10}
+            hits = many.client.post("/v1/search", json=body).json()["results"]
+            found += len({f"mem_{id.hex}" for (id,) in exact} & {hit["id"] for hit in hits})
+            wanted += 10
+    assert found / wanted >= 0.99
+
+
+def test_words_find_what_meaning_does_not_and_the_other_way_round(client: httpx.Client, user: str) -> None:
+    word = add(client, "The spare key is under Xq7-Zorblax", user)
+    meaning = add(client, "User enjoys long walks in nature", user)
+    for n in range(30):
+        add(client, f"User met colleague number {n} for lunch", user)
+
+    def first(query: str, mode: str) -> str | None:
+        hits = client.post("/v1/search", json={"query": query, "user_id": user, "mode": mode}).json()[
+            "results"
+        ]
+        return hits[0]["id"] if hits else None
+
+    assert first("Zorblax", "keyword") == first("Zorblax", "hybrid") == word
+    assert first("hiking outdoors", "keyword") is None
+    assert first("hiking outdoors", "vector") == first("hiking outdoors", "hybrid") == meaning
+
+
+def test_a_threshold_of_one_half_parts_related_from_unrelated(client: httpx.Client, user: str) -> None:
+    related = add(client, "The user mentioned they prefer Python for data science work", user)
+    add(client, "It rained all day in Lisbon", user)
+    query = "What programming languages does the user prefer?"
+    hits = client.post("/v1/search", json={"query": query, "user_id": user, "threshold": 0.5}).json()[
+        "results"
+    ]
+    assert [hit["id"] for hit in hits] == [related]
+    assert hits[0]["score"] >= 0.6
+    assert (
+        client.post("/v1/search", json={"query": query, "user_id": user}).json()["results"][1]["score"] < 0.5
+    )
+
+
+def test_filters_compose(client: httpx.Client, user: str) -> None:
+    one = add(
+        client, "likes tea", user, tags=["a", "b"], metadata={"k": 1, "deep": {"x": [1]}}, agent_id="bot"
+    )
+    add(client, "likes coffee", user, tags=["a"], metadata={"k": 2})
+
+    def found(**filters: Any) -> set[str]:
+        body = {"query": "likes", "user_id": user, **filters}
+        return {hit["id"] for hit in client.post("/v1/search", json=body).json()["results"]}
+
+    assert len(found()) == len(found(tags=["a"])) == 2
+    assert found(tags=["a", "b"]) == found(metadata={"k": 1}) == found(agent_id="bot") == {one}
+    assert found(metadata={"deep": {"x": [1]}}, tags=["b"], agent_id="bot") == {one}
+    assert found(tags=["b"], metadata={"k": 2}) == found(run_id="none") == set()
+
+
+def test_a_changed_text_is_found_by_its_new_meaning_and_a_deleted_one_not_at_all(
+    client: httpx.Client, user: str
+) -> None:
+    id = add(client, "User plays the piano", user)
+    client.put(f"/v1/memories/{id}", json={"memory": "User repairs old cars"})
+    body = {"query": "vehicles", "user_id": user, "mode": "vector", "threshold": 0.5}
+    assert [hit["id"] for hit in client.post("/v1/search", json=body).json()["results"]] == [id]
+    body["query"] = "music"
+    assert client.post("/v1/search", json=body).json()["results"] == []
+    client.delete(f"/v1/memories/{id}")
+    body["query"] = "vehicles"
+    assert client.post("/v1/search", json=body).json()["results"] == []
+
+
+def test_a_vector_of_an_old_text_never_lands_on_a_newer_one(cell: Cell) -> None:
+    with _searchable(cell) as conn:
+        id = new_id()
+        _add(cell, [(id, "the old text", "ann")])
+        _apply(conn, cell)
+        build = _live(conn)
+
+        class Slow(LocalEmbedder):
+            def embed(self, texts: Any) -> Any:
+                # While the old text is being embedded, the row gets another.
+                conn2.execute("UPDATE search_v1 SET text_hash = 'new' WHERE memory_id = %s", (id,))
+                return super().embed(texts)
+
+        with psycopg.connect(cell.conninfo, autocommit=True) as conn2:
+            assert vectors.fill(conn, build, Slow(), [id]) == 0
+        assert vectors.waiting(conn, build, 10) == [id]
+
+
+def test_a_large_scope_answers_by_its_indexes(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "EXACT_ROWS", 500)
+    monkeypatch.setattr(search, "COMMON_ROWS", 100)
+    rng = np.random.default_rng(7)
+    embedder = LocalEmbedder()
+    with _searchable(cell) as conn:
+        ids = [new_id() for _ in range(3_000)]
+        _add(
+            cell,
+            [(id, f"Entry {n} on {TOPICS[n % 5]} word{n}", f"large-{n % 2}") for n, id in enumerate(ids)],
+        )
+        _apply(conn, cell)
+        build = _live(conn)
+        # Vectors of no model: embedding 3,000 texts would take half a minute and show nothing more.
+        points = rng.normal(size=(3_000, 384)).astype(np.float32)
+        register_vector(conn)
+        conn.execute(
+            "UPDATE search_v1 s SET embedding = v.e FROM unnest(%s::uuid[], %s::halfvec[]) AS v(id, e)"
+            " WHERE s.memory_id = v.id",
+            (ids, [HalfVector(point) for point in points]),
+        )
+        search.index_large_scopes(conn, build)
+        indexes = conn.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'search_v1'").fetchall()
+        assert {("search_v1_hnsw",), ("search_v1_terms",)} <= set(indexes)
+
+    async def ask(vector: np.ndarray, text: str, mode: search.Mode) -> list[search.Hit]:
+        async with await psycopg.AsyncConnection.connect(cell.conninfo, autocommit=True) as asking:
+            await register_vector_async(asking)
+            query = search.Query(
+                scope=Scope(owner="default", user_id="large-1"), text=text, vector=vector, limit=60, mode=mode
+            )
+            return await search.search(asking, build, query, embedder.similarity)
+
+    found = 0
+    for n in range(10):
+        vector = points[2 * n + 1] / np.linalg.norm(points[2 * n + 1])
+        hits = asyncio.run(ask(vector, "entry", "vector"))
+        assert len(hits) == 60
+        assert hits[0].memory.id == ids[2 * n + 1]
+        mine = points[1::2]
+        order = np.argsort(-(mine @ vector) / np.linalg.norm(mine, axis=1))[:10]
+        found += len({ids[2 * i + 1] for i in order} & {hit.memory.id for hit in hits[:10]})
+    assert found / 100 >= 0.95
+    hits = asyncio.run(ask(points[0], "piano word1777", "hybrid"))
+    assert hits[0].memory.text.endswith("word1777")
+    hits = asyncio.run(ask(points[0], "piano", "keyword"))
+    assert hits
+    assert all("piano" in hit.memory.text for hit in hits)
+
+
+# --- a search projection without a worker ------------------------------------------------------------
+
+
+def _searchable(cell: Cell) -> "psycopg.Connection[Any]":
+    conn = psycopg.connect(cell.conninfo, autocommit=True)
+    ensure_live(conn, search, LocalEmbedder.model)  # type: ignore[arg-type]
+    return conn
+
+
+def _live(conn: psycopg.Connection[Any]) -> catalogue.Build:
+    return catalogue.builds(conn, "search")[0]
+
+
+def _apply(conn: psycopg.Connection[Any], cell: Cell) -> None:
+    while True:
+        with conn.transaction():
+            if not advance(conn, cell, search, _live(conn)):  # type: ignore[arg-type]
+                return
+
+
+def _add(cell: Cell, memories: list[tuple[Any, str, str]]) -> None:
+    context = Context(owner="default", actor="key", cause="command", correlation="request")
+    commands = [
+        (id, AddMemory(text=text, scope=Scope(owner="default", user_id=user))) for id, text, user in memories
+    ]
+    cell.writer.submit(Work(context=context, commands=commands)).result(60)
