@@ -1,13 +1,14 @@
 """The Litestar application, and serving it."""
 
 import logging
+import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import uvicorn
 from litestar import Litestar, Request, get
-from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
@@ -18,7 +19,7 @@ from api import docs, health, log
 from api.dialects import memoid
 from api.engine import Engine
 from api.errors import to_problem
-from api.request import RequestMiddleware, admit, provide_asked
+from api.request import RequestMiddleware, provide_asked, provide_engine
 from runtime.settings import Settings
 
 VERSION = "0.1.0"
@@ -41,15 +42,10 @@ def create_app(settings: Settings) -> Litestar:
         finally:
             await engine.close()
 
-    def provide_engine(state: State) -> Engine:
-        engine: Engine = state.engine
-        return engine
-
     return Litestar(
         route_handlers=[*memoid.ROUTES, *log.ROUTES, *health.ROUTES, *docs.ROUTES, openapi],
         lifespan=[opened],
         middleware=[RequestMiddleware()],
-        guards=[admit],
         dependencies={
             "engine": Provide(provide_engine, sync_to_thread=False),
             "asked": Provide(provide_asked),
@@ -74,12 +70,26 @@ def serve(settings: Settings) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    uvicorn.run(
+    config = uvicorn.Config(
         create_app(settings),
-        host=settings.host,
-        port=settings.port,
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=3,
     )
+    # The writer thread hands over to the event loop many times a commit; the default is 5 ms each.
+    sys.setswitchinterval(0.0005)
+    with _listening(settings) as listener:
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listening(settings: Settings) -> socket.socket:
+    """A socket on the port, shared evenly with the other API processes of this user."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "SO_REUSEPORT"):
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind((settings.host, settings.port))
+    return listener

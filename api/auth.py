@@ -1,10 +1,10 @@
 """Who is calling: the API key behind `Authorization: Bearer`, `Token`, or `X-API-Key`."""
 
+import asyncio
 import time
 from collections import OrderedDict
 from http import HTTPStatus
 
-import anyio.to_thread
 import msgspec
 from litestar.datastructures import Headers
 
@@ -34,6 +34,7 @@ class Authenticator:
     def __init__(self, cells: Cells) -> None:
         self._cells = cells
         self._remembered: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
+        self._looking: dict[str, asyncio.Task[Key]] = {}
 
     async def __call__(self, headers: Headers) -> Caller:
         """Raises Refusal with 401 for no key, an unknown one, or two that differ."""
@@ -42,11 +43,19 @@ class Authenticator:
         if remembered and remembered[0] > time.monotonic():
             return remembered[1]
         try:
-            key = await anyio.to_thread.run_sync(self._cells.key_of, secret)
+            return self._remember(secret, await self._look_up(secret))
         except NotFound:
             self._remembered.pop(secret, None)
             raise _unauthorized("invalid-key", "this API key is unknown or revoked") from None
-        return self._remember(secret, key)
+
+    async def _look_up(self, secret: str) -> Key:
+        """One look-up for all requests that come with the same key meanwhile."""
+        looking = self._looking.get(secret)
+        if looking is None:
+            looking = asyncio.create_task(asyncio.to_thread(self._cells.key_of, secret))
+            looking.add_done_callback(lambda _: self._looking.pop(secret, None))
+            self._looking[secret] = looking
+        return await asyncio.shield(looking)
 
     def _remember(self, secret: str, key: Key) -> Caller:
         caller = Caller(key.owner, spell(KEY_PREFIX, key.id), key.scopes)

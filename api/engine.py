@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -12,8 +12,6 @@ from uuid import UUID
 from pgvector.psycopg import register_vector_async
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from api.auth import Authenticator, Caller
 from api.errors import Behind
@@ -39,8 +37,6 @@ VECTOR_WAIT_SECONDS = 1.0
 """How long a search waits for the vectors of the caller's own latest writes."""
 FIRST_LOOK_SECONDS = 0.003
 LAST_LOOK_SECONDS = 0.05
-REMEMBERED_SECONDS = 60
-"""How long a key's last write is remembered; no projection that works is that far behind."""
 
 
 class Asked(NamedTuple):
@@ -62,7 +58,6 @@ class Engine:
         self.cells = Cells(settings.database_url, master_key(settings.master_key, Path(settings.data_dir)))
         self.authenticate = Authenticator(self.cells)
         self._pools = {cell.name: _pool(cell) for cell in self.cells.all.values()}
-        self._written = LastWrites(settings.redis_url)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="engine")
 
     async def open(self) -> None:
@@ -75,7 +70,6 @@ class Engine:
     async def close(self) -> None:
         for pool in self._pools.values():
             await pool.close()
-        await self._written.close()
         await asyncio.to_thread(self.cells.close)
 
     async def cell_of(self, owner: str) -> Cell:
@@ -89,17 +83,14 @@ class Engine:
     # --- commands -----------------------------------------------------------------------------------
 
     async def execute(self, asked: Asked, commands: Sequence[tuple[UUID, Command]]) -> list[Result]:
-        """Do all commands or none, and remember how far the caller has written."""
+        """Do all commands or none; results in their order."""
         caller = asked.caller
         cell = await self.cell_of(caller.owner)
         context = Context(
             owner=caller.owner, actor=caller.actor, cause=str(new_id()), correlation=asked.request_id
         )
         work = Work(context=context, commands=commands, receipt=asked.receipt)
-        results = await asyncio.wrap_future(cell.writer.submit(work))
-        if results:
-            self._written.remember(caller.actor, max(result.memory.position for result in results))
-        return results
+        return await asyncio.wrap_future(cell.writer.submit(work))
 
     # --- queries on the log ---------------------------------------------------------------------------
 
@@ -130,11 +121,11 @@ class Engine:
         Raises Behind when a position that the caller asked for is not reached in time.
         """
         cell = await self.cell_of(asked.caller.owner)
-        wanted = max(at_least, await self._written.last(asked.caller.actor), asked.min_position or 0)
+        required = max(at_least, asked.min_position or 0)
         async with self._pools[cell.name].connection() as conn:
-            build = await self._reach(conn, name, wanted, asked.caller.owner)
-            if build.position < max(at_least, asked.min_position or 0):
-                raise Behind(f"{name} is at position {build.position}, not yet at {wanted}; try again")
+            build = await self._reach(conn, name, asked.caller, required)
+            if build.position < required:
+                raise Behind(f"{name} is at position {build.position}, not yet at {required}; try again")
             yield conn, build
 
     async def ids_in(self, asked: Asked, scope: Scope) -> list[UUID]:
@@ -150,76 +141,22 @@ class Engine:
         vectors = await asyncio.to_thread(self.embedder(build.model).embed, [text])
         return vectors[0]
 
-    async def _reach(self, conn: AsyncConnection[Any], name: str, wanted: int, owner: str) -> Build:
+    async def _reach(self, conn: AsyncConnection[Any], name: str, caller: Caller, required: int) -> Build:
+        """The live build once it has what the caller wrote and what they require; or as it is, in the end."""
         started, pause = time.monotonic(), FIRST_LOOK_SECONDS
+        build, written = await live(conn, name, caller.actor)
+        wanted = max(required, written)  # what is written from now on is not waited for
         while True:
-            build = await live(conn, name)
             waited = time.monotonic() - started
             if build.position >= wanted:
-                settled = name != search.name or wanted == 0 or waited > VECTOR_WAIT_SECONDS
-                if settled or not await search.waiting(conn, build, owner, wanted):
+                patient = name == search.name and wanted > 0 and waited < VECTOR_WAIT_SECONDS
+                if not patient or not await search.waiting(conn, build, caller.owner, wanted):
                     return build
             elif waited > WAIT_SECONDS:
                 return build
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_LOOK_SECONDS)
-
-
-class LastWrites:
-    """The position of each key's last write, shared between API processes through Redis.
-
-    Losing it loses only the wait of a read for its own writes.
-    """
-
-    def __init__(self, redis_url: str | None) -> None:
-        self._redis = Redis.from_url(redis_url, socket_timeout=0.25) if redis_url else None
-        self._own: dict[str, tuple[int, float]] = {}
-        self._unshared: dict[str, int] = {}
-        self._sharing: asyncio.Task[None] | None = None
-        self._rest_until = 0.0
-
-    def remember(self, actor: str, position: int) -> None:
-        known, _ = self._own.get(actor, (0, 0.0))
-        position = max(position, known)
-        self._own[actor] = (position, time.monotonic() + REMEMBERED_SECONDS)
-        self._unshared[actor] = position
-        if self._redis and (self._sharing is None or self._sharing.done()):
-            self._sharing = asyncio.create_task(self._share())
-
-    async def last(self, actor: str) -> int:
-        position, until = self._own.get(actor, (0, 0.0))
-        own = position if until > time.monotonic() else 0
-        if self._redis is None or time.monotonic() < self._rest_until:
-            return own
-        try:
-            return max(own, int(await self._redis.get(_key(actor)) or 0))
-        except RedisError:
-            self._rest_until = time.monotonic() + 5
-            return own
-
-    async def close(self) -> None:
-        if self._sharing:
-            self._sharing.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._sharing
-        if self._redis:
-            await self._redis.aclose()
-
-    async def _share(self) -> None:
-        assert self._redis  # noqa: S101 - the caller has checked
-        while self._unshared:
-            shared, self._unshared = self._unshared, {}
-            try:
-                async with self._redis.pipeline(transaction=False) as pipeline:
-                    for actor, position in shared.items():
-                        pipeline.set(_key(actor), position, ex=REMEMBERED_SECONDS)
-                    await pipeline.execute()
-            except RedisError:
-                return
-
-
-def _key(actor: str) -> str:
-    return f"everlog:written:{actor}"
+            build, _ = await live(conn, name, caller.actor)
 
 
 def _pool(cell: Cell) -> "AsyncConnectionPool[AsyncConnection[Any]]":

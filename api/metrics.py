@@ -1,5 +1,7 @@
 """Counters for Prometheus. Nothing personal: routes, not paths; counts, not owners."""
 
+from functools import cache
+
 from litestar.types import Scope
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -22,9 +24,14 @@ POSITION = Gauge(
 def count(scope: Scope, status: int, seconds: float) -> None:
     """Note one answered request under its route template."""
     handler = scope.get("route_handler")
-    route = min(handler.paths) if handler else "none"
-    REQUESTS.labels(scope["method"], route, str(status)).inc()  # type: ignore[typeddict-item]
-    SECONDS.labels(scope["method"], route).observe(seconds)  # type: ignore[typeddict-item]
+    requests, latency = _series(scope["method"], min(handler.paths) if handler else "none", status)  # type: ignore[typeddict-item]
+    requests.inc()
+    latency.observe(seconds)
+
+
+@cache
+def _series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return REQUESTS.labels(method, route, str(status)), SECONDS.labels(method, route)
 
 
 def page(heads: dict[str, int], builds: dict[str, list[Build]]) -> bytes:

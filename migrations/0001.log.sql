@@ -19,6 +19,7 @@ CREATE TABLE events (
 );
 CREATE INDEX events_of_owner   ON events (owner, position);
 CREATE INDEX events_of_subject ON events (subject_id, position);
+CREATE INDEX events_of_actor   ON events (actor, position);  -- also tells what a key has written so far
 CREATE INDEX events_of_keys    ON events (position) WHERE type LIKE 'key.%';
 
 -- The outcome of each command that came with an Idempotency-Key.

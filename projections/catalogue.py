@@ -24,19 +24,24 @@ class Build(msgspec.Struct, frozen=True):
 
 
 COLUMNS = "name, version, state, position, loaded, to_load, model, updated_at, error"
-LIVE = f"SELECT {COLUMNS} FROM projections WHERE name = %s AND state = 'live'"
+LIVE = f"""
+    SELECT {COLUMNS}, (SELECT coalesce(max(e.position), 0) FROM events e WHERE e.actor = %s)
+    FROM projections WHERE name = %s AND state = 'live'"""
 
 
 class NotBuilt(LookupError):
     """A projection has no live build: no worker has started yet."""
 
 
-async def live(conn: AsyncConnection[Any], name: str) -> Build:
-    """The build that queries read now. Looked up for each query, so that a switch is seen at once."""
-    row = await (await conn.execute(LIVE, (name,))).fetchone()
+async def live(conn: AsyncConnection[Any], name: str, actor: str) -> tuple[Build, int]:
+    """The build that queries read now, and the position of the last event that `actor` has written.
+
+    Looked up for each query, so that a switch and a write through any other process are seen at once.
+    """
+    row = await (await conn.execute(LIVE, (actor, name))).fetchone()
     if row is None:
         raise NotBuilt(f"projection {name} has not been built yet: is a worker running?")
-    return Build(*row)
+    return Build(*row[:-1]), row[-1]
 
 
 def builds(conn: Connection[Any], name: str | None = None) -> list[Build]:

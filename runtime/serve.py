@@ -78,7 +78,8 @@ def serve(settings: Settings) -> None:
             settings = _start_servers(settings, data_dir, children)
             migrate(settings)
             first_key = ensure_first_key(settings)
-            children += [_part(part, settings) for part in ("worker", "api")]
+            parts = ["worker", *["api"] * settings.api_processes]
+            children += [_part(part, settings) for part in parts]
             url = f"http://{_reachable(settings.host)}:{settings.port}"
             publish(data_dir, Running(settings.database_url or "", settings.redis_url or "", url))
             _wait_until_ready(url, children, told)

@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Largest request body accepted; a larger one gets 413."""
     worker_threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
     """Job threads of one worker process; two keep a two-core machine's database responsive."""
+    api_processes: Annotated[int, msgspec.Meta(ge=1, le=64)] = min(4, os.cpu_count() or 1)
+    """API processes that `serve` starts: Python uses one core each."""
     log_level: str = "info"
 
 

@@ -19,7 +19,8 @@ def checksum(conn: psycopg.Connection[Any], name: str) -> str:
     """One hash over all rows of the live build."""
     version = next(b.version for b in builds(conn, name) if b.state == "live")
     row = conn.execute(
-        f"SELECT count(*) || md5(coalesce(string_agg(r::text, '|' ORDER BY r::text), '')) FROM {name}_v{version} r"
+        "SELECT count(*) || md5(coalesce(string_agg(r::text, '|' ORDER BY r::text), ''))"
+        f" FROM {name}_v{version} r"
     ).fetchone()
     return str(row and row[0])
 

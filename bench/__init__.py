@@ -1,0 +1,1 @@
+"""Programs that compare Everlog with a floor or a peer in one run, and print the ratio."""

@@ -1,0 +1,78 @@
+"""What a bench stands on: embedded servers of its own, an API process, and a worker when wanted."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from runtime.keys import create
+from runtime.migrate import migrate
+from runtime.postgres import Postgres
+from runtime.processes import start
+from runtime.settings import Settings, load, variable_of
+from runtime.valkey import Valkey
+from tests.conftest import free_port
+
+
+class Stand(msgspec.Struct):
+    """A service of a bench's own."""
+
+    settings: Settings
+    url: str
+    key: str
+    processes: dict[str, list["subprocess.Popen[bytes]"]]
+
+    def run(self, part: str) -> None:
+        """Start `api` or `worker`."""
+        values = {variable_of(name): value for name, value in msgspec.structs.asdict(self.settings).items()}
+        env = os.environ | {name: str(value) for name, value in values.items() if value is not None}
+        count = self.settings.api_processes if part == "api" else 1
+        command = [sys.executable, "-m", "runtime.cli", part]
+        self.processes[part] = [start(command, env=env) for _ in range(count)]
+
+    def end(self, part: str) -> None:
+        for process in (ended := self.processes.pop(part)):
+            process.terminate()
+        for process in ended:
+            process.wait(10)
+
+
+@contextmanager
+def stand() -> Iterator[Stand]:
+    """Servers in a temporary folder, migrated, with a key; the API is running, no worker is."""
+    with tempfile.TemporaryDirectory(prefix="everlog-bench-") as folder:
+        Path(folder).chmod(0o755)
+        data_dir = Path(folder) / "data"
+        postgres, valkey = Postgres(data_dir), Valkey(data_dir)
+        settings = load(
+            data_dir=str(data_dir), database_url=postgres.start(), redis_url=valkey.start(), port=free_port()
+        )
+        migrate(settings)
+        key = create(settings, "bench", "bench", ["read", "write"])["key"]
+        made = Stand(settings, f"http://127.0.0.1:{settings.port}", key, {})
+        try:
+            made.run("api")
+            answers(f"{made.url}/health/live")
+            yield made
+        finally:
+            for part in list(made.processes):
+                made.end(part)
+            valkey.stop()
+            postgres.stop()
+
+
+def answers(url: str, seconds: float = 60) -> None:
+    """Wait until `url` answers with 200."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with suppress(OSError), urllib.request.urlopen(url, timeout=2):  # noqa: S310 - ours
+            return
+        time.sleep(0.05)
+    raise TimeoutError(url)
