@@ -1,0 +1,226 @@
+"""`serve` as an operator runs it, and kill -9 of each of its parts under load."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import client_of, eventually, free_port
+
+KEY = "bootstrap-key-of-the-test"
+
+
+class Served:
+    """A running `everlog serve`."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.output = data_dir.with_suffix(".out")
+        self.start()
+
+    def start(self) -> None:
+        env = os.environ | {"EVERLOG_BOOTSTRAP_KEY": KEY, "EVERLOG_DATA_DIR": str(self.data_dir)}
+        command = [sys.executable, "-m", "runtime.cli", "serve", "--port", str(self.port)]
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(command, env=env, stdout=output, stderr=output)
+        eventually(lambda: "Everlog serves at" in self.output.read_text(), "serve does not get ready")
+
+    def pids(self, part: str) -> list[int]:
+        """The processes of a part: `api`, `worker`, `postgres` (its first process) or `valkey`."""
+        needle = {
+            "api": "runtime.cli\0api",
+            "worker": "runtime.cli\0worker",
+            "postgres": "bin/postgres\0-D",
+            "valkey": "valkey-server",
+        }[part]
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [int(pid) for pid in children if needle in _command(pid)]
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(15)
+
+
+def _command(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path) -> Iterator[Served]:
+    served = Served(folder / "served")
+    yield served
+    served.stop()
+
+
+class Load(threading.Thread):
+    """Adds, updates and reads without pause, and remembers what was acknowledged."""
+
+    def __init__(self, url: str, user: str) -> None:
+        super().__init__(daemon=True)
+        self._url = url
+        self._user = user
+        self.over = threading.Event()
+        self.added: dict[str, str] = {}
+        self.updated: dict[str, int] = {}
+
+    def run(self) -> None:
+        number = 0
+        with client_of(self._url, KEY) as client:
+            while not self.over.is_set():
+                number += 1
+                try:
+                    self._step(client, number)
+                except httpx.TransportError:
+                    time.sleep(0.02)  # what a client does before it tries again
+
+    def _step(self, client: httpx.Client, number: int) -> None:
+        text = f"{self._user} says fact {number}"
+        body = {"messages": [{"role": "user", "content": text}], "user_id": self._user}
+        answer = client.post("/v1/memories", json=body, headers={"Idempotency-Key": f"{self._user}-{number}"})
+        if answer.status_code != 201:
+            assert answer.status_code == 503, answer.text
+            return
+        id = answer.json()["results"][0]["id"]
+        self.added[id] = text
+        answer = client.put(f"/v1/memories/{id}", json={"metadata": {"n": number}})
+        if answer.status_code == 200:
+            self.updated[id] = number
+
+
+@pytest.mark.parametrize("part", ["api", "worker", "postgres", "valkey"])
+def test_kill_9_under_load_loses_no_acknowledged_write_and_repeats_none(served: Served, part: str) -> None:
+    loads = [Load(served.url, f"{part}-{n}") for n in range(3)]
+    for load in loads:
+        load.start()
+    eventually(lambda: all(len(load.updated) > 20 for load in loads))
+    before = [len(load.updated) for load in loads]
+    pids = served.pids(part)
+    assert pids
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: all(len(load.updated) > n + 20 for load, n in zip(loads, before, strict=True)))
+    for load in loads:
+        load.over.set()
+    for load in loads:
+        load.join()
+    with client_of(served.url, KEY) as client:
+        eventually(lambda: _caught_up(client))
+        for load in loads:
+            _holds_all(client, load)
+
+
+def _caught_up(client: httpx.Client) -> bool:
+    try:
+        answer = client.get("/v1/status")
+    except httpx.TransportError:
+        return False
+    return answer.status_code == 200 and all(
+        p["lag"] == 0 and p["vectors_waiting"] == 0 for p in answer.json()["projections"]
+    )
+
+
+def _holds_all(client: httpx.Client, load: Load) -> None:
+    user = load._user
+    listed: list[dict[str, Any]] = []
+    while len(page := _page(client, user, len(listed))) > 0:
+        listed += page
+    ids = [memory["id"] for memory in listed]
+    assert len(ids) == len(set(ids))
+    held = {memory["id"]: memory for memory in listed}
+    texts = [memory["memory"] for memory in listed]
+    assert len(texts) == len(set(texts)), "something was done twice"
+    for id, text in load.added.items():
+        assert held[id]["memory"] == text
+    for id, number in load.updated.items():
+        assert held[id]["metadata"] == {"n": number}
+    for id in list(load.updated)[-10:]:
+        history = client.get(f"/v1/memories/{id}/history").json()["history"]
+        assert [entry["event"] for entry in history] == ["UPDATE", "ADD"]
+        body = {"query": load.added[id], "user_id": user, "limit": 1, "mode": "keyword"}
+        assert id in {
+            hit["id"] for hit in client.post("/v1/search", json={**body, "limit": 100}).json()["results"]
+        }
+
+
+def _page(client: httpx.Client, user: str, offset: int) -> list[dict[str, Any]]:
+    answer = client.get("/v1/memories", params={"user_id": user, "limit": 1000, "offset": offset})
+    page: list[dict[str, Any]] = answer.json()["results"]
+    return page
+
+
+def test_after_a_kill_9_of_the_supervisor_nothing_is_left_running_and_a_new_start_has_it_all(
+    served: Served,
+) -> None:
+    with client_of(served.url, KEY) as client:
+        body = {"messages": [{"role": "user", "content": "kept"}], "user_id": "supervisor"}
+        id = client.post("/v1/memories", json=body).json()["results"][0]["id"]
+    pids = [pid for part in ("api", "worker", "postgres", "valkey") for pid in served.pids(part)]
+    assert len(pids) >= 4
+    served.process.kill()
+    served.process.wait()
+    eventually(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids))
+    served.output.write_text("")
+    served.start()
+    with client_of(served.url, KEY) as client:
+        assert client.get(f"/v1/memories/{id}").json()["memory"] == "kept"
+
+
+def test_a_second_serve_on_the_same_data_says_so(served: Served) -> None:
+    command = [sys.executable, "-m", "runtime.cli", "serve", "--port", str(free_port())]
+    env = os.environ | {"EVERLOG_DATA_DIR": str(served.data_dir)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert "already running" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_told_before_anything_starts(served: Served, folder: Path) -> None:
+    command = [sys.executable, "-m", "runtime.cli", "serve", "--port", str(served.port)]
+    env = os.environ | {"EVERLOG_DATA_DIR": str(folder / "unused")}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert "EVERLOG_PORT" in done.stderr
+    assert not (folder / "unused").exists()
+
+
+def test_the_other_commands_find_the_running_service(served: Served) -> None:
+    def everlog(*arguments: str) -> Any:
+        command = [
+            sys.executable,
+            "-m",
+            "runtime.cli",
+            *arguments,
+            "--json",
+            "--data-dir",
+            str(served.data_dir),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    made = everlog("keys", "create", "--name", "laptop", "--owner", "acme", "--scopes", "read,write")
+    assert made.keys() == {"id", "key", "owner"}
+    with client_of(served.url, made["key"]) as client:
+        body = {"messages": [{"role": "user", "content": "User loves hiking"}]}
+        id = client.post("/v1/memories", json=body).json()["results"][0]["id"]
+    assert made["id"] in {key["id"] for key in everlog("keys", "list", "--owner", "acme")}
+    assert made["key"] not in json.dumps(everlog("keys", "list"))
+    assert everlog("history", id)["history"][0]["memory"] == "User loves hiking"
+    assert everlog("replay", "memories")["projections"][0]["name"] == "memories"
+    assert everlog("status")["everlog"]["head"] > 0
+    assert {finding["state"] for finding in everlog("doctor")} <= {"ok", "off"}
+    assert everlog("keys", "revoke", made["id"])["revoked_at"]
