@@ -1,0 +1,135 @@
+"""The remote embedder against a real HTTP server that is told what to answer."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import pytest
+
+from providers import openai_embedder
+from providers.embedder import EmbedderUnavailable
+from providers.openai_embedder import OpenAIEmbedder
+from runtime.settings import Settings
+
+Answer = tuple[int, Any]
+
+
+class Endpoint:
+    """A scripted endpoint: `answers` are used up one by one, then `usual` answers."""
+
+    def __init__(self, usual: Callable[[dict[str, Any]], Answer]) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.answers: list[Answer] = []
+        self.usual = usual
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                endpoint.asked.append(body)
+                status, answer = endpoint.answers.pop(0) if endpoint.answers else endpoint.usual(body)
+                content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.send_header("Retry-After-Ms", "1")
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+
+
+def vector_of(text: str) -> list[float]:
+    return [float(len(text)), 1.0, 2.0]
+
+
+def backwards(body: dict[str, Any]) -> Answer:
+    """Right vectors, in the wrong order, with their right indexes."""
+    rows = [
+        {"index": n, "object": "embedding", "embedding": vector_of(t)} for n, t in enumerate(body["input"])
+    ]
+    return 200, {"object": "list", "model": body["model"], "data": rows[::-1], "usage": {}}
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    endpoint = Endpoint(backwards)
+    yield endpoint
+    endpoint.server.shutdown()
+
+
+@pytest.fixture
+def embedder(endpoint: Endpoint) -> OpenAIEmbedder:
+    return OpenAIEmbedder("openai/some-model", Settings(openai_base_url=endpoint.url, openai_api_key="k"))
+
+
+def test_vectors_come_normalised_in_the_order_of_the_texts_and_of_any_dimension(
+    embedder: OpenAIEmbedder,
+) -> None:
+    texts = ["a", "bbb", "cc"]
+    wanted = np.array([vector_of(text) for text in texts])
+    vectors = embedder.embed(texts)
+    assert vectors.dtype == np.float32
+    assert np.allclose(vectors, wanted / np.linalg.norm(wanted, axis=1, keepdims=True))
+
+
+def test_many_texts_go_in_batches(embedder: OpenAIEmbedder, endpoint: Endpoint) -> None:
+    assert embedder.embed([f"text {n}" for n in range(300)]).shape == (300, 3)
+    assert [len(asked["input"]) for asked in endpoint.asked] == [128, 128, 44]
+    assert {asked["model"] for asked in endpoint.asked} == {"some-model"}
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_passing_failure_is_tried_again(embedder: OpenAIEmbedder, endpoint: Endpoint, status: int) -> None:
+    endpoint.answers = [(status, {"error": {"message": "later"}})]
+    assert embedder.embed(["a"]).shape == (1, 3)
+    assert len(endpoint.asked) == 2
+
+
+def row(vector: Any, index: int = 0) -> dict[str, Any]:
+    return {"index": index, "object": "embedding", "embedding": vector}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (401, {"error": {"message": "bad key"}}),
+        (200, b"<html>no</html>"),
+        (200, b'{"data": [{"index": 0, "emb'),
+        (200, {"data": []}),
+        (200, {"object": "list"}),
+        (200, {"data": [row([1.0]), row([2.0], 1)]}),
+        (200, {"data": [row([1.0], 5)]}),
+        (200, {"data": [row([0.0, 0.0])]}),
+        (200, b'{"data": [{"index": 0, "object": "embedding", "embedding": [NaN, 1.0]}]}'),
+        (200, {"data": [row("zzz")]}),
+        (200, {"data": [row(None)]}),
+    ],
+    ids=lambda answer: str(answer)[:40],
+)
+def test_a_wrong_answer_is_no_vector(embedder: OpenAIEmbedder, endpoint: Endpoint, answer: Answer) -> None:
+    endpoint.usual = lambda _: answer
+    with pytest.raises(EmbedderUnavailable):
+        embedder.embed(["a"])
+
+
+def test_an_endpoint_that_is_slow_or_gone_is_given_up(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_embedder, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(openai_embedder, "RETRIES", 0)
+    never = threading.Event()
+    endpoint.usual = lambda body: (never.wait(5), backwards(body))[1]
+    with pytest.raises(EmbedderUnavailable):
+        OpenAIEmbedder("openai/m", Settings(openai_base_url=endpoint.url)).embed(["a"])
+    never.set()
+    with pytest.raises(EmbedderUnavailable):
+        OpenAIEmbedder("openai/m", Settings(openai_base_url="http://127.0.0.1:9/v1")).embed(["a"])
