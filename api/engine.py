@@ -1,6 +1,7 @@
 """What every dialect stands on: commands into the log, queries out of the projections."""
 
 import asyncio
+import select
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import msgspec
+import psycopg
 from pgvector.psycopg import register_vector_async
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
@@ -58,6 +61,10 @@ class Engine:
         self.cells = Cells(settings.database_url, master_key(settings.master_key, Path(settings.data_dir)))
         self.authenticate = Authenticator(self.cells)
         self._pools = {cell.name: _pool(cell) for cell in self.cells.all.values()}
+        self._model: str | None = None
+        """The model of the last search."""
+        self._embedded: dict[str, int] = {}
+        """The position up to which a key's own writes were seen to have their vectors."""
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="engine")
 
     async def open(self) -> None:
@@ -136,10 +143,23 @@ class Engine:
         async with self.reading(asked, memories.name, row[0] if row else 0) as (conn, build):
             return await memories.ids(conn, build.version, scope)
 
-    async def embed(self, build: Build, text: str) -> Any:
-        """The vector of a query, by the model of the build that is searched."""
-        vectors = await asyncio.to_thread(self.embedder(build.model).embed, [text])
-        return vectors[0]
+    async def find(self, asked: Asked, query: search.Query) -> tuple[list[search.Hit], int]:
+        """The hits, and the position of the log up to which they hold."""
+        # Embedded before a connection is taken, by the model that was searched last: it hardly ever changes.
+        model = self._model
+        query = await self._embedded_query(query, model)
+        async with self.reading(asked, search.name) as (conn, build):
+            if build.model != model:
+                self._model = build.model
+                query = await self._embedded_query(query, build.model)
+            hits = await search.search(conn, build, query, self.embedder(build.model).similarity)
+        return hits, build.position
+
+    async def _embedded_query(self, query: search.Query, model: str | None) -> search.Query:
+        if query.mode == "keyword":
+            return query
+        vectors = await asyncio.to_thread(self.embedder(model).embed, [query.text])
+        return msgspec.structs.replace(query, vector=vectors[0])
 
     async def _reach(self, conn: AsyncConnection[Any], name: str, caller: Caller, required: int) -> Build:
         """The live build once it has what the caller wrote and what they require; or as it is, in the end."""
@@ -149,14 +169,28 @@ class Engine:
         while True:
             waited = time.monotonic() - started
             if build.position >= wanted:
-                patient = name == search.name and wanted > 0 and waited < VECTOR_WAIT_SECONDS
-                if not patient or not await search.waiting(conn, build, caller.owner, wanted):
+                if name != search.name or self._embedded.get(caller.actor, 0) >= wanted:
+                    return build
+                if not await search.waiting(conn, build, caller.owner, wanted):
+                    self._embedded[caller.actor] = wanted
+                    return build
+                if waited > VECTOR_WAIT_SECONDS:
                     return build
             elif waited > WAIT_SECONDS:
                 return build
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_LOOK_SECONDS)
             build, _ = await live(conn, name, caller.actor)
+
+
+async def _require_alive(conn: AsyncConnection[Any]) -> None:
+    """Refuse a connection that the server has closed; the pool then takes another.
+
+    An idle connection has nothing to say, so what can be read is its end. The pool's own check asks the
+    server, and takes a tenth of a search for it.
+    """
+    if conn.closed or select.select([conn.fileno()], [], [], 0)[0]:
+        raise psycopg.OperationalError("the server has closed this connection")
 
 
 def _pool(cell: Cell) -> "AsyncConnectionPool[AsyncConnection[Any]]":
@@ -167,7 +201,7 @@ def _pool(cell: Cell) -> "AsyncConnectionPool[AsyncConnection[Any]]":
         timeout=5.0,
         kwargs={"autocommit": True},
         configure=register_vector_async,
-        check=AsyncConnectionPool.check_connection,
+        check=_require_alive,
         open=False,
         name=f"reads-{cell.name}",
     )

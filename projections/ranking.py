@@ -21,19 +21,22 @@ def inverse_frequencies(containing: Floats, documents: int) -> Floats:
     return np.log1p((documents - containing + 0.5) / (containing + 0.5))
 
 
-def bm25(frequencies: Floats, lengths: Floats, idf: Floats, average_length: float) -> Floats:
-    """(n,): Okapi BM25 of n rows from their (n, t) lexeme frequencies and (n,) lengths."""
-    relative = lengths / max(average_length, 1.0)
+def bm25(frequencies: Floats, lengths: Floats, idf: Floats) -> Floats:
+    """(n,): Okapi BM25 of n rows from their (n, t) lexeme frequencies and (n,) lengths.
+
+    The average length is that of these rows: with the nearest among them they are a fair sample.
+    """
+    relative = lengths / max(lengths.mean(), 1.0)
     norm = K1 * (1 - B + B * relative)[:, np.newaxis]
     scores: Floats = (idf * frequencies * (K1 + 1) / (frequencies + norm)).sum(axis=1)
     return scores
 
 
-def keyword_evidence(frequencies: Floats, lengths: Floats, idf: Floats, average_length: float) -> Floats:
+def keyword_evidence(frequencies: Floats, lengths: Floats, idf: Floats) -> Floats:
     """(n,) of 0..1: BM25 against the best row's, times how much of the query that any row has."""
     if frequencies.size == 0 or not frequencies.any():
         return np.zeros(len(lengths))
-    words = bm25(frequencies, lengths, idf, average_length)
+    words = bm25(frequencies, lengths, idf)
     covered = ((frequencies > 0) @ idf / idf.sum()).max()
     evidence: Floats = words / words.max() * np.sqrt(covered)
     return evidence

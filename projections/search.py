@@ -5,6 +5,7 @@ iterative scans, so that a filter never starves the result.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
@@ -31,7 +32,7 @@ Mode = Literal["hybrid", "vector", "keyword"]
 EXACT_ROWS = 20_000
 """Rows of a scope up to which every one is compared: about 25 ms, and recall 1."""
 CANDIDATES = 200
-"""Nearest rows that enter the ranking; twice the largest limit a client may ask for."""
+"""Nearest rows of a large scope that enter the ranking; twice the largest limit a client may ask for."""
 COMMON_ROWS = 5_000
 """In a large scope a lexeme in more rows than this says too little to fetch rows by."""
 HNSW_SCAN_TUPLES = 200_000
@@ -96,15 +97,24 @@ def apply(conn: Connection[Any], build: Build, changes: Sequence[Change]) -> Non
 
 def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change]]) -> None:
     present = (changes[-1].after for changes in streams if not changes[-1].after.deleted)
-    while chunk := list(islice(present, COPY_ROWS)):
-        keys = [(memory.scope.owner, text_hash(memory.text)) for memory in chunk]
-        vectors = cached(conn, build.model or "", keys)
-        with conn.cursor().copy(
-            f"COPY {table(build.version)} ({COLUMNS}) FROM STDIN (FORMAT BINARY)"
-        ) as copy:
-            copy.set_types(TYPES)
-            for memory, key in zip(chunk, keys, strict=True):
-                copy.write_row((*row_of(memory), key[1], vectors.get(key)))
+    # The server is busy with the lexemes of one chunk while the next is read and decoded.
+    with ThreadPoolExecutor(1) as copying:
+        before: Future[None] | None = None
+        while chunk := list(islice(present, COPY_ROWS)):
+            if before:
+                before.result()
+            before = copying.submit(_copy, conn, build, chunk)
+        if before:
+            before.result()
+
+
+def _copy(conn: Connection[Any], build: Build, chunk: Sequence[Memory]) -> None:
+    keys = [(memory.scope.owner, text_hash(memory.text)) for memory in chunk]
+    vectors = cached(conn, build.model or "", keys)
+    with conn.cursor().copy(f"COPY {table(build.version)} ({COLUMNS}) FROM STDIN (FORMAT BINARY)") as copy:
+        copy.set_types(TYPES)
+        for memory, key in zip(chunk, keys, strict=True):
+            copy.write_row((*row_of(memory), key[1], vectors.get(key)))
 
 
 def index_large_scopes(conn: Connection[Any], build: Build) -> None:
@@ -136,9 +146,9 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """What to look for, and where."""
 
     scope: Scope
-    vector: NDArray[np.float32] | None
-    """(dims,), normalised; None searches by keyword alone."""
     text: str
+    vector: NDArray[np.float32] | None = None
+    """(dims,), normalised; None searches by keyword alone."""
     limit: int
     threshold: float = 0.0
     tags: tuple[str, ...] = ()
@@ -166,31 +176,40 @@ class Candidates(msgspec.Struct, frozen=True):
     containing: Floats
     """(t,): in how many rows of the scope each lexeme occurs."""
     documents: int
-    average_length: float
+    """Rows of the scope."""
 
 
-SCOPE = """
-    SELECT tsvector_to_array(to_tsvector('pg_catalog.english', %(text)s)),
-           (SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {where} LIMIT {most}) AS few)"""
-
-# The rows of the scope, then those of them with a lexeme of the query or near to it.
+# The rows of a scope; then those with a lexeme of the query, and the nearest of the others. Without a
+# lexeme a row ranks by its distance alone, so no more than are asked for can enter the result.
 EXACT = """
-    WITH scope AS MATERIALIZED (
-        SELECT memory_id, embedding <=> %(vector)s::halfvec AS distance, (terms ->> '')::int AS length,
-               CASE WHEN terms ?| %(lexemes)s::text[] THEN terms END AS matching
-        FROM {table} WHERE {where}
-    ), ranked AS (
-        SELECT *, count(*) OVER () AS documents, avg(length) OVER () AS average_length,
-               row_number() OVER (ORDER BY distance) AS rank
-        FROM scope
+    WITH query AS MATERIALIZED (
+        SELECT CASE WHEN %(words)s THEN tsvector_to_array(to_tsvector('pg_catalog.english', %(text)s))
+               ELSE '{{}}' END AS lexemes
+    ), scope AS MATERIALIZED (
+        SELECT memory_id, embedding <=> %(vector)s::halfvec AS distance, terms,
+               terms ?| (SELECT lexemes FROM query) AS matching
+        FROM {table} WHERE {where} LIMIT {most}
+    ), near AS (
+        SELECT * FROM scope WHERE NOT matching AND distance IS NOT NULL
+        ORDER BY distance LIMIT %(limit)s
+    ), candidates AS (
+        SELECT * FROM scope WHERE matching UNION ALL SELECT * FROM near
     )
-    SELECT memory_id, 1 - distance, length, documents::int, average_length::float8,
-           ARRAY(SELECT coalesce((matching ->> l)::int, 0) FROM unnest(%(lexemes)s::text[]) AS l)
-    FROM ranked WHERE matching IS NOT NULL OR rank <= {candidates}"""
+    SELECT memory_id, 1 - distance, (terms ->> '')::int, (SELECT count(*)::int FROM scope), lexemes,
+           CASE WHEN matching
+                THEN ARRAY(SELECT coalesce((terms ->> l)::int, 0) FROM unnest(lexemes) AS l) END
+    FROM candidates, query"""
+
+SETTINGS = """
+    SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true),
+           set_config('hnsw.ef_search', '{ef}', true),
+           set_config('hnsw.max_scan_tuples', '{tuples}', true)"""
 
 CONTAINING = """
-    SELECT (SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {where} AND terms ? l LIMIT {most}) AS few)
-    FROM unnest(%(lexemes)s::text[]) WITH ORDINALITY AS q(l, n) ORDER BY n"""
+    SELECT l, (SELECT count(*)::int
+               FROM (SELECT 1 FROM {table} WHERE {where} AND terms ? l LIMIT {most}) AS few)
+    FROM unnest(CASE WHEN %(words)s THEN tsvector_to_array(to_tsvector('pg_catalog.english', %(text)s))
+                ELSE '{{}}' END) AS l"""
 
 NEAREST = """
     SELECT memory_id FROM {table} WHERE {where} AND embedding IS NOT NULL
@@ -203,11 +222,6 @@ MEASURED = """
            ARRAY(SELECT coalesce((terms ->> l)::int, 0) FROM unnest(%(lexemes)s::text[]) AS l)
     FROM {table} WHERE memory_id = ANY(%(ids)s)"""
 
-LENGTHS = """
-    SELECT (SELECT count(*) FROM {table} WHERE {where}),
-           (SELECT avg(length)::float8 FROM (
-               SELECT (terms ->> '')::int AS length FROM {table} WHERE {where} LIMIT 1000) AS few)"""
-
 
 async def search(
     conn: AsyncConnection[Any], build: Build, query: Query, similarity: Callable[[Floats], Floats]
@@ -216,10 +230,10 @@ async def search(
     where, values = scope_filter(query.scope, query.tags, query.metadata)
     values["vector"] = None if query.vector is None else HalfVector(query.vector)
     values["text"] = query.text
+    values["words"] = query.mode != "vector"
+    values["limit"] = query.limit
     statement = _Statement(conn, {"table": table(build.version), "where": where}, values)
-    ((lexemes, rows),) = await statement.rows(SCOPE, most=EXACT_ROWS + 1)
-    values["lexemes"] = [] if query.mode == "vector" else lexemes
-    candidates = await (_exact(statement) if rows <= EXACT_ROWS else _indexed(statement, query))
+    candidates = await _exact(statement) or await _indexed(statement, query)
     scores = _scores(candidates, query.mode, similarity)
     best = np.argsort(-scores, kind="stable")[: query.limit]
     lowest = max(query.threshold, 1e-9)  # a score of nothing is no hit
@@ -238,21 +252,28 @@ async def waiting(conn: AsyncConnection[Any], build: Build, owner: str, position
 
 
 class _Statement(NamedTuple):
-    """Runs statements of one search. Unprepared: a plan made for one scope must not serve another."""
+    """Runs the statements of one search."""
 
     conn: AsyncConnection[Any]
     names: dict[str, str]
     values: dict[str, Any]
 
-    async def rows(self, statement: str, **numbers: int) -> list[tuple[Any, ...]]:
+    async def rows(self, statement: str, prepare: bool = False, **numbers: int) -> list[tuple[Any, ...]]:
+        """Unprepared by default: a plan that was made for one scope must not serve another."""
         text = statement.format(**self.names, **numbers)
-        cursor = await self.conn.execute(text, self.values, prepare=False, binary=True)
+        cursor = await self.conn.execute(text, self.values, prepare=prepare, binary=True)
         return await cursor.fetchall()
 
 
-async def _exact(statement: _Statement) -> Candidates:
-    rows = await statement.rows(EXACT, candidates=CANDIDATES)
-    frequencies = _matrix([row[5] for row in rows], len(statement.values["lexemes"]))
+async def _exact(statement: _Statement) -> Candidates | None:
+    """Candidates by comparing every row of the scope; None when it has too many rows for that."""
+    # Prepared, as it cannot fall for the vector index: it orders nothing before the scope is read.
+    rows = await statement.rows(EXACT, prepare=True, most=EXACT_ROWS + 1)
+    documents, lexemes = rows[0][3:5] if rows else (0, [])
+    if documents > EXACT_ROWS:
+        return None
+    none = [0] * len(lexemes)
+    frequencies = _matrix([row[5] or none for row in rows], len(lexemes))
     return Candidates(
         ids=[row[0] for row in rows],
         cosines=_floats(row[1] for row in rows),
@@ -260,8 +281,7 @@ async def _exact(statement: _Statement) -> Candidates:
         frequencies=frequencies,
         # Every row of the scope that has a lexeme of the query is among these.
         containing=(frequencies > 0).sum(axis=0).astype(float),
-        documents=rows[0][3] if rows else 0,
-        average_length=rows[0][4] if rows else 0.0,
+        documents=documents,
     )
 
 
@@ -269,37 +289,31 @@ async def _indexed(statement: _Statement, query: Query) -> Candidates:
     """Candidates of a scope that is too large to compare every row of it."""
     values = statement.values
     async with statement.conn.transaction():
-        await statement.rows(
-            "SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true),"
-            " set_config('hnsw.ef_search', '{ef}', true),"
-            " set_config('hnsw.max_scan_tuples', '{tuples}', true)",
-            ef=2 * CANDIDATES,
-            tuples=HNSW_SCAN_TUPLES,
-        )
+        await statement.rows(SETTINGS, ef=2 * CANDIDATES, tuples=HNSW_SCAN_TUPLES)
         ids: set[UUID] = set()
         if query.vector is not None:
             near = await statement.rows(NEAREST, dimensions=len(query.vector), candidates=CANDIDATES)
             ids.update(id for (id,) in near)
-        containing = [n for (n,) in await statement.rows(CONTAINING, most=COMMON_ROWS + 1)]
-        values["fetched"] = _telling(values["lexemes"], containing)
-        worded = await statement.rows(WORDED, most=2 * COMMON_ROWS)
-        values["ids"] = list(ids.union(id for (id,) in worded))
+        told = await statement.rows(CONTAINING, most=COMMON_ROWS + 1)
+        values["lexemes"] = [lexeme for lexeme, _ in told]
+        values["fetched"] = _telling(told)
+        ids.update(id for (id,) in await statement.rows(WORDED, most=2 * COMMON_ROWS))
+        values["ids"] = list(ids)
         rows = await statement.rows(MEASURED)
-        ((documents, average_length),) = await statement.rows(LENGTHS)
+        ((documents,),) = await statement.rows("SELECT count(*) FROM {table} WHERE {where}")
     return Candidates(
         ids=[row[0] for row in rows],
         cosines=_floats(row[1] for row in rows),
         lengths=_floats(row[2] for row in rows),
-        frequencies=_matrix([row[3] for row in rows], len(values["lexemes"])),
-        containing=np.asarray(containing, dtype=float),
+        frequencies=_matrix([row[3] for row in rows], len(told)),
+        containing=_floats(rows for _, rows in told),
         documents=documents,
-        average_length=average_length,
     )
 
 
-def _telling(lexemes: Sequence[str], containing: Sequence[int]) -> list[str]:
+def _telling(containing: Sequence[tuple[str, int]]) -> list[str]:
     """The lexemes worth fetching rows by: those that are not common, or the least common one."""
-    by_rows = sorted(zip(containing, lexemes, strict=True))
+    by_rows = sorted((rows, lexeme) for lexeme, rows in containing)
     return [lexeme for rows, lexeme in by_rows if rows <= COMMON_ROWS] or [
         lexeme for _, lexeme in by_rows[:1]
     ]
@@ -314,7 +328,6 @@ def _scores(candidates: Candidates, mode: Mode, similarity: Callable[[Floats], F
         candidates.frequencies,
         candidates.lengths,
         inverse_frequencies(candidates.containing, candidates.documents),
-        candidates.average_length,
     )
     return evidence if mode == "keyword" else fused(near, evidence)
 

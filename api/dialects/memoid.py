@@ -293,20 +293,18 @@ async def find(
     engine: NamedDependency[Engine],
     min_position: MinPosition = None,
 ) -> Response[SearchAnswer]:
-    async with engine.reading(asked, search.name) as (conn, build):
-        query = search.Query(
-            scope=_scope(asked, data),
-            text=data.query,
-            vector=None if data.mode == "keyword" else await engine.embed(build, data.query),
-            limit=data.top_k or data.limit,
-            threshold=data.threshold or 0.0,
-            tags=tuple(data.tags),
-            metadata=data.metadata,
-            mode=data.mode,
-        )
-        hits = await search.search(conn, build, query, engine.embedder(build.model).similarity)
+    query = search.Query(
+        scope=_scope(asked, data),
+        text=data.query,
+        limit=data.top_k or data.limit,
+        threshold=data.threshold or 0.0,
+        tags=tuple(data.tags),
+        metadata=data.metadata,
+        mode=data.mode,
+    )
+    hits, position = await engine.find(asked, query)
     found = [FoundMemory(**_flat(hit.memory), score=round(hit.score, 4)) for hit in hits]
-    return Response(SearchAnswer(results=found), headers={"Everlog-Position": str(build.position)})
+    return Response(SearchAnswer(results=found), headers={"Everlog-Position": str(position)})
 
 
 @get("/v1/memories/{memory_id:str}", operation_id="getMemory", opt={"scope": "read"}, summary="Get a memory")

@@ -18,7 +18,7 @@ def evidence_of(rows: list[list[int]]) -> np.ndarray:
     lengths = frequencies.sum(axis=1) + 3
     containing = (frequencies > 0).sum(axis=0).astype(float)
     idf = inverse_frequencies(containing, len(rows))
-    return keyword_evidence(frequencies, lengths, idf, float(lengths.mean()))
+    return keyword_evidence(frequencies, lengths, idf)
 
 
 @given(table)
@@ -51,6 +51,6 @@ def test_a_row_with_every_word_enters_without_any_similarity() -> None:
 
 def test_rare_words_count_more_than_common_ones_and_short_rows_more_than_long() -> None:
     idf = inverse_frequencies(np.array([1.0, 90.0]), 100)
-    rare, common, long = bm25(np.array([[1.0, 0], [0, 1], [1, 0]]), np.array([10.0, 10, 100]), idf, 10)
+    rare, common, long = bm25(np.array([[1.0, 0], [0, 1], [1, 0]]), np.array([10.0, 10, 100]), idf)
     assert rare > common
     assert rare > long

@@ -26,7 +26,8 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_p
     [
         ("EVERLOG_PORT", "http"), ("EVERLOG_PORT", "70000"), ("EVERLOG_MASTER_KEY", "short"),
         ("EVERLOG_MASTER_KEY", "bm90IDMyIGJ5dGVz"), ("EVERLOG_BOOTSTRAP_KEY", "1234567"),
-        ("EVERLOG_MAX_BODY_BYTES", "-1"), ("EVERLOG_EMBEDDING_MIDPOINT", "x"), ("EVERLOG_CONFIG", "/no/such/file"),
+        ("EVERLOG_MAX_BODY_BYTES", "-1"), ("EVERLOG_EMBEDDING_MIDPOINT", "x"),
+        ("EVERLOG_CONFIG", "/no/such/file"),
     ],
 )  # fmt: skip
 def test_a_value_that_does_not_fit_names_its_variable(variable: str, value: str) -> None:
