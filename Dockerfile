@@ -1,0 +1,10 @@
+FROM python:3.12-slim
+WORKDIR /app
+COPY requirements.txt .
+RUN pip install --no-cache-dir --require-hashes -r requirements.txt
+COPY . .
+RUN pip install --no-cache-dir --no-deps --no-build-isolation . && useradd --system everlog
+USER everlog
+ENV EVERLOG_HOST=0.0.0.0 EVERLOG_DATA_DIR=/tmp/everlog
+ENTRYPOINT ["everlog"]
+CMD ["api"]
