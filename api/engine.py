@@ -72,7 +72,7 @@ class Engine:
         for pool in self._pools.values():
             await pool.open()
         # The model takes half a second to load: better now than in the first search.
-        await asyncio.to_thread(self.embedder, self._settings.embedding_model)
+        await asyncio.to_thread(self.embedder, None)
 
     async def close(self) -> None:
         for pool in self._pools.values():

@@ -56,6 +56,7 @@ def embedder_for(model: str | None, settings: Settings) -> Embedder:
         model = REMOTE_PREFIX + settings.embedding_model if settings.embedding_model else MODEL
     with _lock:
         if model not in _made:
-            remote = model.startswith(REMOTE_PREFIX)
-            _made[model] = OpenAIEmbedder(model, settings) if remote else LocalEmbedder()
+            if not model.startswith(REMOTE_PREFIX) and model != MODEL:
+                raise LookupError(f"no embedder serves {model!r}, which the index was built with")
+            _made[model] = LocalEmbedder() if model == MODEL else OpenAIEmbedder(model, settings)
         return _made[model]

@@ -86,7 +86,7 @@ def _master_key(settings: Settings) -> Finding:
 def _embedder(settings: Settings) -> Finding:
     from providers.embedder import embedder_for
 
-    embedder = embedder_for(settings.embedding_model, settings)
+    embedder = embedder_for(None, settings)
     dimensions = embedder.embed(["hello"]).shape[1]
     more = (
         None

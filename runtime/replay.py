@@ -1,5 +1,6 @@
 """`everlog replay`: ask the workers to rebuild projections, and show how they get on."""
 
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -43,7 +44,7 @@ def _roll_back(cell: Cell, names: Sequence[str]) -> list[dict[str, Any]]:
             version = rebuild.roll_back(cell, ALL[name])
         except rebuild.NothingToRollBack as error:
             raise SettingsError(str(error)) from None
-        Console(stderr=True).print(f"{name}: version {version} is live again")
+        _say(f"{name}: version {version} is live again")
         done.append({"name": name, "version": version})
     return done
 
@@ -56,20 +57,24 @@ def _replay(
     queue = broker.connect(settings.redis_url)
     done = []
     for name in names:
-        model = embedder_for(settings.embedding_model, settings).model if name == search.name else None
+        model = embedder_for(None, settings).model if name == search.name else None
         version = rebuild.begin(conn, name, model)
         broker.enqueue(queue, broker.REPLAY, cell.name, name, version)
         started = time.monotonic()
         build = _follow(conn, name, version, as_json)
         seconds = time.monotonic() - started
         rate = (build.to_load or 0) / seconds
-        Console(stderr=True).print(
+        _say(
             f"{name}: version {version} is live, {build.to_load or 0:,} events in {seconds:.1f} s"
             f" ({rate:,.0f} a second); --rollback brings the one before back"
         )
         done.append({"name": name, "version": version, "events": build.to_load, "seconds": round(seconds, 3)})
     queue.close()
     return done
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _follow(conn: Connection[Any], name: str, version: int, as_json: bool) -> Build:

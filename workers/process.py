@@ -24,7 +24,7 @@ class WorkerProcess:
         self.cells = Cells(settings.database_url, master_key(settings.master_key, Path(settings.data_dir)))
         self._broker = broker.connect(settings.redis_url)
         self._jobs = Jobs(settings, self.cells, self._broker)
-        model = embedder_for(settings.embedding_model, settings).model
+        model = embedder_for(None, settings).model
         self._runners = [
             Runner(
                 cell,

@@ -1,0 +1,51 @@
+"""Changing the embedding model is a replay: the old model answers until the new vectors are there."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+import psycopg
+import pytest
+
+from projections import search
+from projections.catalogue import builds
+from runtime.replay import replay
+from tests.api.test_versions import add
+from tests.conftest import Service
+from tests.providers.test_openai_embedder import Endpoint
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    """A model of 7 dimensions that knows two meanings: what has an `e` in it, and what has not."""
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        vectors = [np.eye(7)[0 if "e" in text else 1].tolist() for text in body["input"]]
+        rows = [{"index": n, "object": "embedding", "embedding": v} for n, v in enumerate(vectors)]
+        return 200, {"object": "list", "model": body["model"], "data": rows, "usage": {}}
+
+    endpoint = Endpoint(answer)
+    yield endpoint
+    endpoint.server.shutdown()
+
+
+def test_a_replay_to_another_model_of_other_dimensions(
+    service: Service, endpoint: Endpoint, user: str
+) -> None:
+    without, with_e = add(service.client, "fog turns into rain", user), add(service.client, "tea", user)
+    changed = msgspec.structs.replace(
+        service.settings, embedding_model="tiny", openai_base_url=endpoint.url, openai_api_key="k"
+    )
+    before = service.client.post("/v1/search", json={"query": "weather", "user_id": user, "mode": "vector"})
+    assert [hit["id"] for hit in before.json()["results"]] == [without, with_e]
+    replay(changed, "search", roll_back=False, as_json=True)
+    with psycopg.connect(service.worker.cells.of("default").conninfo) as conn:
+        live = next(build for build in builds(conn, search.name) if build.state == "live")
+    assert live.model == "openai/tiny"
+    later = add(service.client, "coffee", user)
+    assert endpoint.asked
+    body = {"query": "e", "user_id": user, "mode": "vector", "threshold": 0.5}
+    hits = service.client.post("/v1/search", json=body).json()["results"]
+    assert {hit["id"] for hit in hits} == {with_e, later}
+    assert without not in {hit["id"] for hit in hits}
