@@ -28,7 +28,8 @@ from domain.memory import Command, Memory, Scope
 from domain.recorded import Context, Recorded
 from projections import memories, search
 from projections.catalogue import Build, live
-from providers.embedder import Embedder, embedder_for
+from providers.embedder import Embedder
+from providers.embedders import embedder_for
 from runtime.settings import Settings
 
 THREADS = 16
@@ -190,6 +191,7 @@ async def _require_alive(conn: AsyncConnection[Any]) -> None:
     server, and takes a tenth of a search for it.
     """
     if conn.closed or select.select([conn.fileno()], [], [], 0)[0]:
+        await conn.close()  # else the pool, which has not noticed, would offer it again
         raise psycopg.OperationalError("the server has closed this connection")
 
 

@@ -1,6 +1,7 @@
 """What a bench stands on: embedded servers of its own, an API process, and a worker when wanted."""
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,6 @@ from runtime.postgres import Postgres
 from runtime.processes import start
 from runtime.settings import Settings, load, variable_of
 from runtime.valkey import Valkey
-from tests.conftest import free_port
 
 
 class Stand(msgspec.Struct):
@@ -66,6 +66,12 @@ def stand() -> Iterator[Stand]:
                 made.end(part)
             valkey.stop()
             postgres.stop()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def answers(url: str, seconds: float = 60) -> None:

@@ -14,6 +14,7 @@ from domain.memory import CHANGE_NAMES, Memory, Scope
 from projections.catalogue import Build
 from projections.changes import Change
 from projections.memories import COLUMNS as MEMORY_COLUMNS
+from projections.memories import DEFINITIONS as MEMORY_DEFINITIONS
 from projections.memories import TYPES as MEMORY_TYPES
 from projections.memories import memory_of, row_of, scope_filter
 
@@ -29,20 +30,7 @@ def table(version: int) -> str:
 
 def create(conn: Connection[Any], version: int) -> None:
     conn.execute(f"""
-        CREATE TABLE {table(version)} (
-            memory_id   uuid        NOT NULL,
-            version     bigint      NOT NULL,
-            owner       text        NOT NULL,
-            user_id     text,
-            agent_id    text,
-            run_id      text,
-            project_id  text,
-            text        text        NOT NULL,
-            metadata    jsonb       NOT NULL,
-            tags        text[]      NOT NULL,
-            created_at  timestamptz NOT NULL,
-            updated_at  timestamptz NOT NULL,
-            position    bigint      NOT NULL,
+        CREATE TABLE {table(version)} ({MEMORY_DEFINITIONS},
             event       text        NOT NULL,
             actor       text        NOT NULL,
             cause       text        NOT NULL,

@@ -18,6 +18,20 @@ COLUMNS = (
     "memory_id, version, owner, user_id, agent_id, run_id, project_id, text, metadata, tags,"
     " created_at, updated_at, position"
 )
+DEFINITIONS = """
+    memory_id  uuid        NOT NULL,
+    version    bigint      NOT NULL,
+    owner      text        NOT NULL,
+    user_id    text,
+    agent_id   text,
+    run_id     text,
+    project_id text,
+    text       text        NOT NULL,
+    metadata   jsonb       NOT NULL,
+    tags       text[]      NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    position   bigint      NOT NULL"""
 TYPES = (
     "uuid", "int8", "text", "text", "text", "text", "text", "text", "jsonb", "text[]",
     "timestamptz", "timestamptz", "int8",
@@ -29,22 +43,7 @@ def table(version: int) -> str:
 
 
 def create(conn: Connection[Any], version: int) -> None:
-    conn.execute(f"""
-        CREATE TABLE {table(version)} (
-            memory_id  uuid        NOT NULL,
-            version    bigint      NOT NULL,
-            owner      text        NOT NULL,
-            user_id    text,
-            agent_id   text,
-            run_id     text,
-            project_id text,
-            text       text        NOT NULL,
-            metadata   jsonb       NOT NULL,
-            tags       text[]      NOT NULL,
-            created_at timestamptz NOT NULL,
-            updated_at timestamptz NOT NULL,
-            position   bigint      NOT NULL
-        )""")
+    conn.execute(f"CREATE TABLE {table(version)} ({DEFINITIONS})")
 
 
 def index(conn: Connection[Any], version: int) -> None:

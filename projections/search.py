@@ -53,23 +53,10 @@ def table(version: int) -> str:
 
 def create(conn: Connection[Any], version: int) -> None:
     conn.execute(f"""
-        CREATE TABLE {table(version)} (
-            memory_id  uuid        NOT NULL,
-            version    bigint      NOT NULL,
-            owner      text        NOT NULL,
-            user_id    text,
-            agent_id   text,
-            run_id     text,
-            project_id text,
-            text       text        NOT NULL,
-            metadata   jsonb       NOT NULL,
-            tags       text[]      NOT NULL,
-            created_at timestamptz NOT NULL,
-            updated_at timestamptz NOT NULL,
-            position   bigint      NOT NULL,
-            text_hash  bytea       NOT NULL,
-            embedding  halfvec,                  -- null until computed; its model is the build's
-            terms      jsonb       NOT NULL GENERATED ALWAYS AS (terms_of(text)) STORED
+        CREATE TABLE {table(version)} ({memories.DEFINITIONS},
+            text_hash bytea NOT NULL,
+            embedding halfvec,                   -- null until computed; its model is the build's
+            terms     jsonb NOT NULL GENERATED ALWAYS AS (terms_of(text)) STORED
         )""")
 
 

@@ -1,15 +1,10 @@
-"""What turns texts into vectors: one protocol, and which embedder serves which model."""
+"""What turns texts into vectors: the protocol, and what every embedder shares."""
 
-import threading
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from runtime.settings import Settings
-
-REMOTE_PREFIX = "openai/"
 
 
 class EmbedderUnavailable(Exception):
@@ -41,22 +36,3 @@ class Calibration:
         with np.errstate(invalid="ignore"):  # NaN stays NaN: no vector, no similarity
             curve: NDArray[np.float64] = 1 / (1 + np.exp(self._steepness * (self._midpoint - cosines)))
         return curve
-
-
-_made: dict[str, Embedder] = {}
-_lock = threading.Lock()
-
-
-def embedder_for(model: str | None, settings: Settings) -> Embedder:
-    """The embedder of a stored model name, or for None the configured one. One of each a process."""
-    from providers.local_embedder import MODEL, LocalEmbedder
-    from providers.openai_embedder import OpenAIEmbedder
-
-    if model is None:
-        model = REMOTE_PREFIX + settings.embedding_model if settings.embedding_model else MODEL
-    with _lock:
-        if model not in _made:
-            if not model.startswith(REMOTE_PREFIX) and model != MODEL:
-                raise LookupError(f"no embedder serves {model!r}, which the index was built with")
-            _made[model] = LocalEmbedder() if model == MODEL else OpenAIEmbedder(model, settings)
-        return _made[model]

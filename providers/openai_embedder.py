@@ -6,9 +6,11 @@ import numpy as np
 import openai
 from numpy.typing import NDArray
 
-from providers.embedder import REMOTE_PREFIX, Calibration, EmbedderUnavailable
+from providers.embedder import Calibration, EmbedderUnavailable
 from runtime.settings import Settings
 
+REMOTE_PREFIX = "openai/"
+"""What the stored names of these models begin with."""
 TIMEOUT_SECONDS = 20.0
 """The client's own limit is ten minutes."""
 RETRIES = 2

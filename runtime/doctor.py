@@ -84,7 +84,7 @@ def _master_key(settings: Settings) -> Finding:
 
 
 def _embedder(settings: Settings) -> Finding:
-    from providers.embedder import embedder_for
+    from providers.embedders import embedder_for
 
     embedder = embedder_for(None, settings)
     dimensions = embedder.embed(["hello"]).shape[1]

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from domain.cells import Cell
 from projections import ALL, rebuild, search
 from projections.catalogue import Build, builds
-from providers.embedder import embedder_for
+from providers.embedders import embedder_for
 from runtime.keys import opened
 from runtime.settings import Settings, SettingsError
 from workers import broker

@@ -14,7 +14,8 @@ from redis.exceptions import RedisError
 from domain.cells import Cell, Cells
 from projections import ALL, rebuild, search, vectors
 from projections.catalogue import Build, builds
-from providers.embedder import EmbedderUnavailable, embedder_for
+from providers.embedder import EmbedderUnavailable
+from providers.embedders import embedder_for
 from runtime.settings import Settings
 from workers.broker import EMBED, REPLAY, enqueue
 

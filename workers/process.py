@@ -10,7 +10,7 @@ from domain.cells import Cells
 from domain.eventstore.cipher import master_key
 from projections import ALL, search
 from projections.runner import Runner
-from providers.embedder import embedder_for
+from providers.embedders import embedder_for
 from runtime.settings import Settings
 from workers import broker
 from workers.jobs import Jobs

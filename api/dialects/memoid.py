@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Response, delete, get, post, put
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, FromPath, QueryParameter
 
@@ -244,16 +244,32 @@ async def add(
     return Response(AddAnswer(results=changed, memories=changed), status_code=201, headers=_position(results))
 
 
-@get(
-    "/v1/memories", operation_id="listMemories", opt={"scope": "read"}, summary="List memories, newest first"
-)
-async def listing(
+async def provide_scope(
     asked: NamedDependency[Asked],
-    engine: NamedDependency[Engine],
     user_id: IdParameter = None,
     agent_id: IdParameter = None,
     run_id: IdParameter = None,
     project_id: IdParameter = None,
+) -> Scope:
+    return Scope(
+        owner=asked.caller.owner, user_id=user_id, agent_id=agent_id, run_id=run_id, project_id=project_id
+    )
+
+
+SCOPED = {"within": Provide(provide_scope)}
+
+
+@get(
+    "/v1/memories",
+    operation_id="listMemories",
+    opt={"scope": "read"},
+    dependencies=SCOPED,
+    summary="List memories, newest first",
+)
+async def listing(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    within: NamedDependency[Scope],
     limit: Limit = 100,
     offset: Offset = 0,
     as_of: Annotated[
@@ -261,15 +277,12 @@ async def listing(
     ] = None,
     min_position: MinPosition = None,
 ) -> Response[ListAnswer]:
-    scope = Scope(
-        owner=asked.caller.owner, user_id=user_id, agent_id=agent_id, run_id=run_id, project_id=project_id
-    )
     name = history.name if as_of else memories.name
     async with engine.reading(asked, name) as (conn, build):
         if as_of:
-            page, total = await history.as_of(conn, build.version, scope, as_of, limit, offset)
+            page, total = await history.as_of(conn, build.version, within, as_of, limit, offset)
         else:
-            page, total = await memories.listing(conn, build.version, scope, limit, offset)
+            page, total = await memories.listing(conn, build.version, within, limit, offset)
     flat = [FlatMemory(**_flat(memory)) for memory in page]
     answer = ListAnswer(results=flat, memories=flat, total=total)
     return Response(answer, headers={"Everlog-Position": str(build.position)})
@@ -369,28 +382,23 @@ async def delete_one(
     "/v1/memories",
     operation_id="deleteMemories",
     opt={"scope": "write"},
+    dependencies=SCOPED,
     status_code=200,
     summary="Delete all memories of a user, agent, run or project",
 )
 async def delete_many(
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
-    user_id: IdParameter = None,
-    agent_id: IdParameter = None,
-    run_id: IdParameter = None,
-    project_id: IdParameter = None,
+    within: NamedDependency[Scope],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[DeleteAnswer]:
-    scope = Scope(
-        owner=asked.caller.owner, user_id=user_id, agent_id=agent_id, run_id=run_id, project_id=project_id
-    )
-    if scope == Scope(owner=scope.owner):
+    if within == Scope(owner=within.owner):
         raise Refusal(
             HTTPStatus.BAD_REQUEST,
             "filter-missing",
             "name a user_id, agent_id, run_id or project_id: without a filter nothing is deleted",
         )
-    ids = await engine.ids_in(asked, scope)
+    ids = await engine.ids_in(asked, within)
     results = await engine.execute(asked, [(id, DeleteMemory(missing_ok=True)) for id in ids])
     deleted = sum(result.changed for result in results)
     return Response(

@@ -158,6 +158,7 @@ def _holds_all(client: httpx.Client, load: Load) -> None:
 
 def _page(client: httpx.Client, user: str, offset: int) -> list[dict[str, Any]]:
     answer = client.get("/v1/memories", params={"user_id": user, "limit": 1000, "offset": offset})
+    assert answer.status_code == 200, answer.text
     page: list[dict[str, Any]] = answer.json()["results"]
     return page
 

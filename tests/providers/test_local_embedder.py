@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from providers.embedder import Calibration, embedder_for
+from providers.embedder import Calibration
+from providers.embedders import embedder_for
 from providers.local_embedder import MODEL, LocalEmbedder
 from runtime.settings import Settings
 
