@@ -113,15 +113,17 @@ def index_large_scopes(conn: Connection[Any], build: Build) -> None:
     if conn.execute("SELECT to_regclass(%s)", (f"{made}_terms",)).fetchone() != (None,):
         return
     large = conn.execute(
-        f"SELECT max(vector_dims(embedding)) FROM {made} WHERE embedding IS NOT NULL"
-        f" GROUP BY owner HAVING count(*) > {EXACT_ROWS} LIMIT 1"
+        f"SELECT owner FROM {made} GROUP BY owner HAVING count(*) > {EXACT_ROWS} LIMIT 1"
     ).fetchone()
     if large is None:
         return
-    if large[0] <= HNSW_DIMENSIONS:
+    row = conn.execute(
+        f"SELECT vector_dims(embedding) FROM {made} WHERE owner = %s AND embedding IS NOT NULL LIMIT 1", large
+    ).fetchone()
+    if row and row[0] <= HNSW_DIMENSIONS:
         conn.execute(
             f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {made}_hnsw ON {made}"
-            f" USING hnsw ((embedding::halfvec({large[0]})) halfvec_cosine_ops)"
+            f" USING hnsw ((embedding::halfvec({row[0]})) halfvec_cosine_ops)"
         )
     conn.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {made}_terms ON {made} USING gin (terms)")
 

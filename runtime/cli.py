@@ -63,7 +63,7 @@ def _api(settings: Settings, options: argparse.Namespace) -> None:
 def _worker(settings: Settings, options: argparse.Namespace) -> None:
     from workers.process import run
 
-    run(_connected(settings))
+    run(_connected(settings, queue=True))
 
 
 def _migrate(settings: Settings, options: argparse.Namespace) -> None:
@@ -102,7 +102,7 @@ def _status(settings: Settings, options: argparse.Namespace) -> None:
 def _replay(settings: Settings, options: argparse.Namespace) -> None:
     from runtime.replay import replay
 
-    replay(_connected(settings), options.projection, options.rollback, options.json)
+    replay(_connected(settings, queue=True), options.projection, options.rollback, options.json)
 
 
 def _history(settings: Settings, options: argparse.Namespace) -> None:
@@ -186,10 +186,10 @@ def _add(
     return command
 
 
-def _connected(settings: Settings) -> Settings:
+def _connected(settings: Settings, queue: bool = False) -> Settings:
     from runtime.running import connected
 
-    return connected(settings)
+    return connected(settings, queue)
 
 
 def _tell(answer: Any, as_json: bool, text: str) -> None:

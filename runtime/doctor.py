@@ -29,7 +29,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 def examine(settings: Settings) -> list[Finding]:
     """Look at each part; nothing secret is in what is found."""
     try:
-        settings = connected(settings)
+        settings = connected(settings, queue=True)
     except SettingsError as error:
         return [Finding(name="service", state="fails", detail=str(error)), _master_key(settings)]
     return [

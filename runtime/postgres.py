@@ -14,7 +14,7 @@ from urllib.parse import quote
 import psycopg
 
 from runtime import places
-from runtime.processes import give_to_unprivileged, runs, start, stop, wait_for
+from runtime.processes import give_to_unprivileged, start, stop, wait_for, works_in
 from runtime.settings import SettingsError
 
 SUPERUSER = DATABASE = "everlog"
@@ -96,22 +96,19 @@ class Postgres:
         scratch.rename(self._data)
 
     def _clear_stale_pid_file(self) -> None:
+        """Remove what a killed server left behind, once no process of it is alive any more.
+
+        A number in a file proves nothing: it may have been given to another process since. And backends
+        outlive a killed server for a moment; starting beside them would damage the data.
+        """
         pid_file = self._data / "postmaster.pid"
-        try:
-            pid = int(pid_file.read_text().split("\n", 1)[0])
-        except (OSError, ValueError):
-            return
-        # A number alone proves nothing: it may have been given to another process since.
-        if not runs(pid, str(self._data)):
+        if pid_file.exists():
+            wait_for(
+                lambda: not works_in(self._data),
+                f"an earlier server still works on {self._data}; stop it first",
+                START_SECONDS,
+            )
             pid_file.unlink(missing_ok=True)
-            return
-        # A server whose supervisor was killed is shutting down by itself.
-        wait_for(
-            lambda: not runs(pid, str(self._data)),
-            "an earlier server on this data does not end",
-            START_SECONDS,
-        )
-        pid_file.unlink(missing_ok=True)
 
     def _wait_until_ready(self) -> None:
         def ready() -> bool:

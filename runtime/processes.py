@@ -1,5 +1,6 @@
 """Child processes that cannot outlive their parent, and telling one process from another."""
 
+import contextlib
 import ctypes
 import os
 import pwd
@@ -83,13 +84,13 @@ def wait_for(condition: Callable[[], bool], otherwise: str, seconds: float) -> N
         time.sleep(0.01)
 
 
-def runs(pid: int, needle: str) -> bool:
-    """Whether a process with this number is alive and was started with `needle` on its command line."""
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-    return needle.encode() in command
+def works_in(folder: Path) -> bool:
+    """Whether any process has `folder` as its working directory, as all processes of a PostgreSQL have."""
+    for entry in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):
+            if entry.readlink() == folder.resolve():
+                return True
+    return False
 
 
 def give_to_unprivileged(*folders: Path) -> None:

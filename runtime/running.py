@@ -45,19 +45,28 @@ def withdraw(data_dir: Path) -> None:
     (data_dir / "running.json").unlink(missing_ok=True)
 
 
-def connected(settings: Settings) -> Settings:
-    """`settings` with the URLs of the service that runs on its data directory, where none are set."""
-    if settings.database_url and settings.redis_url:
-        return settings
-    try:
-        running = msgspec.json.decode((Path(settings.data_dir) / "running.json").read_bytes(), type=Running)
-    except (OSError, msgspec.DecodeError):
-        if settings.database_url:
-            return settings
+def connected(settings: Settings, queue: bool = False) -> Settings:
+    """`settings` with the URLs of the service that runs on its data directory, where none are set.
+
+    Raises SettingsError when there is no database to be found, or no queue although `queue` is wanted.
+    """
+    if settings.database_url is None or settings.redis_url is None:
+        settings = _completed(settings)
+    if settings.database_url is None:
         raise SettingsError(
             f"nothing is running on {settings.data_dir}: start `./everlog serve` first, or set"
             " EVERLOG_DATABASE_URL and EVERLOG_REDIS_URL"
-        ) from None
+        )
+    if queue and settings.redis_url is None:
+        raise SettingsError("EVERLOG_REDIS_URL: not set; jobs need a Redis or Valkey")
+    return settings
+
+
+def _completed(settings: Settings) -> Settings:
+    try:
+        running = msgspec.json.decode((Path(settings.data_dir) / "running.json").read_bytes(), type=Running)
+    except (OSError, msgspec.DecodeError):
+        return settings
     return msgspec.structs.replace(
         settings,
         database_url=settings.database_url or running.database_url,

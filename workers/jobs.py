@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,8 @@ AT_ONCE_TEXTS = vectors.FILL_TEXTS
 BACKLOG_TEXTS = 50 * vectors.FILL_TEXTS
 """Texts handed out as jobs at a time; the sweep goes on where they end."""
 SWEEP_SECONDS = 5.0
+INDEX_SECONDS = 600.0
+"""Looking for scopes that want indexes counts every row; they take longer than that to grow so large."""
 RECEIPT_HOURS = 48
 """How long an Idempotency-Key is remembered; clients retry within minutes."""
 
@@ -39,6 +42,7 @@ class Jobs:
         self._broker = broker
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._index_due = 0.0
         self._sweeper = threading.Thread(target=self._sweep_on, name="sweep", daemon=True)
         dramatiq.actor(actor_name=EMBED, queue_name=EMBED, broker=broker)(self.embed)
         dramatiq.actor(actor_name=REPLAY, queue_name=REPLAY, broker=broker)(self.replay)
@@ -112,7 +116,9 @@ class Jobs:
                 enqueue(self._broker, REPLAY, cell.name, build.name, build.version)
             if build.name == search.name and build.state == "live":
                 self._hand_out_vectors(conn, cell, build)
-                search.index_large_scopes(conn, build)
+                if time.monotonic() > self._index_due:
+                    search.index_large_scopes(conn, build)
+                    self._index_due = time.monotonic() + INDEX_SECONDS
         conn.execute(
             "DELETE FROM receipts WHERE created_at < now() - make_interval(hours => %s)", (RECEIPT_HOURS,)
         )
