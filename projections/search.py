@@ -110,8 +110,6 @@ def index_large_scopes(conn: Connection[Any], build: Build) -> None:
     Until a scope is too large to compare every row, they would only slow down writes and replays.
     """
     made = table(build.version)
-    if conn.execute("SELECT to_regclass(%s)", (f"{made}_terms",)).fetchone() != (None,):
-        return
     large = conn.execute(
         f"SELECT owner FROM {made} GROUP BY owner HAVING count(*) > {EXACT_ROWS} LIMIT 1"
     ).fetchone()
@@ -121,11 +119,19 @@ def index_large_scopes(conn: Connection[Any], build: Build) -> None:
         f"SELECT vector_dims(embedding) FROM {made} WHERE owner = %s AND embedding IS NOT NULL LIMIT 1", large
     ).fetchone()
     if row and row[0] <= HNSW_DIMENSIONS:
-        conn.execute(
-            f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {made}_hnsw ON {made}"
-            f" USING hnsw ((embedding::halfvec({row[0]})) halfvec_cosine_ops)"
-        )
-    conn.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {made}_terms ON {made} USING gin (terms)")
+        _index_beside(conn, made, "hnsw", f"hnsw ((embedding::halfvec({row[0]})) halfvec_cosine_ops)")
+    _index_beside(conn, made, "terms", "gin (terms)")
+
+
+def _index_beside(conn: Connection[Any], made: str, suffix: str, definition: str) -> None:
+    name = f"{made}_{suffix}"
+    valid = conn.execute(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", (name,)
+    ).fetchone()
+    if valid == (False,):  # what a worker leaves that was killed while it built one
+        conn.execute(f"DROP INDEX CONCURRENTLY {name}")
+    if valid != (True,):
+        conn.execute(f"CREATE INDEX CONCURRENTLY {name} ON {made} USING {definition}")
 
 
 # --- queries ----------------------------------------------------------------------------------------

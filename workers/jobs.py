@@ -18,7 +18,7 @@ from projections.catalogue import Build, builds
 from providers.embedder import EmbedderUnavailable
 from providers.embedders import embedder_for
 from runtime.settings import Settings
-from workers.broker import EMBED, REPLAY, enqueue
+from workers.broker import EMBED, INDEX, REPLAY, enqueue
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class Jobs:
         self._index_due = 0.0
         self._sweeper = threading.Thread(target=self._sweep_on, name="sweep", daemon=True)
         dramatiq.actor(actor_name=EMBED, queue_name=EMBED, broker=broker)(self.embed)
+        dramatiq.actor(actor_name=INDEX, queue_name=INDEX, broker=broker)(self.index)
         dramatiq.actor(actor_name=REPLAY, queue_name=REPLAY, broker=broker)(self.replay)
 
     def start(self) -> None:
@@ -67,6 +68,16 @@ class Jobs:
             build = next((b for b in builds(conn, search.name) if b.version == version), None)
             if build:
                 self._fill(conn, build, [UUID(id) for id in memory_ids])
+
+    def index(self, cell: str, version: int) -> None:
+        """Make the indexes that a search build's large scopes want. May take minutes; one worker at a time."""
+        with psycopg.connect(self._cells.all[cell].conninfo, autocommit=True) as conn:
+            build = next((b for b in builds(conn, search.name) if b.version == version), None)
+            claimed = conn.execute(
+                "SELECT pg_try_advisory_lock(hashtextextended(current_schema() || '.index', 0))"
+            ).fetchone()
+            if build and claimed == (True,):
+                search.index_large_scopes(conn, build)
 
     def replay(self, cell: str, name: str, version: int) -> None:
         """Do a registered replay, unless someone else is doing it."""
@@ -117,7 +128,7 @@ class Jobs:
             if build.name == search.name and build.state == "live":
                 self._hand_out_vectors(conn, cell, build)
                 if time.monotonic() > self._index_due:
-                    search.index_large_scopes(conn, build)
+                    enqueue(self._broker, INDEX, cell.name, build.version)
                     self._index_due = time.monotonic() + INDEX_SECONDS
         conn.execute(
             "DELETE FROM receipts WHERE created_at < now() - make_interval(hours => %s)", (RECEIPT_HOURS,)
