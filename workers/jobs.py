@@ -70,7 +70,7 @@ class Jobs:
                 self._fill(conn, build, [UUID(id) for id in memory_ids])
 
     def index(self, cell: str, version: int) -> None:
-        """Make the indexes that a search build's large scopes want. May take minutes; one worker at a time."""
+        """Make the indexes that a search build's large scopes want: minutes, and one worker at a time."""
         with psycopg.connect(self._cells.all[cell].conninfo, autocommit=True) as conn:
             build = next((b for b in builds(conn, search.name) if b.version == version), None)
             claimed = conn.execute(
