@@ -1,6 +1,5 @@
 """The Litestar application, and serving it."""
 
-import logging
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -67,9 +66,6 @@ def create_app(settings: Settings) -> Litestar:
 
 def serve(settings: Settings) -> None:
     """Serve until told to stop by SIGTERM or SIGINT."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
     config = uvicorn.Config(
         create_app(settings),
         log_level="warning",

@@ -8,6 +8,7 @@ import msgspec
 import psycopg
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi.datastructures import ResponseSpec
 from psycopg_pool import PoolTimeout
 
 from domain import errors
@@ -29,6 +30,20 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: str
     errors: list[dict[str, Any]] | None = None
     """What is wrong where, when it is in the request."""
+
+
+def refusals(*statuses: HTTPStatus | int) -> dict[int, ResponseSpec]:
+    """What the OpenAPI document says of refusals: those named, and those that any keyed request may get."""
+    usual = (400, 401, 403, 422, 503)
+    return {
+        int(status): ResponseSpec(
+            Problem,
+            generate_examples=False,
+            media_type=PROBLEM_JSON,
+            description=HTTPStatus(status).phrase,
+        )
+        for status in sorted({*usual, *statuses})
+    }
 
 
 class Refusal(Exception):

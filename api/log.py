@@ -12,7 +12,7 @@ from litestar.params import QueryParameter
 
 from api.body import IdParameter
 from api.engine import Asked, Engine
-from api.errors import Refusal
+from api.errors import Refusal, refusals
 from domain.cells import Cell
 from domain.eventstore.mapper import LogEntry
 from domain.eventstore.reading import Filter, head
@@ -67,7 +67,13 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     projections: list[ProjectionStatus]
 
 
-@get("/v1/events", operation_id="listEvents", opt={"scope": "read"}, summary="The audit log, in order")
+@get(
+    "/v1/events",
+    operation_id="listEvents",
+    opt={"scope": "read"},
+    responses=refusals(),
+    summary="The audit log, in order",
+)
 async def events(
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
@@ -91,7 +97,13 @@ async def events(
     return EventsAnswer(results=results, next_after=results[-1].position if results else after)
 
 
-@get("/v1/status", operation_id="getStatus", opt={"scope": "read"}, summary="How far the projections are")
+@get(
+    "/v1/status",
+    operation_id="getStatus",
+    opt={"scope": "read"},
+    responses=refusals(),
+    summary="How far the projections are",
+)
 async def status(asked: NamedDependency[Asked], engine: NamedDependency[Engine]) -> StatusAnswer:
     return await anyio.to_thread.run_sync(status_of, await engine.cell_of(asked.caller.owner))
 

@@ -1,6 +1,7 @@
 """The `everlog` command."""
 
 import argparse
+import logging
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -57,12 +58,14 @@ def _serve(settings: Settings, options: argparse.Namespace) -> None:
 def _api(settings: Settings, options: argparse.Namespace) -> None:
     from api.app import serve
 
+    _log(settings)
     serve(_connected(settings))
 
 
 def _worker(settings: Settings, options: argparse.Namespace) -> None:
     from workers.process import run
 
+    _log(settings)
     run(_connected(settings, queue=True))
 
 
@@ -190,6 +193,12 @@ def _connected(settings: Settings, queue: bool = False) -> Settings:
     from runtime.running import connected
 
     return connected(settings, queue)
+
+
+def _log(settings: Settings) -> None:
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
 
 
 def _tell(answer: Any, as_json: bool, text: str) -> None:

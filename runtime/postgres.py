@@ -45,7 +45,12 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        password = self._password_file.read_text()
+        try:
+            password = self._password_file.read_text()
+        except OSError:
+            raise SettingsError(
+                f"{self._password_file} is missing, and with it the way into the data in {self._data}"
+            ) from None
         return f"postgresql://{SUPERUSER}:{quote(password)}@/{DATABASE}?host={quote(str(self._sockets))}"
 
     def start(self) -> str:

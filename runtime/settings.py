@@ -9,7 +9,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -46,7 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Job threads of one worker process; two keep a two-core machine's database responsive."""
     api_processes: Annotated[int, msgspec.Meta(ge=1, le=64)] = min(4, os.cpu_count() or 1)
     """API processes that `serve` starts: Python uses one core each."""
-    log_level: str = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
 
 
 def variable_of(name: str) -> str:

@@ -17,7 +17,7 @@ from litestar.params import BodyKwarg, FromPath, QueryParameter
 
 from api.body import Body, Id, IdParameter, Tag, check_metadata, check_text
 from api.engine import Asked, Engine
-from api.errors import Refusal
+from api.errors import Refusal, refusals
 from api.request import IdempotencyKey, IfMatch, MinPosition, expected_version
 from domain.errors import NotFound
 from domain.eventstore.writer import Result
@@ -197,7 +197,11 @@ class HistoryAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @post(
-    "/v1/memories", operation_id="addMemories", opt={"scope": "write"}, summary="Add memories from messages"
+    "/v1/memories",
+    operation_id="addMemories",
+    opt={"scope": "write"},
+    responses=refusals(409, 413, 415),
+    summary="Add memories from messages",
 )
 async def add(
     data: Annotated[
@@ -263,6 +267,7 @@ SCOPED = {"within": Provide(provide_scope)}
     "/v1/memories",
     operation_id="listMemories",
     opt={"scope": "read"},
+    responses=refusals(),
     dependencies=SCOPED,
     summary="List memories, newest first",
 )
@@ -292,6 +297,7 @@ async def listing(
     ["/v1/search", "/v1/memories/search"],
     operation_id=lambda _, __, path: "searchMemories" if len(path) == 2 else "searchMemoriesToo",
     opt={"scope": "read"},
+    responses=refusals(413, 415),
     status_code=200,
     summary="Find memories by meaning and by words",
 )
@@ -320,7 +326,13 @@ async def find(
     return Response(SearchAnswer(results=found), headers={"Everlog-Position": str(position)})
 
 
-@get("/v1/memories/{memory_id:str}", operation_id="getMemory", opt={"scope": "read"}, summary="Get a memory")
+@get(
+    "/v1/memories/{memory_id:str}",
+    operation_id="getMemory",
+    opt={"scope": "read"},
+    responses=refusals(404),
+    summary="Get a memory",
+)
 async def get_one(
     memory_id: FromPath[str],
     asked: NamedDependency[Asked],
@@ -334,6 +346,7 @@ async def get_one(
     "/v1/memories/{memory_id:str}",
     operation_id="updateMemory",
     opt={"scope": "write"},
+    responses=refusals(404, 409, 412, 413, 415),
     summary="Change a memory's text, metadata or tags",
 )
 async def update(
@@ -363,6 +376,7 @@ async def update(
     "/v1/memories/{memory_id:str}",
     operation_id="deleteMemory",
     opt={"scope": "write"},
+    responses=refusals(404, 409, 412),
     status_code=200,
     summary="Delete a memory; its history stays",
 )
@@ -382,6 +396,7 @@ async def delete_one(
     "/v1/memories",
     operation_id="deleteMemories",
     opt={"scope": "write"},
+    responses=refusals(409),
     dependencies=SCOPED,
     status_code=200,
     summary="Delete all memories of a user, agent, run or project",
@@ -410,6 +425,7 @@ async def delete_many(
     "/v1/memories/{memory_id:str}/history",
     operation_id="getMemoryHistory",
     opt={"scope": "read"},
+    responses=refusals(404),
     summary="Every change of a memory, newest first",
 )
 async def get_history(

@@ -80,6 +80,10 @@ def test_the_openapi_document_has_examples_and_the_page_shows_every_operation(se
         assert path in page
     assert "I love hiking" in page
     assert "http" not in page.replace(service.url, "")  # nothing is loaded from anywhere else
+    for path, verbs in document["paths"].items():
+        for operation in verbs.values():
+            if path.startswith("/v1/"):
+                assert "application/problem+json" in operation["responses"]["401"]["content"]
     ids = [operation["operationId"] for verbs in document["paths"].values() for operation in verbs.values()]
     assert len(ids) == len(set(ids))
 
