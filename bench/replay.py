@@ -43,7 +43,7 @@ def main() -> None:
     with stand() as made, opened(made.settings) as cells:
         made.end("api")
         cell = cells.of("bench")
-        _fill(cell, options.events)
+        fill(cell, options.events)
         with psycopg.connect(cell.conninfo, autocommit=True) as conn:
             for name, projection in ALL.items():
                 ensure_live(conn, projection, MODEL if projection is search else None)
@@ -109,15 +109,15 @@ def _floor(conn: Connection[Any], name: str) -> float:
     return seconds
 
 
-def _fill(cell: Cell, events: int) -> None:
+def fill(cell: Cell, events: int, owner: str = "bench") -> None:
     """Four memories in five stay as added, the fifth is changed once; every text has a cached vector."""
-    context = Context(owner="bench", actor="key", cause="bench", correlation="bench")
+    context = Context(owner=owner, actor="key", cause="bench", correlation="bench")
     futures, texts, number = [], [], 0
     while number < events:
         id, user = new_id(), f"user-{number % 100}"
         text = f"Fact {number}: the user prefers window seats on long flights and an early breakfast"
         commands: list[Any] = [
-            (id, AddMemory(text=text, scope=Scope(owner="bench", user_id=user), metadata={"n": number}))
+            (id, AddMemory(text=text, scope=Scope(owner=owner, user_id=user), metadata={"n": number}))
         ]
         if number % 5 == 0:
             text += ", mostly"
@@ -131,7 +131,7 @@ def _fill(cell: Cell, events: int) -> None:
         future.result(60)
     points = np.random.default_rng(7).normal(size=(len(texts), 384)).astype(np.float32)
     with psycopg.connect(cell.conninfo, autocommit=True) as conn:
-        store(conn, MODEL, [("bench", text_hash(text)) for text in texts], points)
+        store(conn, MODEL, [(owner, text_hash(text)) for text in texts], points)
 
 
 def _apply_all(conn: Connection[Any], cell: Cell, name: str) -> None:

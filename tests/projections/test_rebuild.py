@@ -7,12 +7,13 @@ import httpx
 import psycopg
 import pytest
 
+from bench.replay import fill
 from domain.cells import Cell
 from projections import ALL, rebuild
 from projections.catalogue import builds
 from runtime.settings import SettingsError
 from tests.api.test_versions import add
-from tests.conftest import Service, eventually
+from tests.conftest import KEY, Service, client_of, eventually
 
 
 def checksum(conn: psycopg.Connection[Any], name: str) -> str:
@@ -67,38 +68,72 @@ def test_a_replay_gives_the_same_rows(service: Service, filled: Cell, name: str)
         assert checksum(conn, name) == before
 
 
+class Busy:
+    """Searches and writes that go on until told to stop, and whatever went wrong with them."""
+
+    def __init__(self, service: Service, user: str) -> None:
+        self.wrong: list[str] = []
+        self.written: list[str] = []
+        self.searches = 0
+        self._over = threading.Event()
+        self._service = service
+        self._user = user
+        self._threads = [threading.Thread(target=self._search), threading.Thread(target=self._write)]
+
+    def __enter__(self) -> "Busy":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _search(self) -> None:
+        body = {"query": "hiking or flights", "user_id": self._user, "limit": 60}
+        with client_of(self._service.url, KEY) as client:
+            while not self._over.is_set():
+                answer = client.post("/v1/search", json=body)
+                self.searches += 1
+                if answer.status_code != 200 or len(answer.json()["results"]) != 60:
+                    self.wrong.append(answer.text[:200])
+
+    def _write(self) -> None:
+        with client_of(self._service.url, KEY) as client:
+            while not self._over.is_set():
+                text = f"Written during the replay: {len(self.written)}"
+                self.written.append(add(client, text, f"{self._user}-writer"))
+
+
 def test_reads_and_writes_go_on_during_a_replay_and_no_search_fails_or_is_empty(
     service: Service, filled: Cell
 ) -> None:
-    over = threading.Event()
-    wrong: list[str] = []
-    written: list[str] = []
+    with Busy(service, "user-1") as busy:
+        for name in ALL:
+            replayed(service, name)
+    assert busy.searches
+    assert not busy.wrong
+    listed = service.client.get("/v1/memories", params={"user_id": "user-1-writer", "limit": 1000}).json()
+    assert [memory["id"] for memory in listed["results"]] == busy.written[::-1][:1000]
+    _replays_alike(service, filled)
 
-    def search() -> None:
-        with httpx.Client(base_url=service.url, headers=service.client.headers, timeout=30) as client:
-            while not over.is_set():
-                answer = client.post("/v1/search", json={"query": "hiking", "user_id": "user-1", "limit": 60})
-                if answer.status_code != 200 or len(answer.json()["results"]) != 60:
-                    wrong.append(answer.text[:200])
 
-    def write() -> None:
-        with httpx.Client(base_url=service.url, headers=service.client.headers, timeout=30) as client:
-            while not over.is_set():
-                written.append(add(client, f"Written during the replay: {len(written)}", "writer"))
+@pytest.mark.slow
+def test_a_replay_of_20_000_events_under_load(service: Service, filled: Cell) -> None:
+    fill(filled, 20_000, "default")
+    eventually(lambda: settled(service.client))
+    with Busy(service, "user-1") as busy:
+        for name in ALL:
+            replayed(service, name)
+    assert busy.searches > 20
+    assert not busy.wrong
+    _replays_alike(service, filled)
 
-    threads = [threading.Thread(target=search), threading.Thread(target=write)]
-    for thread in threads:
-        thread.start()
-    for name in ALL:
-        replayed(service, name)
-    over.set()
-    for thread in threads:
-        thread.join()
-    assert not wrong
-    listed = service.client.get("/v1/memories", params={"user_id": "writer", "limit": 1000}).json()
-    assert [memory["id"] for memory in listed["results"]] == written[::-1]
-    with psycopg.connect(filled.conninfo, autocommit=True) as conn:
-        eventually(lambda: settled(service.client))
+
+def _replays_alike(service: Service, cell: Cell) -> None:
+    eventually(lambda: settled(service.client))
+    with psycopg.connect(cell.conninfo, autocommit=True) as conn:
         before = {name: checksum(conn, name) for name in ALL}
         for name in ALL:
             replayed(service, name)
