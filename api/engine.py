@@ -28,7 +28,7 @@ from domain.memory import Command, Memory, Scope
 from domain.recorded import Context, Recorded
 from projections import memories, search
 from projections.catalogue import Build, live
-from providers.embedder import Embedder
+from providers.embedder import Embedder, EmbedderUnavailable
 from providers.embedders import embedder_for
 from runtime.settings import Settings
 
@@ -62,8 +62,8 @@ class Engine:
         self.cells = Cells(settings.database_url, master_key(settings.master_key, Path(settings.data_dir)))
         self.authenticate = Authenticator(self.cells)
         self._pools = {cell.name: _pool(cell) for cell in self.cells.all.values()}
-        self._model: str | None = None
-        """The model of the last search."""
+        self._models: dict[str, str] = {}
+        """The model of each cell's last search."""
         self._embedded: dict[str, int] = {}
         """The position up to which a key's own writes were seen to have their vectors."""
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="engine")
@@ -146,17 +146,23 @@ class Engine:
 
     async def find(self, asked: Asked, query: search.Query) -> tuple[list[search.Hit], int]:
         """The hits, and the position of the log up to which they hold."""
+        cell = await self.cell_of(asked.caller.owner)
         # Embedded before a connection is taken, by the model that was searched last: it hardly ever changes.
-        model = self._model
-        query = await self._embedded_query(query, model)
+        model = self._models.get(cell.name)
+        if model:
+            try:
+                query = await self._embedded_query(query, model)
+            except EmbedderUnavailable:
+                self._models.pop(cell.name, None)  # the live build may have another by now
+                raise
         async with self.reading(asked, search.name) as (conn, build):
-            if build.model != model:
-                self._model = build.model
+            if build.model and build.model != model:
                 query = await self._embedded_query(query, build.model)
             hits = await search.search(conn, build, query, self.embedder(build.model).similarity)
+            self._models[cell.name] = build.model or ""
         return hits, build.position
 
-    async def _embedded_query(self, query: search.Query, model: str | None) -> search.Query:
+    async def _embedded_query(self, query: search.Query, model: str) -> search.Query:
         if query.mode == "keyword":
             return query
         vectors = await asyncio.to_thread(self.embedder(model).embed, [query.text])

@@ -65,10 +65,9 @@ def add_build(conn: Connection[Any], name: str, state: State, model: str | None)
 
 
 def set_position(conn: Connection[Any], build: Build, position: int) -> None:
-    """Move a build to `position`, and wake those who wait for it."""
+    """Move a build to `position`; it advances, so whatever kept it from that is over."""
     conn.execute(
         "UPDATE projections SET position = %s, updated_at = now(), error = NULL"
         " WHERE name = %s AND version = %s",
         (position, build.name, build.version),
     )
-    conn.execute("SELECT pg_notify(current_schema() || '_projected', %s)", (build.name,))

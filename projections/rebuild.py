@@ -94,7 +94,8 @@ def catch_up_and_switch(conn: Connection[Any], cell: Cell, projection: Projectio
             "UPDATE projections SET state = 'retired' WHERE name = %s AND state = 'live'", (projection.name,)
         )
         conn.execute(
-            "UPDATE projections SET state = 'live', updated_at = now() WHERE name = %s AND version = %s",
+            "UPDATE projections SET state = 'live', updated_at = now(), error = NULL"
+            " WHERE name = %s AND version = %s",
             (projection.name, version),
         )
         # A runner that skipped the locked row meanwhile would otherwise wait for its next poll.

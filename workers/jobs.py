@@ -93,10 +93,8 @@ class Jobs:
 
     # --- vectors --------------------------------------------------------------------------------------
 
-    def _fill(self, conn: Connection[Any], build: Build, ids: list[UUID]) -> int:
-        filled = vectors.fill(conn, build, embedder_for(build.model, self._settings), ids)
-        conn.execute("SELECT pg_notify(current_schema() || '_projected', %s)", (build.name,))
-        return filled
+    def _fill(self, conn: Connection[Any], build: Build, ids: list[UUID]) -> None:
+        vectors.fill(conn, build, embedder_for(build.model, self._settings), ids)
 
     def _complete(self, conn: Connection[Any], build: Build) -> None:
         """Before a replayed search goes live: no row without a vector, and large scopes indexed."""
