@@ -65,7 +65,7 @@ class Engine:
         self._models: dict[str, str] = {}
         """The model of each cell's last search."""
         self._embedded: dict[str, int] = {}
-        """The position up to which a key's own writes were seen to have their vectors."""
+        """The position up to which a key's own writes have their vectors, or were waited for."""
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="engine")
 
     async def open(self) -> None:
@@ -178,10 +178,11 @@ class Engine:
             if build.position >= wanted:
                 if name != search.name or self._embedded.get(caller.actor, 0) >= wanted:
                     return build
-                if not await search.waiting(conn, build, caller.owner, wanted):
+                # Given up once, a vector is not waited for again: its text may be one that no model takes.
+                if waited > VECTOR_WAIT_SECONDS or not await search.waiting(
+                    conn, build, caller.owner, wanted
+                ):
                     self._embedded[caller.actor] = wanted
-                    return build
-                if waited > VECTOR_WAIT_SECONDS:
                     return build
             elif waited > WAIT_SECONDS:
                 return build

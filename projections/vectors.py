@@ -12,7 +12,7 @@ from pgvector.psycopg import register_vector
 from psycopg import Connection
 
 from projections.catalogue import Build
-from providers.embedder import Embedder
+from providers.embedder import Embedder, EmbedderRefused
 
 FILL_TEXTS = 64
 """Texts in one job: about half a second of the local embedder, one request to a remote one."""
@@ -36,19 +36,20 @@ def cached(
     return {(owner, hash): vector for owner, hash, vector in rows.fetchall()}
 
 
-def waiting(conn: Connection[Any], build: Build, limit: int) -> list[UUID]:
-    """Memories of a search build that have no vector yet, oldest first."""
-    rows = conn.execute(
-        f"SELECT memory_id FROM search_v{build.version} WHERE embedding IS NULL ORDER BY position LIMIT %s",
-        (limit,),
-    )
-    return [id for (id,) in rows.fetchall()]
+def waiting(conn: Connection[Any], build: Build, limit: int, after: int = 0) -> list[tuple[UUID, int]]:
+    """(memory, position) of rows above a position that have no vector yet, in order."""
+    return conn.execute(
+        f"SELECT memory_id, position FROM search_v{build.version}"
+        " WHERE embedding IS NULL AND position > %s ORDER BY position LIMIT %s",
+        (after, limit),
+    ).fetchall()
 
 
 def fill(conn: Connection[Any], build: Build, embedder: Embedder, memory_ids: Sequence[UUID]) -> int:
     """Embed what `memory_ids` still lack and return how many rows got a vector. May run twice.
 
-    Raises EmbedderUnavailable. A row whose text changed meanwhile keeps waiting for its own vector.
+    Raises EmbedderUnavailable. A row whose text changed meanwhile keeps waiting for its own vector; one
+    whose text no model takes stays without, and is found by its words.
     """
     table = f"search_v{build.version}"
     rows = conn.execute(
@@ -57,9 +58,7 @@ def fill(conn: Connection[Any], build: Build, embedder: Embedder, memory_ids: Se
     ).fetchall()
     texts = {(owner, text_hash(text)): text for owner, text in rows}
     known = cached(conn, embedder.model, list(texts))
-    missing = [key for key in texts if key not in known]
-    if missing:
-        store(conn, embedder.model, missing, embedder.embed([texts[key] for key in missing]))
+    _embed(conn, embedder, {key: text for key, text in texts.items() if key not in known})
     updated = conn.execute(
         f"UPDATE {table} AS s SET embedding = v.vector FROM vectors v"
         " WHERE s.memory_id = ANY(%s) AND s.embedding IS NULL"
@@ -67,6 +66,18 @@ def fill(conn: Connection[Any], build: Build, embedder: Embedder, memory_ids: Se
         (list(memory_ids), embedder.model),
     )
     return updated.rowcount
+
+
+def _embed(conn: Connection[Any], embedder: Embedder, texts: dict[tuple[str, bytes], str]) -> None:
+    if not texts:
+        return
+    try:
+        store(conn, embedder.model, list(texts), embedder.embed(list(texts.values())))
+    except EmbedderRefused:
+        # One text spoils the request for all: each by itself, so that it spoils no other.
+        if len(texts) > 1:
+            for key, text in texts.items():
+                _embed(conn, embedder, {key: text})
 
 
 def store(

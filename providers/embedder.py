@@ -11,6 +11,10 @@ class EmbedderUnavailable(Exception):
     """The embedder cannot answer now, or answers garbage; worth another try."""
 
 
+class EmbedderRefused(EmbedderUnavailable):
+    """The endpoint does not take one of these texts; trying it again helps none."""
+
+
 class Embedder(Protocol):
     """Texts to vectors. A vector is only ever compared with vectors of the same `model`."""
 

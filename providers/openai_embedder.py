@@ -6,7 +6,7 @@ import numpy as np
 import openai
 from numpy.typing import NDArray
 
-from providers.embedder import Calibration, EmbedderUnavailable
+from providers.embedder import Calibration, EmbedderRefused, EmbedderUnavailable
 from runtime.settings import Settings
 
 REMOTE_PREFIX = "openai/"
@@ -56,6 +56,8 @@ class OpenAIEmbedder:
             answer = self._client.embeddings.create(model=self._name, input=texts, encoding_format="float")
             rows = sorted(answer.data, key=lambda row: row.index)
             vectors = np.array([row.embedding for row in rows], dtype=np.float64)
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            raise EmbedderRefused("the embedding endpoint does not take this text") from error
         except openai.OpenAIError as error:
             raise EmbedderUnavailable(f"the embedding endpoint failed: {type(error).__name__}") from error
         except (TypeError, ValueError, AttributeError) as error:

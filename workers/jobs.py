@@ -100,8 +100,10 @@ class Jobs:
         """Before a replayed search goes live: no row without a vector, and large scopes indexed."""
         if build.name != search.name:
             return
-        while ids := vectors.waiting(conn, build, vectors.FILL_TEXTS):
-            self._fill(conn, build, ids)
+        last = 0
+        while rows := vectors.waiting(conn, build, vectors.FILL_TEXTS, last):
+            self._fill(conn, build, [id for id, _ in rows])
+            last = rows[-1][1]
         search.index_large_scopes(conn, build)
 
     # --- sweep ----------------------------------------------------------------------------------------
@@ -135,7 +137,8 @@ class Jobs:
     def _hand_out_vectors(self, conn: Connection[Any], cell: Cell, build: Build) -> None:
         """Few texts are embedded at once, when that is cheap; many become jobs for all workers."""
         local = embedder_for(build.model, self._settings).local
-        while ids := vectors.waiting(conn, build, BACKLOG_TEXTS):
+        while rows := vectors.waiting(conn, build, BACKLOG_TEXTS):
+            ids = [id for id, _ in rows]
             if local and len(ids) <= AT_ONCE_TEXTS:
                 self._fill(conn, build, ids)
                 continue

@@ -18,9 +18,11 @@ from tests.providers.test_openai_embedder import Endpoint
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
-    """A model of 7 dimensions that knows two meanings: what has an `e` in it, and what has not."""
+    """A model of 7 dimensions that tells what has an `e` in it from what has not, and refuses one word."""
 
     def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        if any("unspeakable" in text for text in body["input"]):
+            return 400, {"error": {"message": "this text is not allowed"}}
         vectors = [np.eye(7)[0 if "e" in text else 1].tolist() for text in body["input"]]
         rows = [{"index": n, "object": "embedding", "embedding": v} for n, v in enumerate(vectors)]
         return 200, {"object": "list", "model": body["model"], "data": rows, "usage": {}}
@@ -37,8 +39,9 @@ def test_a_replay_to_another_model_of_other_dimensions(
     changed = msgspec.structs.replace(
         service.settings, embedding_model="tiny", openai_base_url=endpoint.url, openai_api_key="k"
     )
+    refused = add(service.client, "unspeakable", user)
     before = service.client.post("/v1/search", json={"query": "weather", "user_id": user, "mode": "vector"})
-    assert [hit["id"] for hit in before.json()["results"]] == [without, with_e]
+    assert before.json()["results"][0]["id"] == without
     replay(changed, "search", roll_back=False, as_json=True)
     with psycopg.connect(service.worker.cells.of("default").conninfo) as conn:
         live = next(build for build in builds(conn, search.name) if build.state == "live")
@@ -49,3 +52,5 @@ def test_a_replay_to_another_model_of_other_dimensions(
     hits = service.client.post("/v1/search", json=body).json()["results"]
     assert {hit["id"] for hit in hits} == {with_e, later}
     assert without not in {hit["id"] for hit in hits}
+    body = {"query": "unspeakable", "user_id": user, "mode": "keyword"}
+    assert [hit["id"] for hit in service.client.post("/v1/search", json=body).json()["results"]] == [refused]
