@@ -14,7 +14,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.response import Response
 
-from api import docs, health, log
+from api import docs, graph, health, ingestions, log, projects, provenance, reverts, reviews
 from api.dialects import memoid
 from api.engine import Engine
 from api.errors import to_problem
@@ -42,7 +42,19 @@ def create_app(settings: Settings) -> Litestar:
             await engine.close()
 
     return Litestar(
-        route_handlers=[*memoid.ROUTES, *log.ROUTES, *health.ROUTES, *docs.ROUTES, openapi],
+        route_handlers=[
+            *memoid.ROUTES,
+            *graph.ROUTES,
+            *projects.ROUTES,
+            *ingestions.ROUTES,
+            *provenance.ROUTES,
+            *reverts.ROUTES,
+            *reviews.ROUTES,
+            *log.ROUTES,
+            *health.ROUTES,
+            *docs.ROUTES,
+            openapi,
+        ],
         lifespan=[opened],
         middleware=[RequestMiddleware()],
         dependencies={

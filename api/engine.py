@@ -18,13 +18,15 @@ from psycopg_pool import AsyncConnectionPool
 
 from api.auth import Authenticator, Caller
 from api.errors import Behind
+from domain.aggregate import Command
 from domain.cells import Cell, Cells
 from domain.errors import NotFound
 from domain.eventstore.cipher import master_key
 from domain.eventstore.recorder import Receipt
 from domain.eventstore.writer import Result, Work
 from domain.ids import new_id
-from domain.memory import Command, Memory, Scope
+from domain.ingestion import Ingestion, Receive, Received
+from domain.memory import Memory, Scope, is_of_memory
 from domain.recorded import Context, Recorded
 from projections import memories, search
 from projections.catalogue import Build, live
@@ -41,6 +43,8 @@ VECTOR_WAIT_SECONDS = 1.0
 """How long a search waits for the vectors of the caller's own latest writes."""
 FIRST_LOOK_SECONDS = 0.003
 LAST_LOOK_SECONDS = 0.05
+PATIENT_LOOK_SECONDS = 0.2
+"""Between looks at an extraction in the end: a model takes seconds."""
 
 
 class Asked(NamedTuple):
@@ -85,20 +89,57 @@ class Engine:
             return home
         return await asyncio.to_thread(self.cells.of, owner)
 
+    @property
+    def has_model(self) -> bool:
+        """Whether a chat model is configured, used by default or not."""
+        return bool(self._settings.openai_api_key or self._settings.openai_base_url)
+
     def embedder(self, model: str | None) -> Embedder:
         return embedder_for(model, self._settings)
 
     # --- commands -----------------------------------------------------------------------------------
 
-    async def execute(self, asked: Asked, commands: Sequence[tuple[UUID, Command]]) -> list[Result]:
-        """Do all commands or none; results in their order."""
+    async def execute(
+        self, asked: Asked, commands: Sequence[tuple[UUID, Command]], cause: str | None = None
+    ) -> list[Result]:
+        """Do all commands or none; results in their order. The cause is by default the request alone."""
         caller = asked.caller
         cell = await self.cell_of(caller.owner)
         context = Context(
-            owner=caller.owner, actor=caller.actor, cause=str(new_id()), correlation=asked.request_id
+            owner=caller.owner, actor=caller.actor, cause=cause or str(new_id()), correlation=asked.request_id
         )
         work = Work(context=context, commands=commands, receipt=asked.receipt)
         return await asyncio.wrap_future(cell.writer.submit(work))
+
+    async def ingest(self, asked: Asked, received: Received, wait: float) -> Ingestion:
+        """Keep a conversation, then give its extraction `wait` seconds; the ingestion as it is by then."""
+        (result,) = await self.execute(asked, [(new_id(), Receive(received=received))])
+        return await self.settled(asked, result.state.id, wait)
+
+    def patience(self, prefer: str | None) -> float:
+        """Seconds that a request waits for an extraction: none, or fewer than usual, if it prefers so."""
+        preferences = [part.strip().lower() for part in (prefer or "").split(",")]
+        if "respond-async" in preferences:
+            return 0.0
+        asked = [part[5:] for part in preferences if part.startswith("wait=") and part[5:].isdecimal()]
+        return min([self._settings.ingestion_wait, *(float(seconds) for seconds in asked[:1])])
+
+    async def settled(self, asked: Asked, id: UUID, wait: float) -> Ingestion:
+        """An ingestion of the caller's, once nothing waits for it any more or `wait` seconds are over."""
+        cell = await self.cell_of(asked.caller.owner)
+        deadline, pause = time.monotonic() + wait, FIRST_LOOK_SECONDS
+        while time.monotonic() < deadline and await self._waiting(cell, id):
+            await asyncio.sleep(pause)
+            pause = min(1.25 * pause, PATIENT_LOOK_SECONDS)
+        ingestion = await asyncio.to_thread(cell.log.ingestion, id)
+        if ingestion.scope.owner != asked.caller.owner:
+            raise NotFound("no such ingestion")
+        return ingestion
+
+    async def _waiting(self, cell: Cell, stream_id: UUID) -> bool:
+        async with self._pools[cell.name].connection() as conn:
+            cursor = await conn.execute("SELECT 1 FROM backlog WHERE stream_id = %s", (stream_id,))
+            return await cursor.fetchone() is not None
 
     # --- queries on the log ---------------------------------------------------------------------------
 
@@ -114,7 +155,7 @@ class Engine:
         """All events of a memory, also of a deleted one. Raises NotFound."""
         cell = await self.cell_of(asked.caller.owner)
         events = await asyncio.to_thread(cell.log.stream, id)
-        if not events or events[0].context.owner != asked.caller.owner:
+        if not events or events[0].context.owner != asked.caller.owner or not is_of_memory(events[0]):
             raise NotFound("no such memory")
         return events
 

@@ -67,6 +67,7 @@ KINDS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     errors.VersionConflict: (HTTPStatus.PRECONDITION_FAILED, "version-conflict"),
     errors.Contended: (HTTPStatus.CONFLICT, "contended"),
     errors.IdempotencyMismatch: (HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency-key-reused"),
+    errors.NotWaiting: (HTTPStatus.CONFLICT, "not-waiting"),
     errors.Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
     EmbedderUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "embedder-unavailable"),
     NotBuilt: (HTTPStatus.SERVICE_UNAVAILABLE, "not-built"),

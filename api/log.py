@@ -33,6 +33,8 @@ class LoggedEvent(msgspec.Struct, frozen=True, kw_only=True):
     event: str | None
     """ADD, UPDATE or DELETE; null for what did not happen to a memory."""
     memory_id: str | None
+    stream_id: str
+    """Of the memory, ingestion, review or project that it happened to."""
     version: int
     actor: str
     cause: str
@@ -62,8 +64,19 @@ class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
 
 
+class Backlog(msgspec.Struct, frozen=True, kw_only=True):
+    """Conversations and reviews that wait for extraction."""
+
+    waiting: int
+    put_off: int
+    """Of those, how many have failed before and are tried again."""
+    error: str | None
+    """What the last of these ran into."""
+
+
 class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     head: int
+    extraction: Backlog
     projections: list[ProjectionStatus]
 
 
@@ -128,8 +141,14 @@ def status_of(cell: Cell) -> StatusAnswer:
                     f"SELECT count(*) FROM search_v{build.version} WHERE embedding IS NULL"
                 ).fetchone()
                 waiting[build.version] = row[0] if row else 0
+        row = conn.execute(
+            "SELECT count(*), count(*) FILTER (WHERE attempts + outages > 0),"
+            " (SELECT error FROM backlog WHERE error IS NOT NULL ORDER BY due_at DESC LIMIT 1) FROM backlog"
+        ).fetchone()
+        assert row  # noqa: S101 - an aggregate is one row
         return StatusAnswer(
             head=last,
+            extraction=Backlog(waiting=row[0], put_off=row[1], error=row[2]),
             projections=[
                 ProjectionStatus(
                     name=build.name,
@@ -173,6 +192,7 @@ def _logged(entry: LogEntry, recorded: Recorded) -> LoggedEvent:
         type=entry.topic,
         event=event,
         memory_id=spell(MEMORY_PREFIX, recorded.originator_id) if event else None,
+        stream_id=str(recorded.originator_id),
         version=recorded.originator_version,
         actor=recorded.context.actor,
         cause=recorded.context.cause,

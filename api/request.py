@@ -37,6 +37,13 @@ IdempotencyKey = Annotated[
         description="A repeated request with the same key is done once and answered alike.",
     ),
 ]
+Prefer = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Prefer",
+        description="`respond-async`: answer 202 at once; `wait=5`: wait at most so many seconds (RFC 7240).",
+    ),
+]
 MinPosition = Annotated[
     int | None,
     HeaderParameter(
@@ -86,7 +93,8 @@ async def _admit(scope: Scope, headers: Headers) -> None:
     engine: Engine = scope["litestar_app"].state.engine
     caller = await engine.authenticate(headers)
     require(caller, needed)
-    if scope.get("method") in ("POST", "PUT", "PATCH"):
+    bodiless = scope["route_handler"].opt.get("bodiless", False)
+    if scope.get("method") in ("POST", "PUT", "PATCH") and not bodiless:
         _require_json(headers)
     scope["auth"] = caller
 

@@ -28,3 +28,7 @@ class IdempotencyMismatch(Refused):
 
 class Unavailable(Refused):
     """The event store cannot be reached; nothing is known to be written. Worth another try."""
+
+
+class NotWaiting(Refused):
+    """What was asked of an ingestion or a review has been done, or cannot be done any more."""

@@ -10,6 +10,10 @@ NAMESPACE = UUID("5d3f7a52-7a5e-5b0e-9c1e-0e7e10607e57")
 
 MEMORY_PREFIX = "mem_"
 KEY_PREFIX = "key_"
+INGESTION_PREFIX = "ing_"
+PROJECT_PREFIX = "proj_"
+REVIEW_PREFIX = "rev_"
+REVERT_PREFIX = "revert_"
 
 _lock = threading.Lock()
 _last = 0

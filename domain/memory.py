@@ -1,7 +1,7 @@
 """The Memory aggregate: what can happen to a memory, and what is allowed. Pure."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from functools import reduce
 from typing import Any, ClassVar
 from uuid import UUID
@@ -21,6 +21,45 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     run_id: str | None = None
     project_id: str | None = None
 
+    def holds(self, other: "Scope") -> bool:
+        """Whether all ids that this one names are the other's too."""
+        return self.owner == other.owner and all(
+            getattr(self, name) in (None, getattr(other, name))
+            for name in ("user_id", "agent_id", "run_id", "project_id")
+        )
+
+
+class Entity(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something with a name that a memory speaks of."""
+
+    name: str
+    type: str = "thing"
+
+
+class Relation(msgspec.Struct, frozen=True):
+    """What a memory says of two entities: Ann works_at Google."""
+
+    source: str
+    relation: str
+    target: str
+
+
+class Traits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What extraction found out about a memory beside its words."""
+
+    type: str | None = None
+    """`preference`, `fact`, `experience`, `goal` or `relationship`."""
+    confidence: float | None = None
+    """0..1."""
+    categories: tuple[str, ...] = ()
+    happened_on: date | None = None
+    """The day it speaks of, where the conversation named one, if only as "last Friday"."""
+    entities: tuple[Entity, ...] = ()
+    relations: tuple[Relation, ...] = ()
+
+
+NO_TRAITS = Traits()
+
 
 # --- events -----------------------------------------------------------------------------------------
 
@@ -38,6 +77,7 @@ class Added(Event, frozen=True, kw_only=True):
     """Who said it, when it was a message."""
     extractor: str | None = None
     """What distilled the text from a conversation; None: nothing was extracted, the words are as sent."""
+    traits: Traits = NO_TRAITS
 
 
 @register
@@ -48,6 +88,8 @@ class Updated(Event, frozen=True, kw_only=True):
     text: str | None = None
     metadata: dict[str, Any] | None = None
     tags: tuple[str, ...] | None = None
+    extractor: str | None = None
+    traits: Traits | None = None
 
 
 @register
@@ -55,6 +97,12 @@ class Deleted(Event, frozen=True, kw_only=True):
     """A memory is gone from lists and searches; its history stays."""
 
     TYPE: ClassVar[str] = "memory.deleted.v1"
+    extractor: str | None = None
+
+
+def is_of_memory(recorded: Recorded) -> bool:
+    """Whether an event is one of a memory's stream."""
+    return isinstance(recorded.event, Added | Updated | Deleted)
 
 
 CHANGE_NAMES: dict[type[Event], str] = {Added: "ADD", Updated: "UPDATE", Deleted: "DELETE"}
@@ -73,6 +121,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     metadata: dict[str, Any]
     tags: tuple[str, ...]
+    traits: Traits = NO_TRAITS
     created_at: datetime
     updated_at: datetime
     position: int
@@ -91,17 +140,19 @@ def evolve(memory: Memory | None, recorded: Recorded) -> Memory:
                 text=added.text,
                 metadata=added.metadata,
                 tags=added.tags,
+                traits=added.traits,
                 created_at=memory.created_at if memory else recorded.occurred_at,
                 updated_at=recorded.occurred_at,
                 position=recorded.position,
             )
-        case Updated() as updated if memory:
+        case Updated() as updated if memory and not memory.deleted:
             return msgspec.structs.replace(
                 memory,
                 version=recorded.originator_version,
                 text=memory.text if updated.text is None else updated.text,
                 metadata=merged(memory.metadata, updated.metadata or {}),
                 tags=memory.tags if updated.tags is None else updated.tags,
+                traits=memory.traits if updated.traits is None else updated.traits,
                 updated_at=recorded.occurred_at,
                 position=recorded.position,
             )
@@ -127,6 +178,13 @@ def merged(metadata: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in after.items() if value is not None}
 
 
+def alike(one: Any, other: Any) -> bool:
+    """Whether two values are the same JSON; to Python, true is 1 and 1 is 1.0."""
+    return one == other and msgspec.json.encode(one, order="sorted") == msgspec.json.encode(
+        other, order="sorted"
+    )
+
+
 # --- commands ---------------------------------------------------------------------------------------
 
 
@@ -136,6 +194,8 @@ class AddMemory(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}
     tags: tuple[str, ...] = ()
     role: str | None = None
+    extractor: str | None = None
+    traits: Traits = NO_TRAITS
 
 
 class UpdateMemory(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,16 +204,26 @@ class UpdateMemory(msgspec.Struct, frozen=True, kw_only=True):
     text: str | None = None
     metadata: dict[str, Any] | None = None
     tags: tuple[str, ...] | None = None
+    extractor: str | None = None
+    traits: Traits | None = None
     expected_version: int | None = None
 
 
 class DeleteMemory(msgspec.Struct, frozen=True, kw_only=True):
+    extractor: str | None = None
     expected_version: int | None = None
     missing_ok: bool = False
     """Of many: one that has gone meanwhile is no error."""
 
 
-Command = AddMemory | UpdateMemory | DeleteMemory
+class RestoreMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """Make a memory again what it was, deleted or not meanwhile."""
+
+    to: Memory
+    expected_version: int
+
+
+Command = AddMemory | UpdateMemory | DeleteMemory | RestoreMemory
 
 
 def decide(memory: Memory | None, command: Command, owner: str) -> Event | None:
@@ -163,6 +233,8 @@ def decide(memory: Memory | None, command: Command, owner: str) -> Event | None:
     """
     if isinstance(command, AddMemory):
         return _added(memory, command, owner)
+    if isinstance(command, RestoreMemory):
+        return _restored(memory, command, owner)
     if memory is None or memory.deleted or memory.scope.owner != owner:
         if isinstance(command, DeleteMemory) and command.missing_ok:
             return None
@@ -170,7 +242,9 @@ def decide(memory: Memory | None, command: Command, owner: str) -> Event | None:
     expected = command.expected_version
     if expected is not None and expected != memory.version:
         raise VersionConflict(expected, memory.version)
-    return Deleted() if isinstance(command, DeleteMemory) else _updated(memory, command)
+    if isinstance(command, DeleteMemory):
+        return Deleted(extractor=command.extractor)
+    return _updated(memory, command)
 
 
 def _added(memory: Memory | None, command: AddMemory, owner: str) -> Event:
@@ -184,16 +258,43 @@ def _added(memory: Memory | None, command: AddMemory, owner: str) -> Event:
         metadata=merged({}, command.metadata),
         tags=command.tags,
         role=command.role,
+        extractor=command.extractor,
+        traits=command.traits,
     )
 
 
 def _updated(memory: Memory, command: UpdateMemory) -> Event | None:
     changes = {
-        key: value for key, value in (command.metadata or {}).items() if memory.metadata.get(key) != value
+        key: value
+        for key, value in (command.metadata or {}).items()
+        if not alike(memory.metadata.get(key), value)
     }
+    text = None if command.text == memory.text else command.text
+    traits = command.traits
+    if traits is None and text is not None:
+        # What was found in the old words is not known of the new ones.
+        traits = msgspec.structs.replace(memory.traits, happened_on=None, entities=(), relations=())
     event = Updated(
-        text=None if command.text == memory.text else command.text,
+        text=text,
         metadata=changes or None,
         tags=None if command.tags == memory.tags else command.tags,
+        traits=None if traits == memory.traits else traits,
     )
-    return None if event == Updated() else event
+    if event == Updated():
+        return None
+    return msgspec.structs.replace(event, extractor=command.extractor)
+
+
+def _restored(memory: Memory | None, command: RestoreMemory, owner: str) -> Event | None:
+    if memory is None or memory.scope.owner != owner:
+        raise NotFound("no such memory")
+    if memory.version != command.expected_version:
+        raise VersionConflict(command.expected_version, memory.version)
+    to = command.to
+    if memory.deleted:
+        return Added(text=to.text, scope=to.scope, metadata=to.metadata, tags=to.tags, traits=to.traits)
+    gone = {key: None for key in memory.metadata if key not in to.metadata}
+    return _updated(
+        memory,
+        UpdateMemory(text=to.text, metadata={**gone, **to.metadata}, tags=to.tags, traits=to.traits),
+    )

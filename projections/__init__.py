@@ -2,9 +2,9 @@
 
 from typing import cast
 
-from projections import history, memories, search
+from projections import graph, history, memories, search
 from projections.projection import Projection
 
 ALL: dict[str, Projection] = {
-    module.name: cast("Projection", module) for module in (memories, search, history)
+    module.name: cast("Projection", module) for module in (memories, search, history, graph)
 }

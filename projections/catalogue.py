@@ -52,6 +52,11 @@ def builds(conn: Connection[Any], name: str | None = None) -> list[Build]:
     return [Build(*row) for row in rows]
 
 
+def build(conn: Connection[Any], name: str, version: int) -> Build | None:
+    """One build; None when it was dropped, or never was."""
+    return next((build for build in builds(conn, name) if build.version == version), None)
+
+
 def add_build(conn: Connection[Any], name: str, state: State, model: str | None) -> int:
     """Register a new build and return its version."""
     row = conn.execute(

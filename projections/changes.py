@@ -1,6 +1,5 @@
 """What a projection is fed: each event of a memory with the memory before and after it."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -8,8 +7,8 @@ from uuid import UUID
 from psycopg import Connection
 
 from domain.eventstore.mapper import EventMapper, LogEntry
-from domain.eventstore.reading import read_streams
-from domain.memory import Memory, evolve, project
+from domain.eventstore.states import states_of
+from domain.memory import Memory, evolve
 from domain.recorded import Recorded
 
 
@@ -61,10 +60,5 @@ def _before(conn: Connection[Any], mapper: EventMapper, ours: Sequence[LogEntry]
     older = [stream_id for stream_id, version in first.items() if version > 1]
     if not older:
         return {}
-    streams: defaultdict[UUID, list[Recorded]] = defaultdict(list)
-    for entry in read_streams(conn, older):
-        if entry.originator_version < first[entry.originator_id]:  # type: ignore[index]
-            recorded = mapper.to_domain_event(entry)
-            streams[recorded.originator_id].append(recorded)
-    projected = {stream_id: project(None, events) for stream_id, events in streams.items()}
-    return {stream_id: memory for stream_id, memory in projected.items() if memory}
+    states = states_of(conn, mapper, older, first)
+    return {id: state for id, state in states.items() if isinstance(state, Memory)}

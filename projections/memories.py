@@ -4,18 +4,19 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from domain.memory import Memory, Scope
+from domain.memory import Memory, Scope, Traits
 from projections.catalogue import Build
 from projections.changes import Change, last_changes
 
 name = "memories"
 
 COLUMNS = (
-    "memory_id, version, owner, user_id, agent_id, run_id, project_id, text, metadata, tags,"
+    "memory_id, version, owner, user_id, agent_id, run_id, project_id, text, metadata, tags, traits,"
     " created_at, updated_at, position"
 )
 DEFINITIONS = """
@@ -29,11 +30,12 @@ DEFINITIONS = """
     text       text        NOT NULL,
     metadata   jsonb       NOT NULL,
     tags       text[]      NOT NULL,
+    traits     jsonb       NOT NULL,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     position   bigint      NOT NULL"""
 TYPES = (
-    "uuid", "int8", "text", "text", "text", "text", "text", "text", "jsonb", "text[]",
+    "uuid", "int8", "text", "text", "text", "text", "text", "text", "jsonb", "text[]", "jsonb",
     "timestamptz", "timestamptz", "int8",
 )  # fmt: skip
 
@@ -63,7 +65,7 @@ def row_of(memory: Memory) -> tuple[Any, ...]:
     scope = memory.scope
     return (
         memory.id, memory.version, scope.owner, scope.user_id, scope.agent_id, scope.run_id, scope.project_id,
-        memory.text, Jsonb(memory.metadata), list(memory.tags),
+        memory.text, Jsonb(memory.metadata), list(memory.tags), Jsonb(msgspec.to_builtins(memory.traits)),
         memory.created_at, memory.updated_at, memory.position,
     )  # fmt: skip
 
@@ -89,15 +91,23 @@ def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change]
 
 
 def scope_filter(
-    scope: Scope, tags: Sequence[str] | None = None, metadata: dict[str, Any] | None = None
+    scope: Scope,
+    tags: Sequence[str] | None = None,
+    metadata: dict[str, Any] | None = None,
+    exact: bool = False,
 ) -> tuple[str, dict[str, Any]]:
-    """SQL and its values for the rows within a scope, with all of `tags` and all pairs of `metadata`."""
+    """SQL and its values for the rows within a scope, with all of `tags` and all pairs of `metadata`.
+
+    `exact` leaves out what belongs to a narrower scope, such as an agent's where none is named.
+    """
     values: dict[str, Any] = {"owner": scope.owner}
     conditions = ["owner = %(owner)s"]
     for column in ("user_id", "agent_id", "run_id", "project_id"):
         if (value := getattr(scope, column)) is not None:
             conditions.append(f"{column} = %({column})s")
             values[column] = value
+        elif exact:
+            conditions.append(f"{column} IS NULL")
     if tags:
         conditions.append("tags @> %(tags)s::text[]")
         values["tags"] = list(tags)
@@ -116,10 +126,11 @@ def memory_of(  # the names are those of COLUMNS
     run_id: str | None,
     project_id: str | None,
     tags: list[str],
+    traits: dict[str, Any],
     **rest: Any,
 ) -> Memory:
     scope = Scope(owner=owner, user_id=user_id, agent_id=agent_id, run_id=run_id, project_id=project_id)
-    return Memory(id=memory_id, scope=scope, tags=tuple(tags), **rest)
+    return Memory(id=memory_id, scope=scope, tags=tuple(tags), traits=msgspec.convert(traits, Traits), **rest)
 
 
 async def listing(

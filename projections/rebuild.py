@@ -14,6 +14,7 @@ from domain.cells import Cell
 from domain.eventstore.mapper import LogEntry
 from domain.eventstore.reading import COLUMNS as EVENT_COLUMNS
 from domain.eventstore.reading import entry_of, head
+from projections import catalogue
 from projections.catalogue import Build, add_build, builds
 from projections.changes import Change, changes_of_stream
 from projections.projection import Projection
@@ -53,7 +54,7 @@ def replay(
     with psycopg.connect(cell.conninfo, autocommit=True) as conn:
         if not _claim(conn, projection.name):
             return False
-        build = _build(conn, projection.name, version)
+        build = catalogue.build(conn, projection.name, version)
         if build is None or build.state != "building":
             return False
         _drop_others(conn, projection, version)
@@ -80,7 +81,7 @@ def roll_back(cell: Cell, projection: Projection) -> int:
 
 def catch_up_and_switch(conn: Connection[Any], cell: Cell, projection: Projection, version: int) -> None:
     """Bring a build that is not live to the head, then swap it with the live one."""
-    while (build := _build(conn, projection.name, version)) and lag(conn, build) > SWITCH_LAG:
+    while (build := catalogue.build(conn, projection.name, version)) and lag(conn, build) > SWITCH_LAG:
         with conn.transaction():
             advance(conn, cell, projection, build)
     with conn.transaction():
@@ -88,7 +89,9 @@ def catch_up_and_switch(conn: Connection[Any], cell: Cell, projection: Projectio
         conn.execute(
             "SELECT 1 FROM projections WHERE name = %s AND state = 'live' FOR UPDATE", (projection.name,)
         )
-        while (build := _build(conn, projection.name, version)) and advance(conn, cell, projection, build):
+        while (build := catalogue.build(conn, projection.name, version)) and advance(
+            conn, cell, projection, build
+        ):
             pass
         conn.execute(
             "UPDATE projections SET state = 'retired' WHERE name = %s AND state = 'live'", (projection.name,)
@@ -117,10 +120,6 @@ def _claim(conn: Connection[Any], name: str) -> bool:
         "SELECT pg_try_advisory_lock(hashtextextended(current_schema() || %s, 0))", (f".replay.{name}",)
     ).fetchone()
     return bool(row and row[0])
-
-
-def _build(conn: Connection[Any], name: str, version: int) -> Build | None:
-    return next((build for build in builds(conn, name) if build.version == version), None)
 
 
 def _drop_others(conn: Connection[Any], projection: Projection, version: int) -> None:

@@ -149,13 +149,18 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     mode: Mode = "hybrid"
+    exact_scope: bool = False
+    """Leave out what belongs to a narrower scope."""
 
 
 class Hit(msgspec.Struct, frozen=True):
-    """A found memory; `score` is 0..1 and means the same for every embedder."""
+    """A found memory; both numbers are 0..1 and mean the same for every embedder."""
 
     memory: Memory
     score: float
+    """What it is ranked by."""
+    similarity: float
+    """Of the vectors alone; 0 where there is none."""
 
 
 class Candidates(msgspec.Struct, frozen=True):
@@ -222,17 +227,20 @@ async def search(
     conn: AsyncConnection[Any], build: Build, query: Query, similarity: Callable[[Floats], Floats]
 ) -> list[Hit]:
     """The memories of a scope that fit the query best, best first, none below its threshold."""
-    where, values = scope_filter(query.scope, query.tags, query.metadata)
+    where, values = scope_filter(query.scope, query.tags, query.metadata, query.exact_scope)
     values["vector"] = None if query.vector is None else HalfVector(query.vector)
     values["text"] = query.text
     values["words"] = query.mode != "vector"
     values["limit"] = query.limit
     statement = _Statement(conn, {"table": table(build.version), "where": where}, values)
     candidates = await _exact(statement) or await _indexed(statement, query)
-    scores = _scores(candidates, query.mode, similarity)
+    # A row that has no vector yet is as near as a row that has nothing to do with the query.
+    near = similarity(np.nan_to_num(candidates.cosines, nan=0.0))
+    scores = _scores(candidates, query.mode, near)
+    near[np.isnan(candidates.cosines)] = 0.0
     best = np.argsort(-scores, kind="stable")[: query.limit]
     lowest = max(query.threshold, 1e-9)  # a score of nothing is no hit
-    chosen = {candidates.ids[i]: float(scores[i]) for i in best if scores[i] >= lowest}
+    chosen = {candidates.ids[i]: (float(scores[i]), float(near[i])) for i in best if scores[i] >= lowest}
     return await _hits(conn, build, chosen)
 
 
@@ -314,9 +322,7 @@ def _telling(containing: Sequence[tuple[str, int]]) -> list[str]:
     ]
 
 
-def _scores(candidates: Candidates, mode: Mode, similarity: Callable[[Floats], Floats]) -> Floats:
-    # A row that has no vector yet is as near as a row that has nothing to do with the query.
-    near = similarity(np.nan_to_num(candidates.cosines, nan=0.0))
+def _scores(candidates: Candidates, mode: Mode, near: Floats) -> Floats:
     if mode == "vector":
         return np.where(np.isnan(candidates.cosines), 0.0, near)
     evidence = keyword_evidence(
@@ -327,12 +333,14 @@ def _scores(candidates: Candidates, mode: Mode, similarity: Callable[[Floats], F
     return evidence if mode == "keyword" else fused(near, evidence)
 
 
-async def _hits(conn: AsyncConnection[Any], build: Build, scores: dict[UUID, float]) -> list[Hit]:
+async def _hits(
+    conn: AsyncConnection[Any], build: Build, scores: dict[UUID, tuple[float, float]]
+) -> list[Hit]:
     cursor = await conn.cursor(row_factory=class_row(memory_of)).execute(  # type: ignore[arg-type]
         f"SELECT {memories.COLUMNS} FROM {table(build.version)} WHERE memory_id = ANY(%s)", (list(scores),)
     )
     found: dict[UUID, Memory] = {memory.id: memory for memory in await cursor.fetchall()}
-    return [Hit(found[id], score) for id, score in scores.items() if id in found]
+    return [Hit(found[id], *both) for id, both in scores.items() if id in found]
 
 
 def _floats(values: Iterable[float | None]) -> Floats:

@@ -114,6 +114,41 @@ def _history(settings: Settings, options: argparse.Namespace) -> None:
     show(_connected(settings), options.memory_id, options.json)
 
 
+def _explain(settings: Settings, options: argparse.Namespace) -> None:
+    from runtime.explain import show
+
+    show(_connected(settings), options.memory_id, options.json)
+
+
+def _ingestions(settings: Settings, options: argparse.Namespace) -> None:
+    from runtime.ingestions import show
+
+    show(_connected(settings), options.owner, options.status, options.retry, options.json)
+
+
+def _revert(settings: Settings, options: argparse.Namespace) -> None:
+    from runtime.revert import revert
+
+    asked = {name: getattr(options, name) for name in ("cause", "actor", "extractor", "since", "until")}
+    asked |= {"user_id": options.user, "dry_run": not options.apply, "delete_changed": options.delete_changed}
+    revert(_connected(settings), options.owner, asked, options.json)
+
+
+def _reextract(settings: Settings, options: argparse.Namespace) -> None:
+    from runtime.reextract import reextract
+
+    asked = {"user_id": options.user, "extractor": options.by, "since": options.since, "until": options.until}
+    reextract(
+        _connected(settings),
+        options.owner,
+        asked,
+        options.review,
+        options.all_users,
+        options.apply,
+        options.json,
+    )
+
+
 def _doctor(settings: Settings, options: argparse.Namespace) -> None:
     from runtime.doctor import examine
 
@@ -160,9 +195,38 @@ def _parser() -> argparse.ArgumentParser:
         "--rollback", action="store_true", help="make the build before the live one live again"
     )
     _add(commands, "history", _history, "every change of one memory").add_argument("memory_id")
+    _add(commands, "explain", _explain, "why a memory says what it says").add_argument("memory_id")
+    _extraction_commands(commands)
     _add(commands, "doctor", _doctor, "what is configured, reachable and missing")
     _add(commands, "test", _test, "lint, types, import rules and tests; more arguments go to pytest")
     return parser
+
+
+def _extraction_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    ingestions = _add(commands, "ingestions", _ingestions, "conversations that failed, wait or are extracted")
+    ingestions.add_argument("--status", choices=["failed", "waiting", "extracted"], default="failed")
+    ingestions.add_argument("--retry", action="store_true", help="ask for another try of all that failed")
+    reextract = _add(
+        commands, "reextract", _reextract, "read past conversations again and show what would change"
+    )
+    reextract.add_argument(
+        "--by", choices=["rules", "model"], help="the extractor; by default the configured one"
+    )
+    reextract.add_argument("--all-users", action="store_true", help="one review for each user of the owner")
+    reextract.add_argument("--review", metavar="ID", help="take up an earlier one")
+    reextract.add_argument("--apply", metavar="WHICH", help="take over `all`, or numbers such as 1,3")
+    revert = _add(commands, "revert", _revert, "show what undoing a cause would change, and undo it")
+    revert.add_argument("--cause", metavar="ID", help="of an ingestion, a review, a revert or a request")
+    revert.add_argument("--actor", metavar="KEY_ID", help="all that a key did")
+    revert.add_argument("--extractor", metavar="NAME", help="all that an extractor, model or prompt did")
+    revert.add_argument("--apply", action="store_true", help="do it")
+    revert.add_argument("--delete-changed", action="store_true", help="also what others changed since")
+    for command in (ingestions, reextract, revert):
+        command.add_argument("--owner", default="default", help="the tenant (default)")
+    for command in (reextract, revert):
+        command.add_argument("--user", metavar="USER_ID", help="only what concerns this user")
+        command.add_argument("--since", metavar="TIME", help="at or after (RFC 3339)")
+        command.add_argument("--until", metavar="TIME", help="before")
 
 
 def _key_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

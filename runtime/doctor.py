@@ -41,10 +41,10 @@ def examine(settings: Settings) -> list[Finding]:
             lambda: _embedder(settings),
             "check OPENAI_BASE_URL, OPENAI_API_KEY and the model's name",
         ),
-        Finding(
-            name="extraction",
-            state="off",
-            detail="each user message is kept as it is; facts are not extracted yet",
+        _try(
+            "extractor",
+            lambda: _extractor(settings),
+            "check OPENAI_BASE_URL, OPENAI_API_KEY and EVERLOG_CHAT_MODEL",
         ),
     ]
 
@@ -96,3 +96,23 @@ def _embedder(settings: Settings) -> Finding:
     return Finding(
         name="embedder", state="ok", detail=f"{embedder.model}, {dimensions} dimensions", next=more
     )
+
+
+class _Greeting(msgspec.Struct):
+    greeting: str
+
+
+def _extractor(settings: Settings) -> Finding:
+    from providers.chat_model import ChatModel
+    from workers.extraction.readers import reader_for
+
+    identity = reader_for(settings).identity
+    if identity.model is None:
+        return Finding(
+            name="extractor",
+            state="ok",
+            detail=f"{identity}: English statements by grammar, no model",
+            next="set OPENAI_API_KEY and EVERLOG_CHAT_MODEL for one that understands more",
+        )
+    ChatModel(settings).structured("Answer with a greeting.", "Hello.", _Greeting, max_tokens=200)
+    return Finding(name="extractor", state="ok", detail=f"{identity}; the model answers")

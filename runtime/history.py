@@ -4,6 +4,7 @@ import msgspec
 
 from api.dialects.memoid import versions
 from domain.ids import MEMORY_PREFIX, read
+from domain.memory import is_of_memory
 from runtime.keys import opened
 from runtime.settings import Settings, SettingsError
 
@@ -12,7 +13,7 @@ def show(settings: Settings, memory_id: str, as_json: bool) -> None:
     id = read(MEMORY_PREFIX, memory_id)
     with opened(settings) as cells:
         streams = [cell.log.stream(id) for cell in cells.all.values()] if id else []
-    events = next((stream for stream in streams if stream), None)
+    events = next((stream for stream in streams if stream and is_of_memory(stream[0])), None)
     if not events:
         raise SettingsError(f"there is no memory {memory_id}")
     told = versions(events)

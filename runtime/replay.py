@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from domain.cells import Cell
-from projections import ALL, rebuild, search
-from projections.catalogue import Build, builds
+from projections import ALL, catalogue, rebuild, search
+from projections.catalogue import Build
 from providers.embedders import embedder_for
 from runtime.keys import opened
 from runtime.settings import Settings, SettingsError
@@ -86,7 +86,7 @@ def _follow(conn: Connection[Any], name: str, version: int, as_json: bool) -> Bu
     with Progress(*columns, console=Console(stderr=True), disable=as_json) as progress:
         task = progress.add_task(name, total=None)
         while True:
-            build = next((b for b in builds(conn, name) if b.version == version), None)
+            build = catalogue.build(conn, name, version)
             if build is None:
                 raise SettingsError(f"the replay of {name} was dropped by a later one")
             if build.error:

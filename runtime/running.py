@@ -16,7 +16,6 @@ class Running(msgspec.Struct, frozen=True):
 
     database_url: str
     redis_url: str
-    url: str
 
 
 @contextmanager

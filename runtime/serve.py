@@ -81,7 +81,7 @@ def serve(settings: Settings) -> None:
             parts = ["worker", *["api"] * settings.api_processes]
             children += [_part(part, settings) for part in parts]
             url = f"http://{_reachable(settings.host)}:{settings.port}"
-            publish(data_dir, Running(settings.database_url or "", settings.redis_url or "", url))
+            publish(data_dir, Running(settings.database_url or "", settings.redis_url or ""))
             _wait_until_ready(url, children, told)
             _greet(url, data_dir, first_key, settings)
             while not told.wait(LOOK_SECONDS):

@@ -40,6 +40,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Cosine at which a pair counts as half related, for models that Everlog has no value for."""
     openai_api_key: str | None = None
     openai_base_url: str | None = None
+    extractor: Literal["rules", "model"] | None = None
+    """What turns conversations into memories; None: the model when `openai_api_key` is set, else rules."""
+    chat_model: str = "gpt-4.1-mini"
+    """A model of the OpenAI-compatible endpoint, for extraction."""
+    chat_timeout: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    """Seconds until one call of the chat model is given up."""
+    chat_prices: Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)?/\d+(\.\d+)?$")] | None = None
+    """US dollars a million input and output tokens, `0.40/1.60`; None leaves costs out of the accounts."""
+    ingestion_wait: Annotated[float, msgspec.Meta(ge=0, le=300)] = 30.0
+    """Seconds that a request waits for its extraction before it is answered 202."""
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 2_000_000
     """Largest request body accepted; a larger one gets 413."""
     worker_threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2

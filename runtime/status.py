@@ -4,7 +4,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from api.log import StatusAnswer, status_of
+from api.log import Backlog, StatusAnswer, status_of
 from runtime.keys import opened
 from runtime.settings import Settings
 
@@ -17,6 +17,12 @@ def show(settings: Settings, as_json: bool) -> None:
         return
     for cell, answer in answers.items():
         Console().print(_table(cell, answer))
+        print(_extraction(answer.extraction))
+
+
+def _extraction(backlog: Backlog) -> str:
+    put_off = f", {backlog.put_off:,} are tried again: {backlog.error}" if backlog.put_off else ""
+    return f"{backlog.waiting:,} conversations wait for extraction{put_off}"
 
 
 def _table(cell: str, answer: StatusAnswer) -> Table:

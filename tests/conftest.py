@@ -6,6 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -112,11 +113,9 @@ class Service(msgspec.Struct):
     worker: WorkerProcess
 
 
-@pytest.fixture(scope="module")
-def service(new_database: Callable[[], str], redis_url: str, folder: Path) -> Iterator[Service]:
-    settings = Settings(
-        database_url=new_database(), redis_url=redis_url, data_dir=str(folder / uuid4().hex), port=free_port()
-    )
+@contextmanager
+def serving(settings: Settings) -> Iterator[Service]:
+    """An API and a worker with these settings, until the end of the block."""
     worker = WorkerProcess(settings)
     worker.cells.create_key(KEY, "test", "default", ALL_SCOPES)
     worker.cells.create_key(OTHER_KEY, "test", "another", ALL_SCOPES)
@@ -134,6 +133,15 @@ def service(new_database: Callable[[], str], redis_url: str, folder: Path) -> It
     server.should_exit = True
     thread.join()
     worker.stop()
+
+
+@pytest.fixture(scope="module")
+def service(new_database: Callable[[], str], redis_url: str, folder: Path) -> Iterator[Service]:
+    settings = Settings(
+        database_url=new_database(), redis_url=redis_url, data_dir=str(folder / uuid4().hex), port=free_port()
+    )
+    with serving(settings) as running:
+        yield running
 
 
 def client_of(url: str, key: str) -> httpx.Client:

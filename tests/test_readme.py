@@ -16,8 +16,7 @@ from tests.conftest import Service
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 CHANGING = [
-    (r"mem_[0-9a-f]{32}", "mem_…"),
-    (r"key_[0-9a-f]{32}", "key_…"),
+    (r"\b(mem|key|ing)_[0-9a-f]{32}", r"\1_…"),
     (r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "uuid"),
     (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "time"),
     (r'"(position|head|next_after)":\d+', r'"\1":n'),

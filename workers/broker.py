@@ -25,13 +25,14 @@ def connect(redis_url: str) -> RedisBroker:
     broker = RedisBroker(  # type: ignore[no-untyped-call]
         client=Redis.from_url(redis_url), middleware=middleware, namespace="everlog"
     )
-    for name in (EMBED, INDEX, REPLAY):
+    for name in (EMBED, EXTRACT, INDEX, REPLAY):
         broker.declare_queue(name)
     dramatiq.set_broker(broker)
     return broker
 
 
 EMBED = "embed"
+EXTRACT = "extract"
 INDEX = "index"
 REPLAY = "replay"
 

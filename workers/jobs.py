@@ -13,12 +13,13 @@ from psycopg import Connection
 from redis.exceptions import RedisError
 
 from domain.cells import Cell, Cells
-from projections import ALL, rebuild, search, vectors
+from projections import ALL, catalogue, rebuild, search, vectors
 from projections.catalogue import Build, builds
 from providers.embedder import EmbedderUnavailable
 from providers.embedders import embedder_for
 from runtime.settings import Settings
-from workers.broker import EMBED, INDEX, REPLAY, enqueue
+from workers import attempts
+from workers.broker import EMBED, EXTRACT, INDEX, REPLAY, enqueue
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Jobs:
         self._index_due = 0.0
         self._sweeper = threading.Thread(target=self._sweep_on, name="sweep", daemon=True)
         dramatiq.actor(actor_name=EMBED, queue_name=EMBED, broker=broker)(self.embed)
+        dramatiq.actor(actor_name=EXTRACT, queue_name=EXTRACT, broker=broker)(self.extract)
         dramatiq.actor(actor_name=INDEX, queue_name=INDEX, broker=broker)(self.index)
         dramatiq.actor(actor_name=REPLAY, queue_name=REPLAY, broker=broker)(self.replay)
 
@@ -65,14 +67,20 @@ class Jobs:
     def embed(self, cell: str, version: int, memory_ids: list[str]) -> None:
         """Give these memories of a search build their vectors."""
         with psycopg.connect(self._cells.all[cell].conninfo, autocommit=True) as conn:
-            build = next((b for b in builds(conn, search.name) if b.version == version), None)
+            build = catalogue.build(conn, search.name, version)
             if build:
                 self._fill(conn, build, [UUID(id) for id in memory_ids])
+
+    def extract(self, cell: str, subject_id: str) -> None:
+        """Work off what waits for extraction in one subject's queue."""
+        home = self._cells.all[cell]
+        with psycopg.connect(home.conninfo, autocommit=True) as conn:
+            attempts.work_off(conn, home, self._settings, UUID(subject_id))
 
     def index(self, cell: str, version: int) -> None:
         """Make the indexes that a search build's large scopes want: minutes, and one worker at a time."""
         with psycopg.connect(self._cells.all[cell].conninfo, autocommit=True) as conn:
-            build = next((b for b in builds(conn, search.name) if b.version == version), None)
+            build = catalogue.build(conn, search.name, version)
             claimed = conn.execute(
                 "SELECT pg_try_advisory_lock(hashtextextended(current_schema() || '.index', 0))"
             ).fetchone()

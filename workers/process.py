@@ -1,4 +1,5 @@
-"""The worker process: a runner for each projection of each cell, and threads that take jobs."""
+"""The worker process: for each cell an intake and a runner for each projection, and threads
+that take jobs."""
 
 import signal
 import threading
@@ -13,6 +14,7 @@ from projections.runner import Runner
 from providers.embedders import embedder_for
 from runtime.settings import Settings
 from workers import broker
+from workers.intake import Intake
 from workers.jobs import Jobs
 
 
@@ -25,7 +27,7 @@ class WorkerProcess:
         self._broker = broker.connect(settings.redis_url)
         self._jobs = Jobs(settings, self.cells, self._broker)
         model = embedder_for(None, settings).model
-        self._runners = [
+        self._followers: list[Runner | Intake] = [
             Runner(
                 cell,
                 projection,
@@ -35,21 +37,22 @@ class WorkerProcess:
             for cell in self.cells.all.values()
             for projection in ALL.values()
         ]
+        self._followers += [Intake(cell, settings, self._broker) for cell in self.cells.all.values()]
         self._takers = Worker(self._broker, worker_threads=settings.worker_threads, worker_timeout=200)
 
     def start(self) -> None:
-        for runner in self._runners:
-            runner.start()
+        for follower in self._followers:
+            follower.start()
         self._jobs.start()
         self._takers.start()
 
     def stop(self) -> None:
-        for runner in self._runners:
-            runner.stop()
+        for follower in self._followers:
+            follower.stop()
         self._jobs.stop()
         self._takers.stop(timeout=5_000)
-        for runner in self._runners:
-            runner.join(timeout=5)
+        for follower in self._followers:
+            follower.join(timeout=5)
         self.cells.close()
         self._broker.close()
 

@@ -4,28 +4,32 @@ Where the contract's text and its SDK name a list differently, both names are an
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
 import msgspec
 from litestar import Response, delete, get, post, put
-from litestar.di import NamedDependency, Provide
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, FromPath, QueryParameter
 
-from api.body import Body, Id, IdParameter, Tag, check_metadata, check_text
+from api.body import Body, Id, Tag, check_metadata, check_text
 from api.engine import Asked, Engine
 from api.errors import Refusal, refusals
-from api.request import IdempotencyKey, IfMatch, MinPosition, expected_version
+from api.projects import guidance_of
+from api.request import IdempotencyKey, IfMatch, MinPosition, Prefer, expected_version
+from api.scope import SCOPED
+from domain.aggregate import Command
 from domain.errors import NotFound
 from domain.eventstore.writer import Result
-from domain.ids import MEMORY_PREFIX, new_id, read, spell
+from domain.ids import INGESTION_PREFIX, MEMORY_PREFIX, new_id, read, spell
+from domain.ingestion import Ingestion, Message, Received, Role, Status
 from domain.memory import (
     CHANGE_NAMES,
     AddMemory,
-    Command,
     DeleteMemory,
     Memory,
     Scope,
@@ -46,32 +50,46 @@ Offset = Annotated[int, QueryParameter(ge=0, le=2**31)]
 # --- bodies -----------------------------------------------------------------------------------------
 
 
-class TextPart(msgspec.Struct, frozen=True, kw_only=True):
-    type: Literal["text"]
-    text: str
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a message: text, or something that has none, such as an image."""
+
+    type: str
+    text: str | None = None
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """One turn of a conversation."""
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """One turn of a conversation, as chat models take it."""
 
-    role: Literal["user", "assistant", "system", "tool"]
-    content: str | list[TextPart]
+    role: Literal["user", "assistant", "system", "tool", "developer", "function"]
+    content: str | list[Part] | None = None
+    """null: the assistant only called tools."""
+    timestamp: datetime | None = None
+    """When it was said; by default, now."""
 
     @property
     def text(self) -> str:
-        if isinstance(self.content, str):
-            return self.content
-        return "\n".join(part.text for part in self.content)
+        if not isinstance(self.content, list):
+            return self.content or ""
+        return "\n".join(f"[{part.type}]" if part.text is None else part.text for part in self.content)
+
+    def message(self) -> Message:
+        """The turn as the log keeps it: what has no text leaves its kind in brackets."""
+        role = ROLES.get(self.role, self.role)
+        return Message(role=cast("Role", role), text=self.text, at=self.timestamp)
+
+
+ROLES = {"developer": "system", "function": "tool"}
+"""Newer and older names of the same roles."""
 
 
 class AddRequest(Body, frozen=True, kw_only=True):
-    messages: Annotated[list[Message], msgspec.Meta(min_length=1, max_length=MAX_MESSAGES)]
+    messages: Annotated[list[Said], msgspec.Meta(min_length=1, max_length=MAX_MESSAGES)]
     user_id: Id | None = None
     agent_id: Id | None = None
     run_id: Id | None = None
     project_id: Id | None = None
     infer: bool = True
-    """Extract facts. Until extraction is there, each user message becomes a memory as it is."""
+    """Extract facts; else each message becomes a memory as it is."""
     extract_graph: bool = False
     metadata: dict[str, Any] | None = None
     tags: list[Tag] = msgspec.field(default_factory=list)
@@ -79,8 +97,15 @@ class AddRequest(Body, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_metadata(self.metadata)
-        for message in self.messages:
-            check_text(message.text)
+        for said in self.messages:
+            if (said.role in ("user", "system") or not self.infer) and not said.text.strip():
+                raise ValueError("a message has no content")
+            if not self.infer:
+                check_text(said.text)
+                if isinstance(said.content, list) and any(part.text is None for part in said.content):
+                    raise ValueError(
+                        "only text can be kept as it is; with `infer` other parts are passed over"
+                    )
 
 
 class UpdateRequest(Body, frozen=True, kw_only=True):
@@ -133,6 +158,10 @@ class FlatMemory(msgspec.Struct, frozen=True, kw_only=True):
     project_id: str | None
     metadata: dict[str, Any]
     tags: Sequence[str]
+    type: str | None
+    confidence: float | None
+    categories: Sequence[str]
+    happened_on: date | None
     version: int
     created_at: datetime
     updated_at: datetime
@@ -148,9 +177,15 @@ class Changed(msgspec.Struct, frozen=True, kw_only=True):
     event: Literal["ADD", "UPDATE", "DELETE", "NONE"]
 
 
-class AddAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class AddAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     results: list[Changed]
     memories: list[Changed]
+    ingestion_id: str | None = None
+    """Where the conversation and all decisions on it are: `GET /v1/ingestions/{ingestion_id}`."""
+    status: Status | None = None
+    """Of the ingestion: `waiting` with a 202."""
+    reason: str | None = None
+    """Why it failed."""
 
 
 class ListAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,7 +235,10 @@ class HistoryAnswer(msgspec.Struct, frozen=True, kw_only=True):
     "/v1/memories",
     operation_id="addMemories",
     opt={"scope": "write"},
-    responses=refusals(409, 413, 415),
+    responses={
+        202: ResponseSpec(AddAnswer, description="Kept; extraction goes on at the Location"),
+        **refusals(409, 413, 415),
+    },
     summary="Add memories from messages",
 )
 async def add(
@@ -223,44 +261,31 @@ async def add(
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
     idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
 ) -> Response[AddAnswer]:
-    scope = _scope(asked, data)
-    # With `infer`, only what the user said is about the user; without it, every message is wanted as it is.
-    roles = ("user",) if data.infer else ("user", "assistant", "tool")
+    if data.infer:
+        received = await _received(asked, engine, data)
+        ingestion = await engine.ingest(asked, received, engine.patience(prefer))
+        return told(ingestion)
     commands: list[tuple[UUID, Command]] = [
         (
             new_id(),
             AddMemory(
                 text=message.text,
-                scope=scope,
+                scope=_scope(asked, data),
                 metadata=data.metadata or {},
                 tags=tuple(data.tags),
                 role=message.role,
             ),
         )
-        for message in data.messages
-        if message.role in roles
+        for message in (said.message() for said in data.messages)
+        if message.role != "system"
     ]
     results = await engine.execute(asked, commands)
     changed = [
         Changed(id=spell(MEMORY_PREFIX, r.memory.id), memory=r.memory.text, event="ADD") for r in results
     ]
     return Response(AddAnswer(results=changed, memories=changed), status_code=201, headers=_position(results))
-
-
-async def provide_scope(
-    asked: NamedDependency[Asked],
-    user_id: IdParameter = None,
-    agent_id: IdParameter = None,
-    run_id: IdParameter = None,
-    project_id: IdParameter = None,
-) -> Scope:
-    return Scope(
-        owner=asked.caller.owner, user_id=user_id, agent_id=agent_id, run_id=run_id, project_id=project_id
-    )
-
-
-SCOPED = {"within": Provide(provide_scope)}
 
 
 @get(
@@ -437,6 +462,19 @@ async def get_history(
 ROUTES = [add, listing, find, get_one, update, delete_one, delete_many, get_history]
 
 
+async def _received(asked: Asked, engine: Engine, data: AddRequest) -> Received:
+    guidance = await guidance_of(asked, engine, data.project_id)
+    return Received(
+        scope=_scope(asked, data),
+        messages=tuple(said.message() for said in data.messages),
+        metadata=data.metadata or {},
+        tags=tuple(data.tags),
+        extract_graph=data.extract_graph,
+        instructions=guidance.custom_instructions,
+        categories=guidance.custom_categories,
+    )
+
+
 # --- shaping ----------------------------------------------------------------------------------------
 
 
@@ -469,6 +507,28 @@ def versions(events: Sequence[Recorded]) -> list[Version]:
     return told[::-1]
 
 
+def told(ingestion: Ingestion) -> Response[AddAnswer]:
+    """What has become of a conversation: 201 with the changes, or 202 with where to ask for them."""
+    decisions = ingestion.extracted.decisions if ingestion.extracted else ()
+    changed = [
+        Changed(id=spell(MEMORY_PREFIX, d.memory_id), memory=d.text, event=d.action)
+        for d in decisions
+        if d.memory_id and d.action != "NONE"
+    ]
+    id = spell(INGESTION_PREFIX, ingestion.id)
+    answer = AddAnswer(
+        results=changed,
+        memories=changed,
+        ingestion_id=id,
+        status=ingestion.status,
+        reason=ingestion.failed.reason if ingestion.failed else None,
+    )
+    headers = {"Everlog-Position": str(ingestion.position)}
+    if ingestion.status == "extracted":
+        return Response(answer, status_code=201, headers=headers)
+    return Response(answer, status_code=202, headers={**headers, "Location": f"/v1/ingestions/{id}"})
+
+
 def _flat(memory: Memory) -> dict[str, Any]:
     scope = memory.scope
     return {
@@ -480,6 +540,10 @@ def _flat(memory: Memory) -> dict[str, Any]:
         "project_id": scope.project_id,
         "metadata": memory.metadata,
         "tags": memory.tags,
+        "type": memory.traits.type,
+        "confidence": memory.traits.confidence,
+        "categories": memory.traits.categories,
+        "happened_on": memory.traits.happened_on,
         "version": memory.version,
         "created_at": memory.created_at,
         "updated_at": memory.updated_at,
@@ -494,7 +558,7 @@ def _one(memory: Memory) -> Response[FlatMemory]:
 def _position(results: Sequence[Result]) -> dict[str, str]:
     if not results:
         return {}
-    return {"Everlog-Position": str(max(result.memory.position for result in results))}
+    return {"Everlog-Position": str(max(result.state.position for result in results))}
 
 
 def _scope(asked: Asked, body: AddRequest | SearchRequest) -> Scope:

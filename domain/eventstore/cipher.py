@@ -103,7 +103,7 @@ class Subjects:
         for subject_id, wrapped in rows:
             self._remember(subject_id, wrapped, None)
 
-    def find(self, conn: Connection, owner: str, user_id: str) -> UUID | None:
+    def find(self, conn: Connection, owner: str, user_id: str | None) -> UUID | None:
         """The id of a subject by its name; None when nothing was ever written about it."""
         row = conn.execute(
             "SELECT subject_id FROM subjects WHERE owner = %s AND name_hash = %s",

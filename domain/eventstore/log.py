@@ -1,6 +1,6 @@
 """The event-sourced application of one cell: its log, read and written through eventsourcing."""
 
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError, Application
@@ -8,13 +8,20 @@ from eventsourcing.persistence import StoredEvent
 from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
-from domain import key, memory, owner
+from domain import aggregate, key, memory, owner
+from domain.aggregate import State
 from domain.errors import NotFound
 from domain.eventstore.cipher import Subjects
 from domain.eventstore.mapper import EventMapper, LogEntry
 from domain.eventstore.reading import Filter, read_log
 from domain.eventstore.recorder import LogRecorder
+from domain.ingestion import Ingestion
+from domain.project import Project
 from domain.recorded import Recorded
+from domain.revert import Revert
+from domain.review import Review
+
+_S = TypeVar("_S")
 
 
 class EventLog(Application[UUID]):
@@ -39,6 +46,26 @@ class EventLog(Application[UUID]):
         """The memory as of `version`, or now. Raises NotFound where there has never been one."""
         return cast("memory.Memory", self._get("memory", id, memory.project, version))
 
+    def ingestion(self, id: UUID) -> Ingestion:
+        """Raises NotFound."""
+        return self._state(Ingestion, id)
+
+    def project(self, id: UUID) -> Project:
+        """Also a deleted one. Raises NotFound."""
+        return self._state(Project, id)
+
+    def revert(self, id: UUID) -> Revert:
+        """Raises NotFound."""
+        return self._state(Revert, id)
+
+    def review(self, id: UUID) -> Review:
+        """Raises NotFound."""
+        return self._state(Review, id)
+
+    def state(self, id: UUID, version: int | None = None) -> State:
+        """The memory, ingestion, project, revert or review as of `version`, or now. Raises NotFound."""
+        return cast("State", self._get("thing", id, aggregate.project_stream, version))
+
     def key(self, id: UUID) -> key.Key:
         return cast("key.Key", self._get("key", id, key.project))
 
@@ -54,6 +81,12 @@ class EventLog(Application[UUID]):
         with self._pool.connection() as conn:
             entries = read_log(conn, after, limit, only)
         return [(entry, self.mapper.to_domain_event(entry)) for entry in entries]
+
+    def _state(self, kind: type[_S], id: UUID) -> _S:
+        state = self.state(id)
+        if not isinstance(state, kind):
+            raise NotFound(f"no such {kind.__name__.lower()}")
+        return state
 
     def _get(self, kind: str, id: UUID, project: Any, version: int | None = None) -> Any:
         try:

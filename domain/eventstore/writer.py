@@ -6,7 +6,6 @@ import queue
 import random
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -18,12 +17,13 @@ from eventsourcing.persistence import IntegrityError
 from psycopg import Connection
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from domain.aggregate import BEGINNINGS, Command, State, decide, evolve
 from domain.errors import Contended, IdempotencyMismatch, Unavailable
 from domain.eventstore.log import EventLog
 from domain.eventstore.mapper import record
-from domain.eventstore.reading import read_streams
 from domain.eventstore.recorder import Receipt
-from domain.memory import Added, AddMemory, Command, Memory, decide, evolve, project
+from domain.eventstore.states import states_of
+from domain.memory import Memory
 from domain.recorded import Context, Event, Recorded
 
 log = logging.getLogger(__name__)
@@ -40,10 +40,16 @@ RETRY_SECONDS = 0.2
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What became of one command: the memory after it, and whether that took an event."""
+    """What became of one command: the aggregate after it, and whether that took an event."""
 
-    memory: Memory
+    state: State
     changed: bool
+
+    @property
+    def memory(self) -> Memory:
+        """The state, where the command was one on a memory."""
+        assert isinstance(self.state, Memory)  # noqa: S101 - the caller knows what it asked for
+        return self.state
 
 
 class Work(msgspec.Struct, kw_only=True):
@@ -158,7 +164,7 @@ class Writer:
 
     def _decide(self, group: list[Work]) -> tuple[list[Decided], list[Work]]:
         with self._pool.connection() as conn:
-            memories = self._memories(conn, group)
+            states = self._states(conn, group)
             stored = _stored_receipts(conn, group)
         decided: list[Decided] = []
         repeated: list[Work] = []
@@ -174,53 +180,42 @@ class Writer:
             else:
                 if receipt:
                     claimed.add(_key(receipt))
-                self._decide_one(work, memories, decided)
+                self._decide_one(work, states, decided)
         return decided, repeated
 
-    def _decide_one(self, work: Work, memories: dict[UUID, Memory], decided: list[Decided]) -> None:
-        after: dict[UUID, Memory] = {}
+    def _decide_one(self, work: Work, states: dict[UUID, State], decided: list[Decided]) -> None:
+        after: dict[UUID, State] = {}
         events: list[Recorded] = []
         results: list[Result] = []
         try:
             for stream_id, command in work.commands:
-                before = after.get(stream_id) or memories.get(stream_id)
+                before = after.get(stream_id) or states.get(stream_id)
                 event = decide(before, command, work.context.owner)
                 if event is not None:
                     recorded = _next(stream_id, before, event, work.context)
                     events.append(recorded)
                     after[stream_id] = evolve(before, recorded)
-                if memory := after.get(stream_id) or before:
-                    results.append(Result(memory, event is not None))
+                if state := after.get(stream_id) or before:
+                    results.append(Result(state, event is not None))
         except Exception as error:
             return _fail(work, error)
-        memories.update(after)
+        states.update(after)
         receipt = work.receipt and msgspec.structs.replace(
-            work.receipt, results=tuple((r.memory.id, r.memory.version) for r in results)
+            work.receipt, results=tuple((r.state.id, r.state.version) for r in results)
         )
         decided.append(Decided(work, events, results, receipt))
         return None
 
-    def _memories(self, conn: Connection[Any], group: list[Work]) -> dict[UUID, Memory]:
-        # A new memory's id is fresh, so nothing can be stored under it; only changes need what was.
-        ids = {id for work in group for id, command in work.commands if not isinstance(command, AddMemory)}
-        if not ids:
-            return {}
-        streams: defaultdict[UUID, list[Recorded]] = defaultdict(list)
-        entries = read_streams(conn, list(ids))
-        self._log.mapper.subjects.load(conn, [e.subject_id for e in entries if e.subject_id])
-        for entry in entries:
-            if entry.topic.startswith("memory."):
-                recorded = self._log.mapper.to_domain_event(entry)
-                streams[recorded.originator_id].append(recorded)
-        projected = {id: project(None, events) for id, events in streams.items()}
-        return {id: memory for id, memory in projected.items() if memory}
+    def _states(self, conn: Connection[Any], group: list[Work]) -> dict[UUID, State]:
+        ids = {id for work in group for id, command in work.commands if not isinstance(command, BEGINNINGS)}
+        return states_of(conn, self._log.mapper, list(ids))
 
     def _answer_again(self, work: Work, receipt: Receipt, stored: Receipt) -> None:
         if stored.fingerprint != receipt.fingerprint:
             return _fail(work, IdempotencyMismatch("this Idempotency-Key was used for another request"))
         try:
             results = [
-                Result(self._log.memory(stream_id, version), True) for stream_id, version in stored.results
+                Result(self._log.state(stream_id, version), True) for stream_id, version in stored.results
             ]
         except Exception as error:
             return _fail(work, error)
@@ -271,8 +266,8 @@ class Writer:
         return row[0] if row else None
 
 
-def _next(stream_id: UUID, before: Memory | None, event: Event, context: Context) -> Recorded:
-    scope = event.scope if isinstance(event, Added) else before and before.scope
+def _next(stream_id: UUID, before: State | None, event: Event, context: Context) -> Recorded:
+    scope = getattr(event, "scope", None) or (before and before.scope)
     return record(
         event,
         stream_id=stream_id,
@@ -290,7 +285,7 @@ def _placed(decided: Decided, first: int) -> list[Result]:
     return [
         Result(
             msgspec.structs.replace(
-                r.memory, position=positions.get((r.memory.id, r.memory.version), r.memory.position)
+                r.state, position=positions.get((r.state.id, r.state.version), r.state.position)
             ),
             r.changed,
         )

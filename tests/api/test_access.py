@@ -11,13 +11,19 @@ ROUTES = [
     ("POST", "/v1/memories"), ("GET", "/v1/memories"), ("DELETE", "/v1/memories?user_id=u"),
     ("GET", "/v1/memories/{id}"), ("PUT", "/v1/memories/{id}"), ("DELETE", "/v1/memories/{id}"),
     ("GET", "/v1/memories/{id}/history"), ("POST", "/v1/search"), ("POST", "/v1/memories/search"),
-    ("GET", "/v1/events"), ("GET", "/v1/status"),
+    ("GET", "/v1/events"), ("GET", "/v1/status"), ("GET", "/v1/memories/{id}/explain"),
+    ("GET", "/v1/graph"), ("GET", "/v1/entities"), ("GET", "/v1/ingestions"), ("GET", "/v1/ingestions/{id}"),
+    ("POST", "/v1/ingestions/{id}/retry"), ("GET", "/v1/projects"), ("POST", "/v1/projects"),
+    ("PATCH", "/v1/projects/{id}"), ("DELETE", "/v1/projects/{id}"), ("POST", "/v1/reverts"),
+    ("POST", "/v1/reviews"), ("GET", "/v1/reviews/{id}"), ("POST", "/v1/reviews/{id}/apply"),
 ]  # fmt: skip
 BODIES = {
     "/v1/memories": {"messages": [{"role": "user", "content": "x"}]},
     "/v1/memories/{id}": {"memory": "changed"},
     "/v1/search": {"query": "x"},
     "/v1/memories/search": {"query": "x"},
+    "/v1/projects/{id}": {"name": "changed"},
+    "/v1/reviews/{id}/apply": {"proposals": "all"},
 }
 
 

@@ -16,7 +16,7 @@ def nested(levels: int, open: str = '{"a":', close: str = "}") -> str:
 
 
 def message(content: str) -> bytes:
-    return b'{"messages":[{"role":"user","content":' + content.encode() + b"}]}"
+    return b'{"infer":false,"messages":[{"role":"user","content":' + content.encode() + b"}]}"
 
 
 def with_metadata(metadata: str) -> bytes:

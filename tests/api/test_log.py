@@ -38,7 +38,7 @@ def test_the_log_is_read_in_pages_without_gaps_or_repeats(client: httpx.Client, 
 
 def test_the_log_is_filtered_by_actor_cause_and_time(client: httpx.Client, user: str) -> None:
     messages = [{"role": "user", "content": f"fact {n}"} for n in range(3)]
-    client.post("/v1/memories", json={"messages": messages, "user_id": user})
+    client.post("/v1/memories", json={"messages": messages, "user_id": user, "infer": False})
     events = client.get("/v1/events", params={"user_id": user}).json()["results"]
     first = events[0]
     assert len({event["cause"] for event in events}) == 1
@@ -54,7 +54,7 @@ def test_status_tells_the_head_and_how_far_each_projection_is(client: httpx.Clie
     add(client, "x", user)
     eventually(lambda: all(p["lag"] == 0 for p in client.get("/v1/status").json()["projections"]))
     status = client.get("/v1/status").json()
-    assert {p["name"] for p in status["projections"]} == {"memories", "search", "history"}
+    assert {p["name"] for p in status["projections"]} == {"memories", "search", "history", "graph"}
     for projection in status["projections"]:
         assert projection["position"] == status["head"]
         assert projection["state"] == "live"

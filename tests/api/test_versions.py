@@ -65,7 +65,7 @@ def test_an_older_version_can_be_read(client: httpx.Client, user: str) -> None:
 
 
 def test_every_write_can_be_repeated_under_an_idempotency_key(client: httpx.Client, user: str) -> None:
-    body = {"messages": [{"role": "user", "content": "once"}], "user_id": user}
+    body = {"messages": [{"role": "user", "content": "once"}], "user_id": user, "infer": False}
     key = {"Idempotency-Key": f"add-{user}"}
     answers = [client.post("/v1/memories", json=body, headers=key) for _ in range(3)]
     assert len({answer.content for answer in answers}) == 1
@@ -101,7 +101,7 @@ def test_a_key_reads_its_own_writes_in_lists_and_searches(client: httpx.Client, 
 
 
 def test_a_reader_can_wait_for_anothers_write(client: httpx.Client, user: str) -> None:
-    body = {"messages": [{"role": "user", "content": "x"}], "user_id": user}
+    body = {"messages": [{"role": "user", "content": "x"}], "user_id": user, "infer": False}
     position = client.post("/v1/memories", json=body).headers["Everlog-Position"]
     listed = client.get("/v1/memories", params={"user_id": user}, headers={"Everlog-Min-Position": position})
     assert listed.json()["total"] == 1

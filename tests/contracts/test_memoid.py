@@ -19,15 +19,15 @@ def test_adding_answers_results_with_id_memory_and_event(client: httpx.Client) -
     assert answer.status_code == 201
     (result,) = answer.json()["results"]
     assert re.fullmatch(r"mem_[0-9a-f]{32}", result["id"])
-    # The contract prints "User loves hiking"; until facts are extracted, the words are kept as they came.
-    assert (result["memory"], result["event"]) == ("I love hiking", "ADD")
+    assert (result["memory"], result["event"]) == ("User loves hiking", "ADD")
     assert answer.json()["memories"] == answer.json()["results"]
 
 
 def test_without_extraction_the_event_says_that_nothing_was_extracted(
     client: httpx.Client, user: str
 ) -> None:
-    id = client.post("/v1/memories", json={**EXAMPLE, "user_id": user}).json()["results"][0]["id"]
+    body = {"messages": EXAMPLE["messages"][:1], "user_id": user, "infer": False}
+    id = client.post("/v1/memories", json=body).json()["results"][0]["id"]
     (version,) = client.get(f"/v1/memories/{id}/history").json()["history"]
     assert version["extractor"] is None
     (event,) = client.get("/v1/events", params={"memory_id": id}).json()["results"]
@@ -49,8 +49,9 @@ def test_infer_false_keeps_every_message_but_instructions(client: httpx.Client, 
 
 
 def test_listing_filters_by_user_and_pages(client: httpx.Client, user: str) -> None:
+    said = {"messages": EXAMPLE["messages"][:1], "infer": False}
     ids = [
-        client.post("/v1/memories", json={**EXAMPLE, "user_id": user, "agent_id": f"a{n % 2}"}).json()[
+        client.post("/v1/memories", json={**said, "user_id": user, "agent_id": f"a{n % 2}"}).json()[
             "results"
         ][0]["id"]
         for n in range(5)
@@ -100,9 +101,9 @@ def test_deleting_by_user_or_agent_deletes_theirs_alone(client: httpx.Client, us
 def test_history_is_newest_first_with_the_keys_of_the_text_and_of_the_sdk(
     client: httpx.Client, user: str
 ) -> None:
-    body = {"messages": [{"role": "user", "content": "User works at startup"}], "user_id": user}
-    id = client.post("/v1/memories", json=body).json()["results"][0]["id"]
-    client.put(f"/v1/memories/{id}", json={"memory": "User works at Google"})
+    for said in ("I work at startup", "I now work at Google"):
+        body = {"messages": [{"role": "user", "content": said}], "user_id": user}
+        id = client.post("/v1/memories", json=body).json()["results"][0]["id"]
     client.delete(f"/v1/memories/{id}")
     history = client.get(f"/v1/memories/{id}/history").json()["history"]
     assert [(entry["memory"], entry["event"]) for entry in history] == [
@@ -122,7 +123,8 @@ def test_search_answers_on_both_paths_and_takes_either_name_of_the_limit(
     client: httpx.Client, user: str
 ) -> None:
     for text in ("User loves hiking", "User works at Google", "User is allergic to peanuts"):
-        client.post("/v1/memories", json={"messages": [{"role": "user", "content": text}], "user_id": user})
+        message = {"role": "user", "content": text}
+        client.post("/v1/memories", json={"messages": [message], "user_id": user, "infer": False})
     for path, limit in (("/v1/search", "limit"), ("/v1/memories/search", "top_k")):
         body = {"query": "What does the user do outdoors?", "user_id": user, limit: 1}
         (hit,) = client.post(path, json=body).json()["results"]

@@ -1,8 +1,10 @@
 """The Memory aggregate: given events, when a command, then an event or a refusal."""
 
+from datetime import date
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import given as any_of
 from hypothesis import strategies as st
@@ -16,7 +18,12 @@ from domain.memory import (
     Command,
     Deleted,
     DeleteMemory,
+    Entity,
+    Memory,
+    Relation,
+    RestoreMemory,
     Scope,
+    Traits,
     Updated,
     UpdateMemory,
     decide,
@@ -28,6 +35,15 @@ from domain.recorded import Context, Event, Recorded
 OWNER = "acme"
 HERE = Scope(owner=OWNER, user_id="ann")
 HIKING = Added(text="User loves hiking", scope=HERE, metadata={"sure": True}, tags=("hobby",))
+TRAITS = Traits(
+    type="experience",
+    confidence=0.75,
+    categories=("work",),
+    happened_on=date(2024, 5, 17),
+    entities=(Entity("Ann", "person"), Entity("Google")),
+    relations=(Relation("Ann", "works_at", "Google"),),
+)
+GOOGLE = Added(text="Ann joined Google", scope=HERE, extractor="rules-1", traits=TRAITS)
 
 
 def stream(*events: Event, id: UUID | None = None) -> list[Recorded]:
@@ -67,6 +83,10 @@ def test_an_update_that_changes_nothing_makes_no_event() -> None:
     assert when(UpdateMemory(text=HIKING.text, metadata={"sure": True}), HIKING) is None
 
 
+def test_true_and_one_are_different_values() -> None:
+    assert when(UpdateMemory(metadata={"sure": 1}), HIKING) == Updated(metadata={"sure": 1})
+
+
 def test_an_expected_version_that_is_not_current_is_a_conflict() -> None:
     with pytest.raises(VersionConflict) as conflict:
         when(UpdateMemory(text="x", expected_version=1), HIKING, Updated(text="y"))
@@ -103,6 +123,120 @@ def test_a_deleted_memory_can_be_added_again_and_its_version_goes_on() -> None:
     assert memory and not memory.deleted
     assert memory.version == 3
     assert memory.created_at == events[0].occurred_at
+
+
+# --- what extraction found ---------------------------------------------------------------------------
+
+
+def test_a_distilled_memory_names_its_extractor_and_has_traits() -> None:
+    command = AddMemory(text="Ann joined Google", scope=HERE, extractor="rules-1", traits=TRAITS)
+    assert when(command) == GOOGLE
+    memory = project(None, stream(GOOGLE))
+    assert memory
+    assert memory.traits == TRAITS
+
+
+def test_words_changed_by_hand_lose_what_was_found_in_the_old_ones_but_not_their_kind() -> None:
+    event = when(UpdateMemory(text="Ann joined Apple"), GOOGLE)
+    assert event == Updated(
+        text="Ann joined Apple", traits=Traits(type="experience", confidence=0.75, categories=("work",))
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [UpdateMemory(metadata={"a": 1}), UpdateMemory(tags=("t",)), UpdateMemory(text=GOOGLE.text, tags=("t",))],
+)
+def test_while_the_words_stay_so_do_the_traits(command: Command) -> None:
+    event = when(command, GOOGLE)
+    assert isinstance(event, Updated)
+    assert event.traits is None
+    memory = project(None, stream(GOOGLE, event))
+    assert memory
+    assert memory.traits == TRAITS
+
+
+def test_words_changed_by_hand_where_nothing_was_found_change_only_the_words() -> None:
+    assert when(UpdateMemory(text="User hates hiking"), HIKING) == Updated(text="User hates hiking")
+
+
+def test_an_extractor_that_changes_words_brings_the_traits_of_the_new_ones() -> None:
+    traits = Traits(type="fact", entities=(Entity("Apple"),))
+    command = UpdateMemory(text="Ann joined Apple", traits=traits, extractor="rules-1")
+    assert when(command, GOOGLE) == Updated(text="Ann joined Apple", traits=traits, extractor="rules-1")
+
+
+def test_traits_can_change_alone_and_an_extractor_that_changes_nothing_makes_no_event() -> None:
+    traits = msgspec.structs.replace(TRAITS, type="fact")
+    assert when(UpdateMemory(traits=traits, extractor="rules-1"), GOOGLE) == Updated(
+        traits=traits, extractor="rules-1"
+    )
+    assert when(UpdateMemory(text=GOOGLE.text, traits=TRAITS, extractor="rules-2"), GOOGLE) is None
+
+
+def test_a_deletion_names_the_extractor_that_found_the_memory_wrong() -> None:
+    assert when(DeleteMemory(extractor="rules-1", expected_version=1), GOOGLE) == Deleted(extractor="rules-1")
+
+
+# --- restoring ----------------------------------------------------------------------------------------
+
+
+def memory_after(*events: Event) -> Memory:
+    memory = project(None, stream(*events))
+    assert memory
+    return memory
+
+
+def test_a_deleted_memory_is_restored_with_all_it_had() -> None:
+    to = memory_after(GOOGLE, Updated(metadata={"a": 1}, tags=("t",)))
+    assert when(RestoreMemory(to=to, expected_version=2), GOOGLE, Deleted()) == Added(
+        text="Ann joined Google", scope=HERE, metadata={"a": 1}, tags=("t",), traits=TRAITS
+    )
+
+
+def test_a_changed_memory_is_restored_by_the_change_back() -> None:
+    changed = Updated(text="Ann left Google", metadata={"sure": False, "new": 1}, tags=(), traits=Traits())
+    restored = when(RestoreMemory(to=memory_after(HIKING), expected_version=2), HIKING, changed)
+    assert restored == Updated(
+        text="User loves hiking", metadata={"sure": True, "new": None}, tags=("hobby",)
+    )
+    traits_back = when(RestoreMemory(to=memory_after(GOOGLE), expected_version=2), GOOGLE, changed)
+    assert isinstance(traits_back, Updated)
+    assert traits_back.traits == TRAITS
+
+
+def test_restoring_what_is_as_it_was_makes_no_event() -> None:
+    there_and_back = (Updated(tags=("t",)), Updated(tags=HIKING.tags))
+    assert when(RestoreMemory(to=memory_after(HIKING), expected_version=3), HIKING, *there_and_back) is None
+
+
+def test_only_a_memory_of_ones_own_that_nobody_has_changed_meanwhile_is_restored() -> None:
+    command = RestoreMemory(to=memory_after(HIKING), expected_version=2)
+    with pytest.raises(NotFound):
+        when(command)
+    with pytest.raises(NotFound):
+        when(command, HIKING, Deleted(), owner="another")
+    with pytest.raises(VersionConflict):
+        when(command, HIKING)
+    with pytest.raises(VersionConflict):
+        when(command, HIKING, Deleted(), HIKING)
+
+
+# --- scopes -------------------------------------------------------------------------------------------
+
+ids = st.none() | st.sampled_from("ab")
+scopes = st.builds(Scope, owner=st.sampled_from("ab"), user_id=ids, agent_id=ids, run_id=ids, project_id=ids)
+
+
+@any_of(scopes, scopes)
+def test_a_scope_holds_those_that_have_all_ids_it_names(wide: Scope, narrow: Scope) -> None:
+    named = {name: id for name, id in msgspec.structs.asdict(wide).items() if id is not None}
+    assert wide.holds(narrow) == (named.items() <= msgspec.structs.asdict(narrow).items())
+    assert wide.holds(wide)
+    assert Scope(owner=wide.owner).holds(wide)
+
+
+# --- properties ---------------------------------------------------------------------------------------
 
 
 plain = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3)

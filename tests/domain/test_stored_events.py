@@ -1,4 +1,7 @@
-"""Every version of every event that was ever stored can be read. The golden files are never edited."""
+"""Every version of every event that was ever stored can be read. The golden files are never edited.
+
+A type that gets a new field gets one more file, named `<type>.<what is new>.json`.
+"""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -6,7 +9,7 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from domain import key, memory, owner  # noqa: F401 - importing registers the events
+from domain import aggregate, key, memory, owner  # noqa: F401 - importing registers the events
 from domain.recorded import EVENT_TYPES, UPCASTERS, Event, decode, encode
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -23,6 +26,16 @@ def test_a_stored_event_is_read_as_it_was_meant(file: Path) -> None:
 def test_every_event_has_a_golden_file() -> None:
     covered = {msgspec.json.decode(file.read_bytes())["type"] for file in GOLDEN.glob("*.json")}
     assert covered == EVENT_TYPES.keys() | UPCASTERS.keys()
+
+
+@pytest.mark.parametrize("type_name", EVENT_TYPES)
+def test_every_field_of_an_event_is_filled_in_a_golden_file(type_name: str) -> None:
+    filled = {
+        field
+        for file in GOLDEN.glob(f"{type_name}*.json")
+        for field in msgspec.json.decode(file.read_bytes())["payload"]
+    }
+    assert filled == {field.encode_name for field in msgspec.structs.fields(EVENT_TYPES[type_name])}
 
 
 def test_an_old_version_is_lifted_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,7 @@ class Load(threading.Thread):
 
     def _step(self, client: httpx.Client, number: int) -> None:
         text = f"{self._user} says fact {number}"
-        body = {"messages": [{"role": "user", "content": text}], "user_id": self._user}
+        body = {"messages": [{"role": "user", "content": text}], "user_id": self._user, "infer": False}
         answer = client.post("/v1/memories", json=body, headers={"Idempotency-Key": f"{self._user}-{number}"})
         if answer.status_code != 201:
             assert answer.status_code == 503, answer.text
@@ -101,10 +101,29 @@ class Load(threading.Thread):
             self.updated[id] = number
 
 
+class Talk(Load):
+    """Sends conversations without pause, and remembers which were acknowledged."""
+
+    def __init__(self, url: str, user: str) -> None:
+        super().__init__(url, user)
+        self.taken: dict[str, str] = {}
+
+    def _step(self, client: httpx.Client, number: int) -> None:
+        body = {"messages": [{"role": "user", "content": f"I love band{number}"}], "user_id": self._user}
+        # Half of them do not wait for their extraction, so that some wait whenever something dies.
+        headers = {"Prefer": "respond-async"} if number % 2 else {}
+        answer = client.post("/v1/memories", json=body, headers=headers)
+        if answer.status_code == 503:
+            return
+        assert answer.status_code in (201, 202), answer.text
+        self.taken[answer.json()["ingestion_id"]] = f"User loves band{number}"
+
+
 @pytest.mark.parametrize("part", ["api", "worker", "postgres", "valkey"])
 def test_kill_9_under_load_loses_no_acknowledged_write_and_repeats_none(served: Served, part: str) -> None:
     loads = [Load(served.url, f"{part}-{n}") for n in range(3)]
-    for load in loads:
+    talk = Talk(served.url, f"{part}-talk")
+    for load in (*loads, talk):
         load.start()
     eventually(lambda: all(len(load.updated) > 20 for load in loads))
     before = [len(load.updated) for load in loads]
@@ -113,14 +132,27 @@ def test_kill_9_under_load_loses_no_acknowledged_write_and_repeats_none(served: 
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     eventually(lambda: all(len(load.updated) > n + 20 for load, n in zip(loads, before, strict=True)))
-    for load in loads:
+    for load in (*loads, talk):
         load.over.set()
-    for load in loads:
+    for load in (*loads, talk):
         load.join()
     with client_of(served.url, KEY) as client:
         eventually(lambda: _caught_up(client))
         for load in loads:
             _holds_all(client, load)
+        _extracted_once(client, talk)
+
+
+def _extracted_once(client: httpx.Client, talk: Talk) -> None:
+    """Every conversation that was taken is extracted, and each of its facts is there once."""
+    assert talk.taken
+    waiting = {"user_id": talk._user, "status": "waiting"}
+    eventually(lambda: not client.get("/v1/ingestions", params=waiting).json()["results"])
+    texts = [
+        memory["memory"] for offset in range(0, 5000, 1000) for memory in _page(client, talk._user, offset)
+    ]
+    assert len(texts) == len(set(texts))
+    assert set(talk.taken.values()) <= set(texts)
 
 
 def _caught_up(client: httpx.Client) -> bool:
@@ -167,7 +199,7 @@ def test_after_a_kill_9_of_the_supervisor_nothing_is_left_running_and_a_new_star
     served: Served,
 ) -> None:
     with client_of(served.url, KEY) as client:
-        body = {"messages": [{"role": "user", "content": "kept"}], "user_id": "supervisor"}
+        body = {"messages": [{"role": "user", "content": "kept"}], "user_id": "supervisor", "infer": False}
         id = client.post("/v1/memories", json=body).json()["results"][0]["id"]
     pids = [pid for part in ("api", "worker", "postgres", "valkey") for pid in served.pids(part)]
     assert len(pids) >= 4
@@ -216,7 +248,7 @@ def test_the_other_commands_find_the_running_service(served: Served) -> None:
     made = everlog("keys", "create", "--name", "laptop", "--owner", "acme", "--scopes", "read,write")
     assert made.keys() == {"id", "key", "owner"}
     with client_of(served.url, made["key"]) as client:
-        body = {"messages": [{"role": "user", "content": "User loves hiking"}]}
+        body = {"messages": [{"role": "user", "content": "I love hiking"}]}
         id = client.post("/v1/memories", json=body).json()["results"][0]["id"]
     assert made["id"] in {key["id"] for key in everlog("keys", "list", "--owner", "acme")}
     assert made["key"] not in json.dumps(everlog("keys", "list"))

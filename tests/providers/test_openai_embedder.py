@@ -1,9 +1,7 @@
 """The remote embedder against a real HTTP server that is told what to answer."""
 
-import json
 import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,38 +11,7 @@ from providers import openai_embedder
 from providers.embedder import EmbedderUnavailable
 from providers.openai_embedder import OpenAIEmbedder
 from runtime.settings import Settings
-
-Answer = tuple[int, Any]
-
-
-class Endpoint:
-    """A scripted endpoint: `answers` are used up one by one, then `usual` answers."""
-
-    def __init__(self, usual: Callable[[dict[str, Any]], Answer]) -> None:
-        self.asked: list[dict[str, Any]] = []
-        self.answers: list[Answer] = []
-        self.usual = usual
-        endpoint = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                endpoint.asked.append(body)
-                status, answer = endpoint.answers.pop(0) if endpoint.answers else endpoint.usual(body)
-                content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.send_header("Retry-After-Ms", "1")
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+from tests.providers.endpoint import Answer, Endpoint
 
 
 def vector_of(text: str) -> list[float]:
@@ -63,7 +30,7 @@ def backwards(body: dict[str, Any]) -> Answer:
 def endpoint() -> Iterator[Endpoint]:
     endpoint = Endpoint(backwards)
     yield endpoint
-    endpoint.server.shutdown()
+    endpoint.close()
 
 
 @pytest.fixture

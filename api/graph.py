@@ -1,0 +1,105 @@
+"""The graph of what memories speak of (Memoid's contract)."""
+
+from typing import Annotated
+
+import msgspec
+from litestar import Response, get
+from litestar.di import NamedDependency
+from litestar.params import QueryParameter
+
+from api.engine import Asked, Engine
+from api.errors import refusals
+from api.request import MinPosition
+from api.scope import SCOPED
+from domain.ids import MEMORY_PREFIX, spell
+from domain.memory import Scope
+from projections import graph
+
+MAX_NODES = 1_000
+
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_NODES)]
+Offset = Annotated[int, QueryParameter(ge=0, le=2**31)]
+
+
+class EntityAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    type: str
+    memories: int
+    """How many memories speak of it."""
+
+
+class RelationAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    source: str
+    relation: str
+    target: str
+    memory_ids: list[str]
+    """The memories that say so."""
+
+
+class EntitiesAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    entities: list[EntityAnswer]
+
+
+class GraphAnswer(EntitiesAnswer, frozen=True, kw_only=True):
+    relations: list[RelationAnswer]
+
+
+@get(
+    "/v1/graph",
+    operation_id="getGraph",
+    opt={"scope": "read"},
+    responses=refusals(),
+    dependencies=SCOPED,
+    summary="Entities and relations that memories with extract_graph speak of",
+)
+async def whole(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    within: NamedDependency[Scope],
+    limit: Limit = 100,
+    offset: Offset = 0,
+    min_position: MinPosition = None,
+) -> Response[GraphAnswer]:
+    async with engine.reading(asked, graph.name) as (conn, build):
+        nodes = await graph.entities(conn, build.version, within, limit, offset)
+        edges = await graph.relations(conn, build.version, within, limit, offset)
+    answer = GraphAnswer(entities=_entities(nodes), relations=[_relation(edge) for edge in edges])
+    return Response(answer, headers={"Everlog-Position": str(build.position)})
+
+
+@get(
+    "/v1/entities",
+    operation_id="listEntities",
+    opt={"scope": "read"},
+    responses=refusals(),
+    dependencies=SCOPED,
+    summary="Entities, the most spoken of first",
+)
+async def entities(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    within: NamedDependency[Scope],
+    limit: Limit = 100,
+    offset: Offset = 0,
+    min_position: MinPosition = None,
+) -> Response[EntitiesAnswer]:
+    async with engine.reading(asked, graph.name) as (conn, build):
+        nodes = await graph.entities(conn, build.version, within, limit, offset)
+    answer = EntitiesAnswer(entities=_entities(nodes))
+    return Response(answer, headers={"Everlog-Position": str(build.position)})
+
+
+ROUTES = [whole, entities]
+
+
+def _entities(nodes: list[graph.Node]) -> list[EntityAnswer]:
+    return [EntityAnswer(name=node.name, type=node.type, memories=node.memories) for node in nodes]
+
+
+def _relation(edge: graph.Edge) -> RelationAnswer:
+    return RelationAnswer(
+        source=edge.source,
+        relation=edge.relation,
+        target=edge.target,
+        memory_ids=[spell(MEMORY_PREFIX, id) for id in edge.memory_ids],
+    )

@@ -1,0 +1,51 @@
+-- depends: 0002.projections
+
+-- Ingestions whose extraction is due, kept by the log itself: a row comes and goes with the events that
+-- make it so. What follows `size` is about the attempts, which are no matter of the log.
+CREATE TABLE backlog (
+    stream_id     uuid        PRIMARY KEY,
+    subject_id    uuid        NOT NULL,
+    position      bigint      NOT NULL,                -- of the event that asks for it
+    size          int         NOT NULL,                -- bytes of that event
+    attempts      int         NOT NULL DEFAULT 0,      -- that failed for reasons of its own
+    outages       int         NOT NULL DEFAULT 0,      -- attempts that something else made impossible
+    due_at        timestamptz NOT NULL DEFAULT now(),
+    handed_out_at timestamptz,                         -- to a worker
+    error         text                                 -- of the last attempt
+);
+CREATE INDEX backlog_of_subject ON backlog (subject_id, position);
+
+CREATE FUNCTION keep_backlog() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.type IN ('ingestion.received.v1', 'ingestion.retried.v1', 'review.requested.v1') THEN
+        INSERT INTO backlog (stream_id, subject_id, position, size)
+        VALUES (NEW.stream_id,
+                -- A review changes nothing by itself, so conversations need not wait for it.
+                CASE WHEN NEW.type LIKE 'review.%' THEN NEW.stream_id ELSE NEW.subject_id END,
+                NEW.position, length(NEW.payload));
+    ELSE
+        DELETE FROM backlog WHERE stream_id = NEW.stream_id;
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER keep_backlog AFTER INSERT ON events
+    FOR EACH ROW WHEN (NEW.type LIKE 'ingestion.%' OR NEW.type LIKE 'review.%') EXECUTE FUNCTION keep_backlog();
+
+-- A cause is what explanations and reverts ask for.
+CREATE INDEX events_of_cause ON events (owner, cause, position);
+CREATE INDEX events_of_ingestions ON events (owner, position)
+    WHERE type LIKE 'ingestion.%' OR type LIKE 'review.%' OR type LIKE 'project.%';
+
+-- Memories have got traits: every projection is built anew from the log, its vectors out of their cache.
+DO $$
+DECLARE
+    build record;
+BEGIN
+    FOR build IN SELECT name, version FROM projections LOOP
+        EXECUTE format('DROP TABLE IF EXISTS %I', build.name || '_v' || build.version);
+    END LOOP;
+    DELETE FROM projections;
+    DELETE FROM parked;
+END
+$$;

@@ -1,0 +1,128 @@
+"""The *graph* projection: the entities that memories speak of, and the relations between them.
+
+Each row belongs to the memory that says it, so what a memory no longer says is gone with its rows.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection, Connection
+
+from domain.memory import Memory, Scope
+from projections.catalogue import Build
+from projections.changes import Change, last_changes
+from projections.memories import scope_filter
+
+name = "graph"
+
+COLUMNS = "memory_id, owner, user_id, agent_id, run_id, project_id, name, type, relation, target"
+TYPES = ("uuid", "text", "text", "text", "text", "text", "text", "text", "text", "text")
+
+
+def table(version: int) -> str:
+    return f"graph_v{version}"
+
+
+def create(conn: Connection[Any], version: int) -> None:
+    conn.execute(f"""
+        CREATE TABLE {table(version)} (
+            memory_id  uuid NOT NULL,
+            owner      text NOT NULL,
+            user_id    text,
+            agent_id   text,
+            run_id     text,
+            project_id text,
+            name       text NOT NULL,            -- of the entity, or of the one that a relation starts from
+            type       text,                     -- of the entity; null: the row is a relation
+            relation   text,
+            target     text
+        )""")
+
+
+def index(conn: Connection[Any], version: int) -> None:
+    made = table(version)
+    conn.execute(f"CREATE INDEX ON {made} (memory_id)")
+    conn.execute(f"CREATE INDEX ON {made} (owner, user_id)")
+
+
+def drop(conn: Connection[Any], version: int) -> None:
+    conn.execute(f"DROP TABLE IF EXISTS {table(version)}")
+
+
+def apply(conn: Connection[Any], build: Build, changes: Sequence[Change]) -> None:
+    # Most memories speak of nothing: their changes touch no row here.
+    last = [c for c in last_changes(changes) if c.after.version > 1 or _rows(c.after)]
+    conn.execute(
+        f"DELETE FROM {table(build.version)} WHERE memory_id = ANY(%s)", ([c.after.id for c in last],)
+    )
+    load(conn, build, [[change] for change in last])
+
+
+def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change]]) -> None:
+    with conn.cursor().copy(f"COPY {table(build.version)} ({COLUMNS}) FROM STDIN (FORMAT BINARY)") as copy:
+        copy.set_types(TYPES)
+        for changes in streams:
+            if not changes[-1].after.deleted:
+                for row in _rows(changes[-1].after):
+                    copy.write_row(row)
+
+
+def _rows(memory: Memory) -> list[tuple[Any, ...]]:
+    scope, traits = memory.scope, memory.traits
+    place = (memory.id, scope.owner, scope.user_id, scope.agent_id, scope.run_id, scope.project_id)
+    entities = [(*place, entity.name, entity.type, None, None) for entity in traits.entities]
+    relations = [(*place, r.source, None, r.relation, r.target) for r in traits.relations]
+    return [*entities, *relations]
+
+
+# --- queries ----------------------------------------------------------------------------------------
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """An entity, and how many memories of the scope speak of it."""
+
+    name: str
+    type: str
+    memories: int
+
+
+class Edge(msgspec.Struct, frozen=True, kw_only=True):
+    """A relation, and the memories that say so."""
+
+    source: str
+    relation: str
+    target: str
+    memory_ids: list[UUID]
+
+
+async def entities(
+    conn: AsyncConnection[Any], version: int, scope: Scope, limit: int, offset: int
+) -> list[Node]:
+    """The entities of a scope, the most spoken of first. A name counts once, however it is capitalised."""
+    where, values = scope_filter(scope)
+    cursor = await conn.execute(
+        f"SELECT min(name), mode() WITHIN GROUP (ORDER BY type), count(DISTINCT memory_id)::int"
+        f" FROM {table(version)} WHERE {where} AND type IS NOT NULL"
+        " GROUP BY lower(name) ORDER BY 3 DESC, 1 LIMIT %(limit)s OFFSET %(offset)s",
+        {**values, "limit": limit, "offset": offset},
+    )
+    return [Node(name=name, type=type, memories=count) for name, type, count in await cursor.fetchall()]
+
+
+async def relations(
+    conn: AsyncConnection[Any], version: int, scope: Scope, limit: int, offset: int
+) -> list[Edge]:
+    """The relations of a scope, in order of their names."""
+    where, values = scope_filter(scope)
+    cursor = await conn.execute(
+        f"SELECT min(name), relation, min(target), array_agg(DISTINCT memory_id)"
+        f" FROM {table(version)} WHERE {where} AND relation IS NOT NULL"
+        " GROUP BY lower(name), relation, lower(target) ORDER BY 1, 2, 3 LIMIT %(limit)s OFFSET %(offset)s",
+        {**values, "limit": limit, "offset": offset},
+    )
+    return [
+        Edge(source=source, relation=relation, target=target, memory_ids=ids)
+        for source, relation, target, ids in await cursor.fetchall()
+    ]

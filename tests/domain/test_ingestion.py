@@ -1,0 +1,225 @@
+"""The Ingestion aggregate: given events, when a command, then an event or a refusal."""
+
+from functools import reduce
+
+import pytest
+from hypothesis import given as any_of
+from hypothesis import strategies as st
+
+from domain import aggregate, memory
+from domain.errors import NotFound, NotWaiting
+from domain.ids import new_id
+from domain.ingestion import (
+    Command,
+    Decision,
+    Extract,
+    Extracted,
+    Extractor,
+    Fail,
+    Failed,
+    Ingestion,
+    Message,
+    Receive,
+    Received,
+    Retried,
+    Retry,
+    commands_of,
+    decide,
+    evolve,
+)
+from domain.memory import Added, AddMemory, Deleted, DeleteMemory, Scope, Traits, Updated, UpdateMemory
+from domain.recorded import Event
+from tests.domain.test_memory import HERE, HIKING, OWNER, stream
+
+RULES = Extractor(name="rules-1")
+RECEIVED = Received(
+    scope=HERE,
+    messages=(Message(role="user", text="I love hiking"), Message(role="assistant", text="Nice!")),
+    metadata={"channel": "mail"},
+    tags=("inbox",),
+)
+EXTRACTED = Extracted(extractor=RULES, decisions=(Decision(action="NONE", text="x", reason="known"),))
+FAILED = Failed(extractor=RULES, reason="the model refused", attempts=3)
+COMMANDS: list[Command] = [Extract(extracted=EXTRACTED), Fail(failed=FAILED), Retry()]
+
+
+def state(*events: Event) -> Ingestion | None:
+    return reduce(evolve, stream(*events), None)
+
+
+def when(command: Command, *events: Event, owner: str = OWNER) -> Event:
+    """The event that follows from `command` after `events`."""
+    return decide(state(*events), command, owner)
+
+
+def test_a_conversation_is_kept_as_it_was_sent() -> None:
+    assert when(Receive(received=RECEIVED)) == RECEIVED
+
+
+def test_it_cannot_be_received_for_another_owner_or_over_another() -> None:
+    with pytest.raises(NotFound):
+        when(Receive(received=RECEIVED), owner="another")
+    with pytest.raises(NotFound):
+        when(Receive(received=RECEIVED), RECEIVED)
+
+
+def test_what_waits_is_extracted_or_failed() -> None:
+    assert when(Extract(extracted=EXTRACTED), RECEIVED) == EXTRACTED
+    assert when(Fail(failed=FAILED), RECEIVED) == FAILED
+
+
+@pytest.mark.parametrize("done", [EXTRACTED, FAILED], ids=["extracted", "failed"])
+@pytest.mark.parametrize("command", COMMANDS[:2], ids=["Extract", "Fail"])
+def test_what_is_done_is_not_done_again(command: Command, done: Event) -> None:
+    with pytest.raises(NotWaiting, match="already"):
+        when(command, RECEIVED, done)
+
+
+def test_only_what_failed_is_tried_again_and_then_waits_as_before() -> None:
+    for events in ([RECEIVED], [RECEIVED, EXTRACTED], [RECEIVED, FAILED, Retried()]):
+        with pytest.raises(NotWaiting, match="only a failed ingestion"):
+            when(Retry(), *events)
+    assert when(Retry(), RECEIVED, FAILED) == Retried()
+    assert when(Extract(extracted=EXTRACTED), RECEIVED, FAILED, Retried()) == EXTRACTED
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=["Extract", "Fail", "Retry"])
+def test_what_is_absent_or_anothers_is_not_found(command: Command) -> None:
+    with pytest.raises(NotFound):
+        when(command)
+    with pytest.raises(NotFound):
+        when(command, RECEIVED, FAILED, owner="another")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=["Extract", "Fail", "Retry"])
+def test_a_stream_of_another_kind_is_no_ingestion(command: Command) -> None:
+    with pytest.raises(NotFound):
+        aggregate.decide(aggregate.project_stream(None, stream(HIKING)), command, OWNER)
+
+
+def test_it_knows_who_sent_it_and_where_it_stands() -> None:
+    events = stream(RECEIVED, FAILED)
+    ingestion = reduce(evolve, events, None)
+    assert ingestion
+    assert (ingestion.actor, ingestion.correlation, ingestion.scope) == ("key", "request", HERE)
+    assert (ingestion.id, ingestion.version) == (events[0].originator_id, 2)
+    assert (ingestion.received_at, ingestion.updated_at) == (events[0].occurred_at, events[1].occurred_at)
+
+
+def test_its_state_tells_how_it_ended() -> None:
+    waiting, done, failed = state(RECEIVED), state(RECEIVED, EXTRACTED), state(RECEIVED, FAILED)
+    assert waiting and done and failed
+    assert (waiting.status, waiting.extracted, waiting.failed) == ("waiting", None, None)
+    assert (done.status, done.extracted, done.failed) == ("extracted", EXTRACTED, None)
+    assert (failed.status, failed.extracted, failed.failed) == ("failed", None, FAILED)
+
+
+def test_another_try_forgets_the_failure() -> None:
+    again = state(RECEIVED, FAILED, Retried())
+    assert again
+    assert (again.status, again.failed) == ("waiting", None)
+
+
+def test_a_stream_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot begin"):
+        state(EXTRACTED)
+    with pytest.raises(ValueError, match="no event of an ingestion"):
+        state(RECEIVED, HIKING)
+
+
+@any_of(st.lists(st.sampled_from(COMMANDS), max_size=8))
+def test_whatever_is_asked_an_ingestion_is_extracted_at_most_once_and_for_good(
+    commands: list[Command],
+) -> None:
+    events: list[Event] = [RECEIVED]
+    for command in commands:
+        try:
+            events.append(when(command, *events))
+        except NotWaiting:
+            continue
+    assert EXTRACTED not in events[:-1]
+    # Until then failures and other tries take turns.
+    others = [type(event) for event in events[1:] if event != EXTRACTED]
+    assert others == ([Failed, Retried] * len(others))[: len(others)]
+
+
+# --- what decisions make ----------------------------------------------------------------------------
+
+
+def test_decisions_become_commands_on_their_memories_in_order() -> None:
+    added, updated, deleted = new_id(), new_id(), new_id()
+    traits = Traits(type="preference", categories=("hobby",))
+    decisions = [
+        Decision(action="ADD", text="User loves hiking", reason="new", memory_id=added, traits=traits),
+        Decision(action="NONE", text="User likes tea", reason="known", memory_id=new_id(), version=1),
+        Decision(
+            action="UPDATE", text="User lives in Rome", reason="newer", memory_id=updated, version=3,
+            before="User lives in Bern", traits=traits,
+        ),
+        Decision(action="NONE", text="hello", reason="says nothing"),
+        Decision(action="DELETE", text="User has a cat", reason="wrong", memory_id=deleted, version=2),
+    ]  # fmt: skip
+    assert commands_of(RECEIVED, decisions, "rules-1") == [
+        (
+            added,
+            AddMemory(
+                text="User loves hiking",
+                scope=HERE,
+                metadata={"channel": "mail"},
+                tags=("inbox",),
+                role="user",
+                extractor="rules-1",
+                traits=traits,
+            ),
+        ),
+        (
+            updated,
+            UpdateMemory(
+                text="User lives in Rome",
+                metadata={"channel": "mail"},
+                extractor="rules-1",
+                traits=traits,
+                expected_version=3,
+            ),
+        ),
+        (deleted, DeleteMemory(extractor="rules-1", expected_version=2)),
+    ]
+
+
+def test_their_events_name_the_extractor() -> None:
+    here = {"text": "User hikes", "reason": "said so", "memory_id": new_id(), "version": 1}
+    known = memory.project(None, stream(HIKING))
+    events = [
+        memory.decide(None if decision.action == "ADD" else known, command, OWNER)
+        for decision in (
+            Decision(action="ADD", **here),
+            Decision(action="UPDATE", **here),
+            Decision(action="DELETE", **here),
+        )
+        for _, command in commands_of(RECEIVED, [decision], "rules-1")
+    ]
+    assert [type(event) for event in events] == [Added, Updated, Deleted]
+    assert {event.extractor for event in events if event} == {"rules-1"}
+
+
+def test_a_memory_is_added_where_its_conversation_belongs() -> None:
+    elsewhere = Scope(owner=OWNER, agent_id="bot", run_id="r", project_id="p")
+    decision = Decision(action="ADD", text="x", reason="new", memory_id=new_id())
+    ((_, command),) = commands_of(Received(scope=elsewhere, messages=()), [decision], "rules-1")
+    assert isinstance(command, AddMemory)
+    assert command.scope == elsewhere
+
+
+@pytest.mark.parametrize(
+    ("extractor", "word"),
+    [
+        (Extractor(name="rules-1"), "rules-1"),
+        (Extractor(name="model", model="gpt-4.1-mini"), "model:gpt-4.1-mini"),
+        (
+            Extractor(name="model", model="gpt-4.1-mini", prompts={"facts": "1", "decide": "2"}),
+            "model:gpt-4.1-mini:decide-2,facts-1",
+        ),
+    ],
+)
+def test_an_extractor_is_one_word_in_events(extractor: Extractor, word: str) -> None:
+    assert str(extractor) == word

@@ -1,0 +1,95 @@
+"""What waits for extraction: a queue for each subject, strictly in order of the log.
+
+The log itself keeps the rows (migrations/0003.extraction.sql); here they are handed out and put off.
+"""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from psycopg import Connection
+
+LEASE_SECONDS = 20
+"""After that a worker that took something is thought dead. Another may look: a lock keeps it from working."""
+HANDED_OUT = 100
+"""At a time; the rest follows when these are done."""
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """One thing to do, the first of its subject."""
+
+    stream_id: UUID
+    kind: str
+    """`ingestion` or `review`."""
+    attempts: int
+    """That failed for reasons of its own."""
+    outages: int
+    """Attempts that something else made impossible."""
+    hours: float
+    """Since it was asked for."""
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """A subject whose turn it is, and what its first thing is like."""
+
+    subject_id: UUID
+    size: int
+    """Bytes of a conversation."""
+    review: bool
+    """Many conversations."""
+
+
+def hand_out(conn: Connection[Any]) -> list[Turn]:
+    """The subjects of which something is due, marked as handed out."""
+    rows = conn.execute(
+        """
+        WITH first AS (
+            SELECT DISTINCT ON (subject_id) stream_id, due_at FROM backlog ORDER BY subject_id, position
+        ), due AS (
+            SELECT stream_id FROM first WHERE due_at <= now() ORDER BY due_at LIMIT %s
+        )
+        UPDATE backlog AS b SET handed_out_at = now() FROM due
+        WHERE b.stream_id = due.stream_id
+          AND coalesce(b.handed_out_at < now() - make_interval(secs => %s), true)
+        RETURNING b.subject_id, b.size, b.subject_id = b.stream_id""",
+        (HANDED_OUT, LEASE_SECONDS),
+    ).fetchall()
+    return [Turn(*row) for row in rows]
+
+
+def claim(conn: Connection[Any], subject_id: UUID) -> bool:
+    """Take a subject's queue for this connection; False while another has it."""
+    row = conn.execute(
+        "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (_lock(subject_id),)
+    ).fetchone()
+    return row == (True,)
+
+
+def release(conn: Connection[Any], subject_id: UUID) -> None:
+    conn.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (_lock(subject_id),))
+
+
+def first(conn: Connection[Any], subject_id: UUID) -> Waiting | None:
+    """The first thing of a subject's queue, if it is due: a later one never overtakes it."""
+    row = conn.execute(
+        """
+        SELECT b.stream_id, split_part(e.type, '.', 1), b.attempts, b.outages,
+               extract(epoch FROM now() - e.recorded_at)::float8 / 3600, b.due_at <= now()
+        FROM backlog b JOIN events e USING (position) WHERE b.subject_id = %s ORDER BY b.position LIMIT 1""",
+        (subject_id,),
+    ).fetchone()
+    return Waiting(*row[:-1]) if row and row[-1] else None
+
+
+def put_off(conn: Connection[Any], stream_id: UUID, seconds: float, error: str, outage: bool = False) -> None:
+    """Try again after so many seconds; `error` is what the operator reads."""
+    counter = "outages" if outage else "attempts"
+    conn.execute(
+        f"UPDATE backlog SET {counter} = {counter} + 1, handed_out_at = NULL, error = %s,"
+        " due_at = now() + make_interval(secs => %s) WHERE stream_id = %s",
+        (error[:500], seconds, stream_id),
+    )
+
+
+def _lock(subject_id: UUID) -> str:
+    return f"subject.{subject_id}"

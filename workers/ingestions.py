@@ -1,0 +1,51 @@
+"""From one conversation to its memories: read it, decide against what is known, append all at once."""
+
+from uuid import UUID
+
+from domain.aggregate import Command
+from domain.cells import Cell
+from domain.errors import NotFound, NotWaiting, VersionConflict
+from domain.eventstore.writer import Work
+from domain.ingestion import Extract, Extracted, Ingestion, commands_of
+from domain.recorded import Context
+from domain.review import Review
+from runtime.settings import Settings
+from workers.extraction.extractor import Conversation
+from workers.extraction.readers import reader_for
+from workers.recall import recall
+
+CONFLICT_TRIES = 5
+"""People change their memories seldom while one of their conversations is being decided."""
+
+
+def extract(cell: Cell, settings: Settings, subject_id: UUID, ingestion_id: UUID) -> None:
+    """Extract one ingestion. Raises NotWaiting when it is done, and what models and recall raise."""
+    ingestion = cell.log.ingestion(ingestion_id)
+    if ingestion.status != "waiting":
+        raise NotWaiting(f"this ingestion is already {ingestion.status}")
+    reader = reader_for(settings)
+    received = ingestion.received
+    understood = reader.read(Conversation(received=received, at=ingestion.received_at))
+    for attempt in range(CONFLICT_TRIES):
+        decisions = understood.decide(lambda texts: recall(cell, settings, received.scope, subject_id, texts))
+        extracted = Extracted(extractor=reader.identity, decisions=tuple(decisions), usage=understood.usage())
+        commands = commands_of(received, decisions, str(reader.identity))
+        try:
+            append(cell, context_of(ingestion), [*commands, (ingestion_id, Extract(extracted=extracted))])
+            return
+        except (VersionConflict, NotFound):
+            # Somebody changed one of these memories meanwhile: what is known now decides.
+            if attempt + 1 == CONFLICT_TRIES:
+                raise
+
+
+def context_of(asked: Ingestion | Review) -> Context:
+    """On behalf of whom a worker acts, and why: the key that asked sees what follows from it at once."""
+    return Context(
+        owner=asked.scope.owner, actor=asked.actor, cause=str(asked.id), correlation=asked.correlation
+    )
+
+
+def append(cell: Cell, context: Context, commands: list[tuple[UUID, Command]]) -> None:
+    """Do all commands or none; returns once they are on disk. Raises what `decide` refuses with."""
+    cell.writer.submit(Work(context=context, commands=commands)).result()

@@ -1,0 +1,84 @@
+"""What is known of a scope, as deciding needs it: never behind what the log holds of its subject."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from pgvector.psycopg import register_vector_async
+from psycopg import AsyncConnection
+
+from domain.cells import Cell
+from domain.memory import Scope
+from projections import search
+from projections.catalogue import Build, live
+from providers.embedders import embedder_for
+from runtime.settings import Settings
+from workers.extraction.extractor import Known
+
+RECALLED = 20
+"""Memories that one statement is compared with: the nearest by words and by meaning."""
+BEHIND_SECONDS = 10.0
+VECTOR_SECONDS = 1.0
+"""How long vectors of the subject's last memories are waited for; words find most of what matters."""
+LOOK_SECONDS = 0.005
+
+
+class Behind(Exception):
+    """The search projection does not reach what is in the log: deciding now could double what is known."""
+
+
+def recall(
+    cell: Cell, settings: Settings, scope: Scope, subject_id: UUID, texts: Sequence[str]
+) -> list[list[Known]]:
+    """For each text the memories of exactly this scope that are most like it, best first. Raises Behind."""
+    return asyncio.run(_recall(cell, settings, scope, subject_id, texts))
+
+
+async def _recall(
+    cell: Cell, settings: Settings, scope: Scope, subject_id: UUID, texts: Sequence[str]
+) -> list[list[Known]]:
+    if not texts:
+        return []
+    async with await AsyncConnection.connect(cell.conninfo, autocommit=True) as conn:
+        await register_vector_async(conn)
+        build = await _caught_up(conn, scope.owner, subject_id)
+        embedder = embedder_for(build.model, settings)
+        vectors = await asyncio.to_thread(embedder.embed, texts)
+        found = []
+        for text, vector in zip(texts, vectors, strict=True):
+            query = search.Query(scope=scope, text=text, vector=vector, limit=RECALLED, exact_scope=True)
+            hits = await search.search(conn, build, query, embedder.similarity)
+            found.append(
+                [
+                    Known(
+                        id=hit.memory.id,
+                        version=hit.memory.version,
+                        text=hit.memory.text,
+                        similarity=hit.similarity,
+                    )
+                    for hit in hits
+                ]
+            )
+    return found
+
+
+async def _caught_up(conn: AsyncConnection[Any], owner: str, subject_id: UUID) -> Build:
+    """The live search build, once it holds what the log holds of the subject."""
+    cursor = await conn.execute(
+        "SELECT coalesce(max(position), 0) FROM events WHERE subject_id = %s AND type LIKE 'memory.%%'",
+        (subject_id,),
+    )
+    wanted = (await cursor.fetchone() or (0,))[0]
+    started = time.monotonic()
+    while True:
+        build, _ = await live(conn, search.name, "")
+        waited = time.monotonic() - started
+        if build.position >= wanted and (
+            waited > VECTOR_SECONDS or not await search.waiting(conn, build, owner, wanted)
+        ):
+            return build
+        if waited > BEHIND_SECONDS:
+            raise Behind(f"search is at position {build.position}, not yet at {wanted}")
+        await asyncio.sleep(LOOK_SECONDS)
