@@ -126,7 +126,7 @@ def _fill(
                 {"role": "user", "content": f"Note {n}: {_words(rng, 10)}"}
                 for n in range(start, min(start + 500, memories))
             ]
-            body = msgspec.json.encode({"messages": messages, "user_id": f"user-{user}"})
+            body = msgspec.json.encode({"messages": messages, "user_id": f"user-{user}", "infer": False})
             client.request("POST", "/v1/memories", body, headers)
             if (answer := client.getresponse()).status != 201:
                 raise RuntimeError(answer.read())

@@ -6,7 +6,6 @@ neither apply twice nor skip; and a lost lease cannot go unnoticed, as the lock 
 """
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
@@ -15,6 +14,7 @@ import psycopg
 from psycopg import Connection
 
 from domain.cells import Cell
+from domain.eventstore.follower import Follower
 from domain.eventstore.mapper import LogEntry
 from domain.eventstore.reading import head, read_log
 from projections.catalogue import COLUMNS, Build, add_build, builds, set_position
@@ -25,13 +25,10 @@ log = logging.getLogger(__name__)
 
 BATCH_EVENTS = 500
 """More in one transaction gained nothing (10,500 events a second against 10,100 with 2,000)."""
-POLL_SECONDS = 2.0
-"""For what no NOTIFY told of: an event committed before LISTEN was active, a lease that became free."""
-RECONNECT_SECONDS = 0.5
 
 
-class Runner(threading.Thread):
-    """Follows one cell's log for one projection until stopped. Any number may run; one at a time applies."""
+class Runner(Follower):
+    """Follows the log for one projection. Any number may run; one at a time applies."""
 
     def __init__(
         self,
@@ -40,40 +37,15 @@ class Runner(threading.Thread):
         model: str | None = None,
         after_batch: Callable[[Build], None] | None = None,
     ) -> None:
-        super().__init__(name=f"{cell.name}-{projection.name}", daemon=True)
-        self._cell = cell
+        super().__init__(cell, projection.name)
         self._projection = projection
         self._model = model
         self._after_batch = after_batch
-        self._stopping = threading.Event()
 
-    def stop(self) -> None:
-        self._stopping.set()
+    def begin(self, conn: Connection[Any]) -> None:
+        ensure_live(conn, self._projection, self._model)
 
-    def run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                with psycopg.connect(self._cell.conninfo, autocommit=True) as conn:
-                    ensure_live(conn, self._projection, self._model)
-                    self._follow(conn)
-            except psycopg.OperationalError as error:
-                log.warning(
-                    "%s: lost the database, reconnecting: %s", self.name, str(error).partition("\n")[0]
-                )
-            except Exception as error:
-                log.exception("%s: stopped by an error, trying again", self.name)
-                self._report(error)
-            self._stopping.wait(RECONNECT_SECONDS)
-
-    def _follow(self, conn: Connection[Any]) -> None:
-        conn.execute(f"LISTEN {self._cell.name}_log")
-        while not self._stopping.is_set():
-            if not self._catch_up(conn):
-                # One notification is enough: the batch reads all that is there.
-                for _ in conn.notifies(timeout=POLL_SECONDS, stop_after=1):
-                    pass
-
-    def _catch_up(self, conn: Connection[Any]) -> bool:
+    def step(self, conn: Connection[Any]) -> bool:
         """Apply one batch; False when there was nothing to apply, or another runner is at it."""
         with conn.transaction():
             row = conn.execute(
@@ -82,15 +54,15 @@ class Runner(threading.Thread):
                 (self._projection.name,),
             ).fetchone()
             build = Build(*row) if row else None
-            advanced = build is not None and advance(conn, self._cell, self._projection, build)
+            advanced = build is not None and advance(conn, self.cell, self._projection, build)
         if build and advanced and self._after_batch:
             self._after_batch(build)
         return advanced
 
-    def _report(self, error: Exception) -> None:
+    def failed(self, error: Exception) -> None:
         """Leave the reason where status shows it; the next batch that works clears it."""
         try:
-            with psycopg.connect(self._cell.conninfo, autocommit=True) as conn:
+            with psycopg.connect(self.cell.conninfo, autocommit=True) as conn:
                 conn.execute(
                     "UPDATE projections SET error = %s, updated_at = now()"
                     " WHERE name = %s AND state = 'live'",

@@ -9,6 +9,7 @@ from dramatiq import Worker
 
 from domain.cells import Cells
 from domain.eventstore.cipher import master_key
+from domain.eventstore.follower import Follower
 from projections import ALL, search
 from projections.runner import Runner
 from providers.embedders import embedder_for
@@ -27,7 +28,7 @@ class WorkerProcess:
         self._broker = broker.connect(settings.redis_url)
         self._jobs = Jobs(settings, self.cells, self._broker)
         model = embedder_for(None, settings).model
-        self._followers: list[Runner | Intake] = [
+        self._followers: list[Follower] = [
             Runner(
                 cell,
                 projection,

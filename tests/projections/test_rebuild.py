@@ -49,6 +49,7 @@ def filled(service: Service) -> Cell:
             ],
             "user_id": f"user-{n % 7}",
             "metadata": {"n": n},
+            "infer": False,
         }
         answer = service.client.post("/v1/memories", json=body).json()
         id = answer["results"][0]["id"]
@@ -56,6 +57,10 @@ def filled(service: Service) -> Cell:
             service.client.put(f"/v1/memories/{id}", json={"memory": f"Fact {n} has changed"})
         if n % 5 == 0:
             service.client.delete(f"/v1/memories/{id}")
+    for name in ("Google", "Paris", "Ann"):
+        message = {"role": "user", "content": f"I love {name}"}
+        body = {"messages": [message], "user_id": "user-1", "extract_graph": True}
+        assert service.client.post("/v1/memories", json=body).json()["results"]
     eventually(lambda: settled(service.client))
     return service.worker.cells.of("default")
 

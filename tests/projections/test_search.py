@@ -38,7 +38,7 @@ def many(service: Service) -> Service:
             {"role": "user", "content": f"Note {n} of person {user}: {TOPICS[n % 5]} number {n * 7 + user}"}
             for n in range(100)
         ]
-        body = {"messages": messages, "user_id": f"person-{user}"}
+        body = {"messages": messages, "user_id": f"person-{user}", "infer": False}
         assert service.client.post("/v1/memories", json=body).status_code == 201
     eventually(lambda: _waiting(service) == 0)
     return service
