@@ -8,17 +8,23 @@ from typing import Any
 
 import uvicorn
 from litestar import Litestar, Request, get
+from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.response import Response
+from litestar.types import ASGIApp
 
 from api import docs, graph, health, ingestions, log, projects, provenance, reverts, reviews
+from api import usage as usage_of
 from api.dialects import memoid
+from api.dialects.spoken import by_key
 from api.engine import Engine
 from api.errors import to_problem
+from api.limits import Limits
 from api.request import RequestMiddleware, provide_asked, provide_engine
+from api.usage import Usage
 from runtime.settings import Settings
 
 VERSION = "0.1.0"
@@ -29,25 +35,31 @@ def openapi(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
     return Response(request.app.openapi_schema.to_schema())
 
 
-def create_app(settings: Settings) -> Litestar:
+def create_app(settings: Settings) -> ASGIApp:
     """The application on the database that `settings` name. It is open for as long as it is served."""
 
     @asynccontextmanager
     async def opened(app: Litestar) -> AsyncIterator[None]:
         app.state.engine = engine = Engine(settings)
+        app.state.limits = limits = Limits(settings.redis_url)
+        app.state.usage = usage = Usage(engine)
         await engine.open()
+        usage.open()
         try:
             yield
         finally:
+            await usage.close()
+            await limits.close()
             await engine.close()
 
-    return Litestar(
+    app = Litestar(
         route_handlers=[
             *memoid.ROUTES,
             *graph.ROUTES,
             *projects.ROUTES,
             *ingestions.ROUTES,
             *provenance.ROUTES,
+            *usage_of.ROUTES,
             *reverts.ROUTES,
             *reviews.ROUTES,
             *log.ROUTES,
@@ -73,7 +85,13 @@ def create_app(settings: Settings) -> Litestar:
             path=None,
             render_plugins=[],
         ),
+        cors_config=CORSConfig(
+            allow_origins=[origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()],
+            allow_credentials="*" not in settings.cors_origins,
+            expose_headers=["ETag", "Location", "Retry-After", "X-Request-Id", "Everlog-Position"],
+        ),
     )
+    return by_key(app)
 
 
 def serve(settings: Settings) -> None:

@@ -12,7 +12,7 @@ from api.errors import Refusal
 from domain.cells import Cells
 from domain.errors import NotFound
 from domain.ids import KEY_PREFIX, spell
-from domain.key import Key, KeyScope
+from domain.key import NO_TERMS, Key, KeyScope, Terms
 
 REMEMBERED_SECONDS = 1.0
 """How long a key is not looked up again, so also how long a revoked one may go on in this process."""
@@ -26,6 +26,7 @@ class Caller(msgspec.Struct, frozen=True):
     owner: str
     actor: str
     scopes: tuple[KeyScope, ...]
+    terms: Terms = NO_TERMS
 
 
 class Authenticator:
@@ -58,7 +59,7 @@ class Authenticator:
         return await asyncio.shield(looking)
 
     def _remember(self, secret: str, key: Key) -> Caller:
-        caller = Caller(key.owner, spell(KEY_PREFIX, key.id), key.scopes)
+        caller = Caller(key.owner, spell(KEY_PREFIX, key.id), key.scopes, key.terms)
         self._remembered[secret] = (time.monotonic() + REMEMBERED_SECONDS, caller)
         self._remembered.move_to_end(secret)
         if len(self._remembered) > REMEMBERED_KEYS:

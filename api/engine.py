@@ -26,10 +26,11 @@ from domain.eventstore.recorder import Receipt
 from domain.eventstore.writer import Result, Work
 from domain.ids import new_id
 from domain.ingestion import Ingestion, Receive, Received
-from domain.memory import Memory, Scope, is_of_memory
+from domain.memory import Memory, is_of_memory
 from domain.recorded import Context, Recorded
 from projections import memories, search
 from projections.catalogue import Build, live
+from projections.selection import Selection
 from providers.embedder import Embedder, EmbedderUnavailable
 from providers.embedders import embedder_for
 from runtime.settings import Settings
@@ -177,13 +178,20 @@ class Engine:
                 raise Behind(f"{name} is at position {build.position}, not yet at {required}; try again")
             yield conn, build
 
-    async def ids_in(self, asked: Asked, scope: Scope) -> list[UUID]:
-        """The ids of all memories in a scope, those included that were added until now."""
+    @asynccontextmanager
+    async def connection(self, owner: str) -> AsyncIterator[AsyncConnection[Any]]:
+        """A connection to the cell of an owner, for what is neither log nor projection."""
+        cell = await self.cell_of(owner)
+        async with self._pools[cell.name].connection() as conn:
+            yield conn
+
+    async def ids_in(self, asked: Asked, selection: Selection) -> list[UUID]:
+        """The ids of all memories that are selected, those included that were added until now."""
         cell = await self.cell_of(asked.caller.owner)
         async with self._pools[cell.name].connection() as conn:
             row = await (await conn.execute("SELECT coalesce(max(position), 0) FROM events")).fetchone()
         async with self.reading(asked, memories.name, row[0] if row else 0) as (conn, build):
-            return await memories.ids(conn, build.version, scope)
+            return await memories.ids(conn, build.version, selection)
 
     async def find(self, asked: Asked, query: search.Query) -> tuple[list[search.Hit], int]:
         """The hits, and the position of the log up to which they hold."""

@@ -1,6 +1,7 @@
 """Every refusal as a problem (RFC 9457), in one place. Dialects give the same refusals their own shape."""
 
 import logging
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -19,6 +20,12 @@ log = logging.getLogger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_SECONDS = "1"
+
+
+Shape = Callable[["Problem", Mapping[str, Any]], tuple[int, Any]]
+"""A problem, and what more is known of it, as a dialect says it: status and body."""
+SHAPES: dict[str, Shape] = {}
+"""Path prefix → the shape of errors below it; a dialect enters its own. All else gets problems."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -50,12 +57,19 @@ class Refusal(Exception):
     """A request that the API itself refuses, before any command."""
 
     def __init__(
-        self, status: HTTPStatus, kind: str, detail: str, headers: dict[str, str] | None = None
+        self,
+        status: HTTPStatus,
+        kind: str,
+        detail: str,
+        headers: dict[str, str] | None = None,
+        more: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.kind = kind
         self.headers = headers or {}
+        self.more = more or {}
+        """What some dialects tell beside the text."""
 
 
 class Behind(Exception):
@@ -86,14 +100,18 @@ WORDS: dict[str, str] = {
 """What the caller reads where the exception's own text is not meant for them."""
 
 
-def to_problem(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+def to_problem(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """The answer to a request that ended in `error`. No stack trace and no inner text leaves the server."""
     problem, headers = _problem(error)
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = RETRY_SECONDS
-    return Response(problem, status_code=problem.status, media_type=PROBLEM_JSON, headers=headers)
+    shape = next((SHAPES[prefix] for prefix in SHAPES if request.url.path.startswith(prefix)), None)
+    if shape is None:
+        return Response(problem, status_code=problem.status, media_type=PROBLEM_JSON, headers=headers)
+    status, body = shape(problem, getattr(error, "more", {}))
+    return Response(body, status_code=status, media_type="application/json", headers=headers)
 
 
 def _problem(error: Exception) -> tuple[Problem, dict[str, str]]:

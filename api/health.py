@@ -12,6 +12,7 @@ from api.engine import Engine
 from api.log import status_of
 from domain.cells import Cell
 from domain.eventstore.reading import head
+from projections import ALL
 from projections.catalogue import Build, builds
 
 
@@ -32,7 +33,7 @@ async def ready(engine: NamedDependency[Engine]) -> Response[Health]:
     except Exception:
         return Response(Health("unavailable", "the database cannot be reached"), status_code=503)
     for status in statuses:
-        if not {"memories", "search", "history"} <= {p.name for p in status.projections}:
+        if not ALL.keys() <= {p.name for p in status.projections}:
             return Response(Health("starting", "a worker has still to make the projections"), status_code=503)
     return Response(Health("ok"))
 

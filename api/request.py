@@ -16,8 +16,11 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import metrics
 from api.auth import Caller, require
+from api.dialects.spoken import require_dialect
 from api.engine import Asked, Engine
 from api.errors import Refusal, to_problem
+from api.limits import Limits
+from api.usage import Usage
 from domain.eventstore.recorder import Receipt
 from domain.ids import new_id
 from domain.key import KeyScope
@@ -68,8 +71,11 @@ class RequestMiddleware(ASGIMiddleware):
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableScopeHeaders(message)["X-Request-Id"] = request_id
-                metrics.count(scope, message["status"], time.perf_counter() - started)
+                told = MutableScopeHeaders(message)
+                told["X-Request-Id"] = request_id
+                for name, value in scope["state"].get("standing", {}).items():
+                    told[name] = value
+                _count(scope, message["status"], time.perf_counter() - started)
             await send(message)
 
         try:
@@ -82,6 +88,13 @@ class RequestMiddleware(ASGIMiddleware):
             await next_app(scope, receive, answer)
 
 
+def _count(scope: Scope, status: int, seconds: float) -> None:
+    metrics.count(scope, status, seconds)
+    if caller := scope.get("auth"):
+        usage: Usage = scope["litestar_app"].state.usage
+        usage.count(caller.owner, seconds, search=bool(scope["route_handler"].opt.get("search")))
+
+
 async def _admit(scope: Scope, headers: Headers) -> None:
     """Who calls, and whether their key may. Before any body is read; open routes name no scope.
 
@@ -92,11 +105,15 @@ async def _admit(scope: Scope, headers: Headers) -> None:
         return
     engine: Engine = scope["litestar_app"].state.engine
     caller = await engine.authenticate(headers)
+    scope["auth"] = caller
     require(caller, needed)
+    require_dialect(caller, scope["path"])
+    limits: Limits = scope["litestar_app"].state.limits
+    if standing := await limits.take(caller):
+        scope["state"]["standing"] = standing.headers()
     bodiless = scope["route_handler"].opt.get("bodiless", False)
     if scope.get("method") in ("POST", "PUT", "PATCH") and not bodiless:
         _require_json(headers)
-    scope["auth"] = caller
 
 
 def provide_engine(request: Request[Any, Any, Any]) -> Engine:

@@ -21,7 +21,7 @@ from domain.eventstore.log import EventLog
 from domain.eventstore.mapper import record
 from domain.eventstore.writer import Writer
 from domain.ids import new_id
-from domain.key import Key, KeyCreated, KeyRevoked, KeyScope
+from domain.key import NO_TERMS, Key, KeyCreated, KeyRevoked, KeyScope, Terms
 from domain.owner import OwnerCreated
 from domain.recorded import Context, Event
 
@@ -88,12 +88,20 @@ class Cells:
         """The cell of an owner, as far as it was looked up before."""
         return self._homes.get(owner_name)
 
-    def create_key(self, secret: str, name: str, owner_name: str, scopes: tuple[KeyScope, ...]) -> Key:
+    def create_key(
+        self,
+        secret: str,
+        name: str,
+        owner_name: str,
+        scopes: tuple[KeyScope, ...],
+        terms: Terms = NO_TERMS,
+    ) -> Key:
         """Make a key with this text, and its owner when new. A key that exists is returned as it is."""
         self._ensure_owner(owner_name)
         id = key.id_of(secret, self._master.pepper)
         with contextlib.suppress(IntegrityError):
-            self._append(id, 1, KeyCreated(name=name, owner=owner_name, scopes=scopes), owner_name)
+            created = KeyCreated(name=name, owner=owner_name, scopes=scopes, terms=terms)
+            self._append(id, 1, created, owner_name)
         return self.first.log.key(id)
 
     def revoke_key(self, id: UUID) -> Key:

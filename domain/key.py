@@ -13,7 +13,23 @@ import msgspec
 from domain.recorded import Event, Recorded, register
 
 KeyScope = Literal["read", "write", "admin"]
+Dialect = Literal["memoid", "memokit", "memorystack", "khoj", "mem0"]
+"""A published API contract that keys can be made for."""
 ALL_SCOPES: tuple[KeyScope, ...] = ("read", "write", "admin")
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a key is for, and how much of it there is."""
+
+    dialect: Dialect | None = None
+    """The contract that it speaks; None: any."""
+    per_minute: int | None = None
+    """Requests; None: as many as the machine takes."""
+    per_month: int | None = None
+    """Requests of a calendar month, UTC."""
+
+
+NO_TERMS = Terms()
 
 
 @register
@@ -22,6 +38,7 @@ class KeyCreated(Event, frozen=True, kw_only=True):
     name: str
     owner: str
     scopes: tuple[KeyScope, ...]
+    terms: Terms = NO_TERMS
 
 
 @register
@@ -35,6 +52,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     owner: str
     scopes: tuple[KeyScope, ...]
+    terms: Terms = NO_TERMS
     created_at: datetime
     revoked_at: datetime | None = None
 
@@ -50,6 +68,7 @@ def project(key: Key | None, events: Iterable[Recorded]) -> Key | None:
                     name=created.name,
                     owner=created.owner,
                     scopes=created.scopes,
+                    terms=created.terms,
                     created_at=recorded.occurred_at,
                 )
             case KeyRevoked() if key:
@@ -59,9 +78,9 @@ def project(key: Key | None, events: Iterable[Recorded]) -> Key | None:
     return key
 
 
-def new_secret() -> str:
-    """A key's text: `ev_` and 256 random bits."""
-    return "ev_" + secrets.token_urlsafe(32)
+def new_secret(dialect: Dialect | None = None) -> str:
+    """A key's text: a prefix, `mk_` for MemoKit as its documentation has it, and 256 random bits."""
+    return ("mk_" if dialect == "memokit" else "ev_") + secrets.token_urlsafe(32)
 
 
 def id_of(secret: str, pepper: bytes) -> UUID:

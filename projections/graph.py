@@ -13,7 +13,7 @@ from psycopg import AsyncConnection, Connection
 from domain.memory import Memory, Scope
 from projections.catalogue import Build
 from projections.changes import Change, last_changes
-from projections.memories import scope_filter
+from projections.selection import Selection
 
 name = "graph"
 
@@ -101,7 +101,7 @@ async def entities(
     conn: AsyncConnection[Any], version: int, scope: Scope, limit: int, offset: int
 ) -> list[Node]:
     """The entities of a scope, the most spoken of first. A name counts once, however it is capitalised."""
-    where, values = scope_filter(scope)
+    where, values = Selection(scope=scope).where()
     cursor = await conn.execute(
         f"SELECT min(name), mode() WITHIN GROUP (ORDER BY type), count(DISTINCT memory_id)::int"
         f" FROM {table(version)} WHERE {where} AND type IS NOT NULL"
@@ -115,7 +115,7 @@ async def relations(
     conn: AsyncConnection[Any], version: int, scope: Scope, limit: int, offset: int
 ) -> list[Edge]:
     """The relations of a scope, in order of their names."""
-    where, values = scope_filter(scope)
+    where, values = Selection(scope=scope).where()
     cursor = await conn.execute(
         f"SELECT min(name), relation, min(target), array_agg(DISTINCT memory_id)"
         f" FROM {table(version)} WHERE {where} AND relation IS NOT NULL"

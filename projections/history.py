@@ -10,13 +10,14 @@ from typing import Any
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import class_row
 
-from domain.memory import CHANGE_NAMES, Memory, Scope
+from domain.memory import CHANGE_NAMES, Memory
 from projections.catalogue import Build
 from projections.changes import Change
 from projections.memories import COLUMNS as MEMORY_COLUMNS
 from projections.memories import DEFINITIONS as MEMORY_DEFINITIONS
 from projections.memories import TYPES as MEMORY_TYPES
-from projections.memories import memory_of, row_of, scope_filter
+from projections.memories import memory_of, row_of
+from projections.selection import Selection
 
 name = "history"
 
@@ -88,10 +89,10 @@ def _row(change: Change, valid_to: datetime | None) -> tuple[Any, ...]:
 
 
 async def as_of(
-    conn: AsyncConnection[Any], version: int, scope: Scope, moment: datetime, limit: int, offset: int
+    conn: AsyncConnection[Any], version: int, selection: Selection, moment: datetime, limit: int, offset: int
 ) -> tuple[list[Memory], int]:
-    """One page of a scope as it was at `moment`, newest first, and how many it held then."""
-    where, values = scope_filter(scope)
+    """One page of what is selected, as it was at `moment`, newest first, and how many there were then."""
+    where, values = selection.where()
     then = (
         f"FROM {table(version)} WHERE {where} AND event <> 'DELETE'"
         " AND valid_from <= %(moment)s AND coalesce(valid_to > %(moment)s, true)"

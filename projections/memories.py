@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from domain.memory import Memory, Scope, Traits
 from projections.catalogue import Build
 from projections.changes import Change, last_changes
+from projections.selection import Selection
 
 name = "memories"
 
@@ -90,33 +91,6 @@ def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change]
 # --- queries ----------------------------------------------------------------------------------------
 
 
-def scope_filter(
-    scope: Scope,
-    tags: Sequence[str] | None = None,
-    metadata: dict[str, Any] | None = None,
-    exact: bool = False,
-) -> tuple[str, dict[str, Any]]:
-    """SQL and its values for the rows within a scope, with all of `tags` and all pairs of `metadata`.
-
-    `exact` leaves out what belongs to a narrower scope, such as an agent's where none is named.
-    """
-    values: dict[str, Any] = {"owner": scope.owner}
-    conditions = ["owner = %(owner)s"]
-    for column in ("user_id", "agent_id", "run_id", "project_id"):
-        if (value := getattr(scope, column)) is not None:
-            conditions.append(f"{column} = %({column})s")
-            values[column] = value
-        elif exact:
-            conditions.append(f"{column} IS NULL")
-    if tags:
-        conditions.append("tags @> %(tags)s::text[]")
-        values["tags"] = list(tags)
-    if metadata:
-        conditions.append("metadata @> %(metadata)s")
-        values["metadata"] = Jsonb(metadata)
-    return " AND ".join(conditions), values
-
-
 def memory_of(  # the names are those of COLUMNS
     *,
     memory_id: UUID,
@@ -134,23 +108,39 @@ def memory_of(  # the names are those of COLUMNS
 
 
 async def listing(
-    conn: AsyncConnection[Any], version: int, scope: Scope, limit: int, offset: int
-) -> tuple[list[Memory], int]:
-    """One page of a scope, newest first, and how many the scope holds."""
-    where, values = scope_filter(scope)
+    conn: AsyncConnection[Any],
+    version: int,
+    selection: Selection,
+    limit: int,
+    offset: int = 0,
+    *,
+    ascending: bool = False,
+    after: UUID | None = None,
+) -> list[Memory]:
+    """One page, newest first unless `ascending`; `after` is the last memory of the page before it."""
+    where, values = selection.where()
+    order, beyond = ("ASC", ">") if ascending else ("DESC", "<")
+    if after is not None:
+        where += f" AND memory_id {beyond} %(after)s"
     # Ids are ordered by time, so the index of the scope is already in order.
     cursor = await conn.cursor(row_factory=class_row(memory_of)).execute(  # type: ignore[arg-type]
         f"SELECT {COLUMNS} FROM {table(version)} WHERE {where}"
-        " ORDER BY memory_id DESC LIMIT %(limit)s OFFSET %(offset)s",
-        {**values, "limit": limit, "offset": offset},
+        f" ORDER BY memory_id {order} LIMIT %(limit)s OFFSET %(offset)s",
+        {**values, "limit": limit, "offset": offset, "after": after},
     )
     page: list[Memory] = await cursor.fetchall()
+    return page
+
+
+async def count(conn: AsyncConnection[Any], version: int, selection: Selection) -> int:
+    """How many memories are selected."""
+    where, values = selection.where()
     counted = await conn.execute(f"SELECT count(*) FROM {table(version)} WHERE {where}", values)
-    return page, (await counted.fetchone() or (0,))[0]
+    return (await counted.fetchone() or (0,))[0]
 
 
-async def ids(conn: AsyncConnection[Any], version: int, scope: Scope) -> list[UUID]:
-    """The ids of all memories in a scope."""
-    where, values = scope_filter(scope)
+async def ids(conn: AsyncConnection[Any], version: int, selection: Selection) -> list[UUID]:
+    """The ids of all memories that are selected."""
+    where, values = selection.where()
     cursor = await conn.execute(f"SELECT memory_id FROM {table(version)} WHERE {where}", values)
     return [id for (id,) in await cursor.fetchall()]

@@ -17,12 +17,13 @@ from pgvector import HalfVector
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import class_row
 
-from domain.memory import Memory, Scope
+from domain.memory import Memory
 from projections import memories
 from projections.catalogue import Build
 from projections.changes import Change, last_changes
-from projections.memories import memory_of, row_of, scope_filter
+from projections.memories import memory_of, row_of
 from projections.ranking import Floats, fused, inverse_frequencies, keyword_evidence
+from projections.selection import Selection
 from projections.vectors import cached, text_hash
 
 name = "search"
@@ -140,17 +141,13 @@ def _index_beside(conn: Connection[Any], made: str, suffix: str, definition: str
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """What to look for, and where."""
 
-    scope: Scope
+    selection: Selection
     text: str
     vector: NDArray[np.float32] | None = None
     """(dims,), normalised; None searches by keyword alone."""
     limit: int
     threshold: float = 0.0
-    tags: tuple[str, ...] = ()
-    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     mode: Mode = "hybrid"
-    exact_scope: bool = False
-    """Leave out what belongs to a narrower scope."""
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -227,7 +224,7 @@ async def search(
     conn: AsyncConnection[Any], build: Build, query: Query, similarity: Callable[[Floats], Floats]
 ) -> list[Hit]:
     """The memories of a scope that fit the query best, best first, none below its threshold."""
-    where, values = scope_filter(query.scope, query.tags, query.metadata, query.exact_scope)
+    where, values = query.selection.where()
     values["vector"] = None if query.vector is None else HalfVector(query.vector)
     values["text"] = query.text
     values["words"] = query.mode != "vector"

@@ -6,13 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import psycopg
 from redis.exceptions import RedisError
 
 from domain.eventstore.cipher import WrongMasterKey
+from domain.key import Dialect, Terms
 from runtime.settings import Settings, SettingsError, load
 
 ROOT = Path(__file__).parent.parent
@@ -78,7 +79,8 @@ def _migrate(settings: Settings, options: argparse.Namespace) -> None:
 def _keys_create(settings: Settings, options: argparse.Namespace) -> None:
     from runtime import keys
 
-    made = keys.create(_connected(settings), options.name, options.owner, options.scopes.split(","))
+    terms = Terms(dialect=options.dialect, per_minute=options.per_minute, per_month=options.per_month)
+    made = keys.create(_connected(settings), options.name, options.owner, options.scopes.split(","), terms)
     _tell(made, options.json, f"{made['key']}\nThe key of {made['owner']}; it is shown this once.")
 
 
@@ -234,8 +236,18 @@ def _key_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     create.add_argument("--name", required=True, help="what you know it by")
     create.add_argument("--owner", default="default", help="the tenant whose memories it opens")
     create.add_argument("--scopes", default="read,write", help="some of read,write,admin")
+    create.add_argument("--dialect", choices=get_args(Dialect), help="the only contract that it speaks")
+    create.add_argument("--per-minute", type=_positive, metavar="N", help="requests a minute at the most")
+    create.add_argument("--per-month", type=_positive, metavar="N", help="requests a calendar month (UTC)")
     _add(commands, "list", _keys_list, "all keys, without their texts").add_argument("--owner")
     _add(commands, "revoke", _keys_revoke, "make a key useless").add_argument("id", metavar="KEY_ID")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def _add(

@@ -9,22 +9,24 @@ from domain.cells import Cells
 from domain.errors import NotFound
 from domain.eventstore.cipher import master_key
 from domain.ids import KEY_PREFIX, read, spell
-from domain.key import ALL_SCOPES, Key, KeyScope, new_secret
+from domain.key import ALL_SCOPES, NO_TERMS, Key, KeyScope, Terms, new_secret
 from runtime.settings import Settings, SettingsError
 
 FIRST_OWNER = "default"
 
 
-def create(settings: Settings, name: str, owner: str, scopes: Sequence[str]) -> dict[str, Any]:
+def create(
+    settings: Settings, name: str, owner: str, scopes: Sequence[str], terms: Terms = NO_TERMS
+) -> dict[str, Any]:
     """Make a key; its text is in the answer and nowhere else."""
     unknown = sorted(set(scopes) - set(ALL_SCOPES))
     if unknown:
         raise SettingsError(f"--scopes: {unknown[0]!r} is none of {', '.join(ALL_SCOPES)}")
     if not owner.strip() or "\x00" in owner + name:
         raise SettingsError("--owner: a name without control characters is wanted")
-    secret = new_secret()
+    secret = new_secret(terms.dialect)
     with opened(settings) as cells:
-        key = cells.create_key(secret, name, owner, cast("tuple[KeyScope, ...]", tuple(scopes)))
+        key = cells.create_key(secret, name, owner, cast("tuple[KeyScope, ...]", tuple(scopes)), terms)
     return {"id": spell(KEY_PREFIX, key.id), "key": secret, "owner": key.owner}
 
 
@@ -76,6 +78,9 @@ def _told(key: Key) -> dict[str, Any]:
         "name": key.name,
         "owner": key.owner,
         "scopes": list(key.scopes),
+        "dialect": key.terms.dialect,
+        "per_minute": key.terms.per_minute,
+        "per_month": key.terms.per_month,
         "created_at": key.created_at.isoformat(),
         "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
     }

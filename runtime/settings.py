@@ -56,6 +56,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Job threads of one worker process; two keep a two-core machine's database responsive."""
     api_processes: Annotated[int, msgspec.Meta(ge=1, le=64)] = min(4, os.cpu_count() or 1)
     """API processes that `serve` starts: Python uses one core each."""
+    cors_origins: str = "app://obsidian.md,app://khoj.dev,capacitor://localhost,http://localhost"
+    """Origins, with commas, whose pages may call the API with credentials; `*` allows any without."""
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
 
 

@@ -13,6 +13,7 @@ from domain.cells import Cell
 from domain.memory import Scope
 from projections import search
 from projections.catalogue import Build, live
+from projections.selection import Selection
 from providers.embedders import embedder_for
 from runtime.settings import Settings
 from workers.extraction.extractor import Known
@@ -46,9 +47,10 @@ async def _recall(
         build = await _caught_up(conn, scope.owner, subject_id)
         embedder = embedder_for(build.model, settings)
         vectors = await asyncio.to_thread(embedder.embed, texts)
+        known = Selection(scope=scope, exact=True)
         found = []
         for text, vector in zip(texts, vectors, strict=True):
-            query = search.Query(scope=scope, text=text, vector=vector, limit=RECALLED, exact_scope=True)
+            query = search.Query(selection=known, text=text, vector=vector, limit=RECALLED)
             hits = await search.search(conn, build, query, embedder.similarity)
             found.append(
                 [

@@ -38,6 +38,7 @@ from domain.memory import (
 )
 from domain.recorded import Recorded
 from projections import history, memories, search
+from projections.selection import Selection
 
 MAX_MESSAGES = 1_000
 MAX_LIMIT = 1_000
@@ -308,11 +309,13 @@ async def listing(
     min_position: MinPosition = None,
 ) -> Response[ListAnswer]:
     name = history.name if as_of else memories.name
+    selection = Selection(scope=within)
     async with engine.reading(asked, name) as (conn, build):
         if as_of:
-            page, total = await history.as_of(conn, build.version, within, as_of, limit, offset)
+            page, total = await history.as_of(conn, build.version, selection, as_of, limit, offset)
         else:
-            page, total = await memories.listing(conn, build.version, within, limit, offset)
+            page = await memories.listing(conn, build.version, selection, limit, offset)
+            total = await memories.count(conn, build.version, selection)
     flat = [FlatMemory(**_flat(memory)) for memory in page]
     answer = ListAnswer(results=flat, memories=flat, total=total)
     return Response(answer, headers={"Everlog-Position": str(build.position)})
@@ -321,7 +324,7 @@ async def listing(
 @post(
     ["/v1/search", "/v1/memories/search"],
     operation_id=lambda _, __, path: "searchMemories" if len(path) == 2 else "searchMemoriesToo",
-    opt={"scope": "read"},
+    opt={"scope": "read", "search": True},
     responses=refusals(413, 415),
     status_code=200,
     summary="Find memories by meaning and by words",
@@ -338,12 +341,10 @@ async def find(
     min_position: MinPosition = None,
 ) -> Response[SearchAnswer]:
     query = search.Query(
-        scope=_scope(asked, data),
+        selection=Selection(scope=_scope(asked, data), tags=tuple(data.tags), metadata=data.metadata),
         text=data.query,
         limit=data.top_k or data.limit,
         threshold=data.threshold or 0.0,
-        tags=tuple(data.tags),
-        metadata=data.metadata,
         mode=data.mode,
     )
     hits, position = await engine.find(asked, query)
@@ -438,7 +439,7 @@ async def delete_many(
             "filter-missing",
             "name a user_id, agent_id, run_id or project_id: without a filter nothing is deleted",
         )
-    ids = await engine.ids_in(asked, within)
+    ids = await engine.ids_in(asked, Selection(scope=within))
     results = await engine.execute(asked, [(id, DeleteMemory(missing_ok=True)) for id in ids])
     deleted = sum(result.changed for result in results)
     return Response(

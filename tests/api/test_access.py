@@ -13,7 +13,8 @@ ROUTES = [
     ("GET", "/v1/memories/{id}/history"), ("POST", "/v1/search"), ("POST", "/v1/memories/search"),
     ("GET", "/v1/events"), ("GET", "/v1/status"), ("GET", "/v1/memories/{id}/explain"),
     ("GET", "/v1/graph"), ("GET", "/v1/entities"), ("GET", "/v1/ingestions"), ("GET", "/v1/ingestions/{id}"),
-    ("POST", "/v1/ingestions/{id}/retry"), ("GET", "/v1/projects"), ("POST", "/v1/projects"),
+    ("POST", "/v1/ingestions/{id}/retry"), ("GET", "/v1/usage/stats"), ("GET", "/v1/usage/daily"),
+    ("GET", "/v1/projects"), ("POST", "/v1/projects"),
     ("PATCH", "/v1/projects/{id}"), ("DELETE", "/v1/projects/{id}"), ("POST", "/v1/reverts"),
     ("POST", "/v1/reviews"), ("GET", "/v1/reviews/{id}"), ("POST", "/v1/reviews/{id}/apply"),
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from domain.memory import AddMemory, Scope
 from domain.recorded import Context
 from projections import catalogue, search, vectors
 from projections.runner import advance, ensure_live
+from projections.selection import Selection
 from providers.local_embedder import LocalEmbedder
 from tests.api.test_versions import add
 from tests.conftest import Service, eventually
@@ -186,7 +187,11 @@ def test_a_large_scope_answers_by_its_indexes(cell: Cell, monkeypatch: pytest.Mo
         async with await psycopg.AsyncConnection.connect(cell.conninfo, autocommit=True) as asking:
             await register_vector_async(asking)
             query = search.Query(
-                scope=Scope(owner="default", user_id="large-1"), text=text, vector=vector, limit=60, mode=mode
+                selection=Selection(scope=Scope(owner="default", user_id="large-1")),
+                text=text,
+                vector=vector,
+                limit=60,
+                mode=mode,
             )
             return await search.search(asking, build, query, embedder.similarity)
 

@@ -1,0 +1,135 @@
+"""Rate limits and quotas of keys, shared by all API processes through Redis; and their headers."""
+
+import logging
+import time
+from datetime import UTC, datetime
+from http import HTTPStatus
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from api.auth import Caller
+from api.errors import Refusal
+
+log = logging.getLogger(__name__)
+
+REMEMBERED_DAYS = 62
+"""How long a month's count is kept: that month and the next."""
+
+# One step for all processes: a token bucket that holds a minute's worth, and a month's count. What is
+# refused costs nothing. Times are Redis' own, so that no process's clock matters.
+TAKE = """
+local now = redis.call('TIME')
+local seconds = tonumber(now[1]) + tonumber(now[2]) / 1e6
+local rate, quota = tonumber(ARGV[1]), tonumber(ARGV[2])
+local tokens, used = rate, 0
+if quota > 0 then
+    used = tonumber(redis.call('GET', KEYS[2]) or '0')
+    if used >= quota then return {'quota', 0, used} end
+end
+if rate > 0 then
+    local kept = redis.call('HMGET', KEYS[1], 'tokens', 'at')
+    if kept[1] then tokens = math.min(rate, tonumber(kept[1]) + (seconds - tonumber(kept[2])) * rate / 60) end
+    if tokens < 1 then return {'rate', tostring(tokens), used} end
+    tokens = tokens - 1
+    redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', tostring(seconds))
+    redis.call('EXPIRE', KEYS[1], 120)
+end
+if quota > 0 then
+    used = redis.call('INCR', KEYS[2])
+    redis.call('EXPIRE', KEYS[2], ARGV[3])
+end
+return {'ok', tostring(tokens), used}
+"""
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """How a key stands after one more request."""
+
+    per_minute: int | None
+    remaining: int
+    full_at: int
+    """When the minute's worth is whole again; Unix seconds."""
+    per_month: int | None
+    used: int
+    month_ends: int
+    """Unix seconds."""
+
+    def headers(self) -> dict[str, str]:
+        told: dict[str, str] = {}
+        if self.per_minute:
+            told |= {
+                "X-RateLimit-Limit": str(self.per_minute),
+                "X-RateLimit-Remaining": str(self.remaining),
+                "X-RateLimit-Reset": str(self.full_at),
+            }
+        if self.per_month:
+            told |= {
+                "X-Quota-Limit": str(self.per_month),
+                "X-Quota-Used": str(self.used),
+                "X-Quota-Reset": str(self.month_ends),
+            }
+        return told
+
+
+class Limits:
+    """Counts the requests of keys that have limits. Without Redis nobody is refused."""
+
+    def __init__(self, redis_url: str | None) -> None:
+        self._redis = Redis.from_url(redis_url) if redis_url else None
+        self._take = self._redis.register_script(TAKE) if self._redis else None
+
+    async def close(self) -> None:
+        if self._redis:
+            await self._redis.aclose()
+
+    async def take(self, caller: Caller) -> Standing | None:
+        """Count one request; None for a key without limits. Raises Refusal with 429."""
+        terms = caller.terms
+        if self._take is None or not (terms.per_minute or terms.per_month):
+            return None
+        now = datetime.now(UTC)
+        keys = [f"everlog:rate:{caller.actor}", f"everlog:quota:{caller.actor}:{now:%Y-%m}"]
+        asked = [terms.per_minute or 0, terms.per_month or 0, REMEMBERED_DAYS * 86_400]
+        try:
+            outcome, tokens, used = await self._take(keys=keys, args=asked)
+        except (RedisError, OSError) as error:
+            log.warning("limits are not kept: %s", error)
+            return None
+        standing = _standing(caller, now, float(tokens), int(used))
+        if outcome != b"ok":
+            raise _refusal(standing, outcome == b"quota", float(tokens))
+        return standing
+
+
+def _standing(caller: Caller, now: datetime, tokens: float, used: int) -> Standing:
+    rate = caller.terms.per_minute
+    whole = (rate - tokens) * 60 / rate if rate else 0
+    next_month = datetime(now.year + now.month // 12, now.month % 12 + 1, 1, tzinfo=UTC)
+    return Standing(
+        per_minute=rate,
+        remaining=int(tokens),
+        full_at=int(time.time() + whole) + 1,
+        per_month=caller.terms.per_month,
+        used=used,
+        month_ends=int(next_month.timestamp()),
+    )
+
+
+def _refusal(standing: Standing, quota: bool, tokens: float) -> Refusal:
+    if quota:
+        wait = max(1, standing.month_ends - int(time.time()))
+        kind, detail = "quota-exceeded", f"the {standing.per_month} requests of this month are used up"
+    else:
+        wait = max(1, round((1 - tokens) * 60 / (standing.per_minute or 1) + 0.5))
+        kind, detail = (
+            "rate-limited",
+            f"more than {standing.per_minute} requests a minute; try again in {wait} s",
+        )
+    headers = {**standing.headers(), "Retry-After": str(wait)}
+    more = {
+        "retryAfter": wait, "currentUsage": standing.used, "limit": standing.per_month,
+        "resetAt": datetime.fromtimestamp(standing.month_ends, UTC).isoformat().replace("+00:00", "Z"),
+    }  # fmt: skip
+    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, kind, detail, headers, more)

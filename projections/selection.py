@@ -1,0 +1,56 @@
+"""Which memories a query is about, as SQL over the columns that all projections of memories share."""
+
+from typing import Any
+
+import msgspec
+from psycopg.types.json import Jsonb
+
+from domain.memory import Scope
+
+SCOPES = ("user_id", "agent_id", "run_id", "project_id")
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is named must hold."""
+
+    scope: Scope
+    """Its owner always; of the others those that are named."""
+    exact: bool = False
+    """Leave out what belongs to a narrower scope, such as an agent's where none is named."""
+    without_user: bool = False
+    tags: tuple[str, ...] = ()
+    """All of them must be there."""
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+    """All of these pairs must be there."""
+    type: str | None = None
+    min_confidence: float | None = None
+    """Lowest; a memory that nobody gave a confidence has 1."""
+    also: str | None = None
+    """One more condition, with its values in `values`; never a client's words."""
+    values: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    def where(self) -> tuple[str, dict[str, Any]]:
+        """The condition, and the values that it names."""
+        values: dict[str, Any] = {"owner": self.scope.owner, **self.values}
+        conditions = ["owner = %(owner)s"]
+        for column in SCOPES:
+            if (value := getattr(self.scope, column)) is not None:
+                conditions.append(f"{column} = %({column})s")
+                values[column] = value
+            elif self.exact or (self.without_user and column == "user_id"):
+                conditions.append(f"{column} IS NULL")
+        if self.tags:
+            conditions.append("tags @> %(tags)s::text[]")
+            values["tags"] = list(self.tags)
+        if self.metadata:
+            conditions.append("metadata @> %(metadata)s")
+            values["metadata"] = Jsonb(self.metadata)
+        if self.type is not None:
+            conditions.append("traits ->> 'type' = %(type)s")
+            values["type"] = self.type
+        if self.min_confidence is not None:
+            conditions.append("coalesce((traits ->> 'confidence')::float8, 1) >= %(min_confidence)s")
+            values["min_confidence"] = self.min_confidence
+        if self.also:
+            conditions.append(f"({self.also})")
+        return " AND ".join(conditions), values
