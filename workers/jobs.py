@@ -1,5 +1,6 @@
 """The jobs: what any worker on any machine can be asked to do. Each may run twice with one effect."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -13,8 +14,14 @@ from psycopg import Connection
 from redis.exceptions import RedisError
 
 from domain.cells import Cell, Cells
-from projections import ALL, catalogue, rebuild, search, vectors
+from domain.errors import VersionConflict
+from domain.eventstore.writer import Work
+from domain.ids import new_id
+from domain.memory import DeleteMemory
+from domain.recorded import Context
+from projections import ALL, catalogue, memories, rebuild, search, vectors
 from projections.catalogue import Build, builds
+from projections.selection import UNEXPIRED
 from providers.embedder import EmbedderUnavailable
 from providers.embedders import embedder_for
 from runtime.settings import Settings
@@ -30,6 +37,9 @@ BACKLOG_TEXTS = 50 * vectors.FILL_TEXTS
 SWEEP_SECONDS = 5.0
 INDEX_SECONDS = 600.0
 """Looking for scopes that want indexes counts every row; they take longer than that to grow so large."""
+EXPIRY_SECONDS = 60.0
+"""Looking for what has expired reads every row; lists and searches leave it out by themselves."""
+EXPIRED_AT_ONCE = 1_000
 RECEIPT_HOURS = 48
 """How long an Idempotency-Key is remembered; clients retry within minutes."""
 
@@ -44,6 +54,7 @@ class Jobs:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._index_due = 0.0
+        self._expiry_due: dict[str, float] = {}
         self._sweeper = threading.Thread(target=self._sweep_on, name="sweep", daemon=True)
         dramatiq.actor(actor_name=EMBED, queue_name=EMBED, broker=broker)(self.embed)
         dramatiq.actor(actor_name=EXTRACT, queue_name=EXTRACT, broker=broker)(self.extract)
@@ -138,9 +149,37 @@ class Jobs:
                 if time.monotonic() > self._index_due:
                     enqueue(self._broker, INDEX, cell.name, build.version)
                     self._index_due = time.monotonic() + INDEX_SECONDS
+        if time.monotonic() > self._expiry_due.get(cell.name, 0.0):
+            self._expiry_due[cell.name] = time.monotonic() + EXPIRY_SECONDS
+            self.delete_expired(conn, cell)
         conn.execute(
             "DELETE FROM receipts WHERE created_at < now() - make_interval(hours => %s)", (RECEIPT_HOURS,)
         )
+
+    def delete_expired(self, conn: Connection[Any], cell: Cell) -> None:
+        """Delete the memories of a cell that have expired; a change meanwhile keeps one for the next time."""
+        rows = [
+            row
+            for build in builds(conn, memories.name)
+            if build.state == "live"
+            for row in conn.execute(
+                f"SELECT owner, memory_id, version FROM {memories.table(build.version)}"
+                f" WHERE traits ? 'expires_on' AND NOT {UNEXPIRED} LIMIT {EXPIRED_AT_ONCE}"
+            )
+        ]
+        correlation = str(new_id())
+        deleted = [
+            cell.writer.submit(
+                Work(
+                    context=Context(owner=owner, actor="worker", cause="expiration", correlation=correlation),
+                    commands=[(id, DeleteMemory(missing_ok=True, expected_version=version))],
+                )
+            )
+            for owner, id, version in rows
+        ]
+        for future in deleted:
+            with contextlib.suppress(VersionConflict):
+                future.result()
 
     def _hand_out_vectors(self, conn: Connection[Any], cell: Cell, build: Build) -> None:
         """Few texts are embedded at once, when that is cheap; many become jobs for all workers."""

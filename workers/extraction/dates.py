@@ -7,7 +7,9 @@ import dateparser
 import msgspec
 
 UNITS = r"(?:day|week|month|year)s?"
-COUNTS = r"(?:\d{1,3}|an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|a\ couple\ of|a\ few)"
+COUNTS = (
+    r"(?:\d{1,3}|an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|a\ couple\ of|a\ few)"
+)
 WEEKDAYS = r"(?:mon|tues|wednes|thurs|fri|satur|sun)day"
 MONTHS = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t(?:ember)?)?"
@@ -16,7 +18,8 @@ MONTHS = (
 NAMED = re.compile(
     rf"""\b(?:
       (?P<day>yesterday|today|tonight|tomorrow|the\ day\ (?:before\ yesterday|after\ tomorrow)
-        |(?:(?:last|next|this|this\ coming|this\ past|on)\ )?{WEEKDAYS}(?:\ (?:morning|afternoon|evening|night))?
+        |(?:(?:last|next|this|this\ coming|this\ past|on)\ )?{WEEKDAYS}
+         (?:\ (?:morning|afternoon|evening|night))?
         |{COUNTS}\ (?:days?|weeks?)\ ago|in\ {COUNTS}\ (?:days?|weeks?)
         |(?:on\ )?\d{{4}}-\d\d-\d\d
         |(?:on\ )?(?:the\ )?\d{{1,2}}(?:st|nd|rd|th)?(?:\ of)?\ {MONTHS}(?:,?\ \d{{4}})?
@@ -63,19 +66,17 @@ def find(text: str, at: datetime, past: bool) -> When | None:
 
 
 def _day(said: str, at: datetime, past: bool) -> date | None:
-    lowered = re.sub(r"\b(?:a couple of)\b", "two", said.lower())
-    lowered = re.sub(r"\ba few\b", "three", lowered).removesuffix("end") if "weekend" in lowered else lowered
-    if "weekend" in said.lower():
-        lowered = lowered.replace("week", "saturday")
-    for said_first in (lowered, WORDS.sub("", lowered)):
-        parsed = dateparser.parse(
-            said_first,
-            languages=["en"],
-            settings={
-                "RELATIVE_BASE": at.replace(tzinfo=None),
-                "PREFER_DATES_FROM": "past" if past or PAST.search(said) else "future",
-            },
-        )
+    words = said.lower().replace("a couple of", "two").replace("a few", "three")
+    words = words.replace("weekend", "saturday")
+    settings = {
+        "RELATIVE_BASE": at.replace(tzinfo=None),
+        "PREFER_DATES_FROM": "past" if past or PAST.search(said) else "future",
+    }
+    for phrase in (words, WORDS.sub("", words)):
+        try:
+            parsed: datetime | None = dateparser.parse(phrase, languages=["en"], settings=settings)
+        except (ValueError, OverflowError):  # a day that no calendar has
+            return None
         if parsed:
             return parsed.date()
     return None
