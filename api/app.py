@@ -16,9 +16,9 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.response import Response
 from litestar.types import ASGIApp
 
-from api import docs, graph, health, ingestions, log, projects, provenance, reverts, reviews
+from api import batch, docs, graph, health, ingestions, log, projects, provenance, reverts, reviews
 from api import usage as usage_of
-from api.dialects import memoid
+from api.dialects import khoj, mem0, memoid, memokit, memorystack
 from api.dialects.spoken import by_key
 from api.engine import Engine
 from api.errors import to_problem
@@ -54,7 +54,12 @@ def create_app(settings: Settings) -> ASGIApp:
 
     app = Litestar(
         route_handlers=[
+            *memokit.ROUTES,
+            *memorystack.ROUTES,
+            *khoj.ROUTES,
+            *mem0.ROUTES,
             *memoid.ROUTES,
+            *batch.ROUTES,
             *graph.ROUTES,
             *projects.ROUTES,
             *ingestions.ROUTES,

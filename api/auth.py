@@ -10,7 +10,7 @@ from litestar.datastructures import Headers
 
 from api.errors import Refusal
 from domain.cells import Cells
-from domain.errors import NotFound
+from domain.errors import NotFound, Revoked
 from domain.ids import KEY_PREFIX, spell
 from domain.key import NO_TERMS, Key, KeyScope, Terms
 
@@ -45,9 +45,11 @@ class Authenticator:
             return remembered[1]
         try:
             return self._remember(secret, await self._look_up(secret))
-        except NotFound:
+        except NotFound as error:
             self._remembered.pop(secret, None)
-            raise _unauthorized("invalid-key", "this API key is unknown or revoked") from None
+            if isinstance(error, Revoked):
+                raise _unauthorized("revoked-key", "this API key was revoked") from None
+            raise _unauthorized("invalid-key", "this API key is unknown") from None
 
     async def _look_up(self, secret: str) -> Key:
         """One look-up for all requests that come with the same key meanwhile."""

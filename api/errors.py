@@ -107,7 +107,8 @@ def to_problem(request: Request[Any, Any, Any], error: Exception) -> Response[An
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = RETRY_SECONDS
-    shape = next((SHAPES[prefix] for prefix in SHAPES if request.url.path.startswith(prefix)), None)
+    prefixes = [prefix for prefix in SHAPES if request.url.path.startswith(prefix)]
+    shape = SHAPES[max(prefixes, key=len)] if prefixes else None
     if shape is None:
         return Response(problem, status_code=problem.status, media_type=PROBLEM_JSON, headers=headers)
     status, body = shape(problem, getattr(error, "more", {}))

@@ -11,17 +11,19 @@ from api.engine import Asked, Engine
 from api.errors import refusals
 from api.request import MinPosition
 from api.scope import SCOPED
-from domain.ids import MEMORY_PREFIX, spell
+from domain.ids import MEMORY_PREFIX, named_id, spell
 from domain.memory import Scope
 from projections import graph
 
 MAX_NODES = 1_000
+ENTITY_PREFIX = "ent_"
 
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_NODES)]
 Offset = Annotated[int, QueryParameter(ge=0, le=2**31)]
 
 
 class EntityAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
     name: str
     type: str
     memories: int
@@ -63,7 +65,8 @@ async def whole(
     async with engine.reading(asked, graph.name) as (conn, build):
         nodes = await graph.entities(conn, build.version, within, limit, offset)
         edges = await graph.relations(conn, build.version, within, limit, offset)
-    answer = GraphAnswer(entities=_entities(nodes), relations=[_relation(edge) for edge in edges])
+    owner = asked.caller.owner
+    answer = GraphAnswer(entities=_entities(owner, nodes), relations=[_relation(edge) for edge in edges])
     return Response(answer, headers={"Everlog-Position": str(build.position)})
 
 
@@ -85,15 +88,23 @@ async def entities(
 ) -> Response[EntitiesAnswer]:
     async with engine.reading(asked, graph.name) as (conn, build):
         nodes = await graph.entities(conn, build.version, within, limit, offset)
-    answer = EntitiesAnswer(entities=_entities(nodes))
+    answer = EntitiesAnswer(entities=_entities(asked.caller.owner, nodes))
     return Response(answer, headers={"Everlog-Position": str(build.position)})
 
 
 ROUTES = [whole, entities]
 
 
-def _entities(nodes: list[graph.Node]) -> list[EntityAnswer]:
-    return [EntityAnswer(name=node.name, type=node.type, memories=node.memories) for node in nodes]
+def _entities(owner: str, nodes: list[graph.Node]) -> list[EntityAnswer]:
+    return [
+        EntityAnswer(
+            id=spell(ENTITY_PREFIX, named_id("entity", f"{owner} {node.name.lower()}")),
+            name=node.name,
+            type=node.type,
+            memories=node.memories,
+        )
+        for node in nodes
+    ]
 
 
 def _relation(edge: graph.Edge) -> RelationAnswer:

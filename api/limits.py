@@ -64,6 +64,13 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
                 "X-RateLimit-Remaining": str(self.remaining),
                 "X-RateLimit-Reset": str(self.full_at),
             }
+        elif self.per_month:
+            # Clients that only know rate limits are told of the month as one.
+            told |= {
+                "X-RateLimit-Limit": str(self.per_month),
+                "X-RateLimit-Remaining": str(max(0, self.per_month - self.used)),
+                "X-RateLimit-Reset": str(self.month_ends),
+            }
         if self.per_month:
             told |= {
                 "X-Quota-Limit": str(self.per_month),

@@ -71,7 +71,8 @@ class ProjectAnswer(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     name: str
     custom_instructions: str | None
-    custom_categories: dict[str, str]
+    custom_categories: list[str | dict[str, str]]
+    """As they can be sent: names, or with its description each name that has one."""
     created_at: datetime
     updated_at: datetime
 
@@ -202,7 +203,10 @@ def _told(one: Project) -> ProjectAnswer:
         id=spell(PROJECT_PREFIX, one.id),
         name=one.name,
         custom_instructions=one.guidance.custom_instructions,
-        custom_categories=one.guidance.custom_categories,
+        custom_categories=[
+            {name: description} if description else name
+            for name, description in one.guidance.custom_categories.items()
+        ],
         created_at=one.created_at,
         updated_at=one.updated_at,
     )

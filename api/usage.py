@@ -18,7 +18,7 @@ from api.engine import Asked, Engine
 from api.errors import refusals
 from api.scope import SCOPED
 from domain.memory import Scope
-from projections import memories
+from projections import history, memories
 from projections.selection import Selection
 
 log = logging.getLogger(__name__)
@@ -95,6 +95,7 @@ class StatsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class DayAnswer(msgspec.Struct, frozen=True, kw_only=True):
     date: date
     api_calls: int
+    memories_added: int
     searches: int
     avg_latency_ms: float
 
@@ -143,21 +144,27 @@ async def daily(
     days: Annotated[int, QueryParameter(ge=1, le=MAX_DAYS)] = 30,
 ) -> DailyAnswer:
     since = datetime.now(UTC).date() - timedelta(days=days - 1)
-    async with engine.connection(asked.caller.owner) as conn:
+    owner = asked.caller.owner
+    async with engine.reading(asked, history.name) as (conn, build):
+        added = await history.added_by_day(conn, build.version, owner, since)
         cursor = await conn.execute(
-            "SELECT day, calls, searches, milliseconds FROM usage"
-            " WHERE owner = %s AND day >= %s ORDER BY day",
-            (asked.caller.owner, since),
+            "SELECT day, calls, searches, milliseconds FROM usage WHERE owner = %s AND day >= %s",
+            (owner, since),
         )
-        rows = await cursor.fetchall()
+        counted = {day: Counts(calls, searches, ms) for day, calls, searches, ms in await cursor.fetchall()}
     return DailyAnswer(
-        daily=[
-            DayAnswer(
-                date=day, api_calls=calls, searches=searches, avg_latency_ms=round(ms / max(1, calls), 2)
-            )
-            for day, calls, searches, ms in rows
-        ]
+        daily=[_day(day, counted.get(day, Counts()), added.get(day, 0)) for day in sorted({*counted, *added})]
     )
 
 
 ROUTES = [stats, daily]
+
+
+def _day(day: date, counts: Counts, added: int) -> DayAnswer:
+    return DayAnswer(
+        date=day,
+        api_calls=counts.calls,
+        memories_added=added,
+        searches=counts.searches,
+        avg_latency_ms=round(counts.milliseconds / max(1, counts.calls), 2),
+    )

@@ -34,8 +34,8 @@ from providers.embedder import Embedder
 from providers.embedders import embedder_for
 from runtime.settings import load
 from workers.extraction.extractor import Conversation, Known, Reader, Recall
-from workers.extraction.words import stems
 from workers.extraction.readers import reader_for
+from workers.extraction.words import stems
 
 CONVERSATIONS = Path(__file__).with_name("conversations.jsonl")
 SHARED_WORDS = 0.6

@@ -15,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
 
 from domain import key, owner
-from domain.errors import NotFound
+from domain.errors import Revoked
 from domain.eventstore.cipher import MasterKey, Subjects
 from domain.eventstore.log import EventLog
 from domain.eventstore.mapper import record
@@ -115,7 +115,7 @@ class Cells:
         """The key with this text. Raises NotFound when there is none, or it is revoked."""
         found = self.first.log.key(key.id_of(secret, self._master.pepper))
         if found.revoked_at is not None:
-            raise NotFound("this key was revoked")
+            raise Revoked("this key was revoked")
         return found
 
     def keys(self, owner_name: str | None = None) -> list[Key]:

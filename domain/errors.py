@@ -9,6 +9,10 @@ class NotFound(Refused):
     """There is no such thing for this owner: unknown, deleted, or someone else's."""
 
 
+class Revoked(NotFound):
+    """It was there for this owner, and was revoked."""
+
+
 class VersionConflict(Refused):
     """The caller's expected version is not the current one."""
 

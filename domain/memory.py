@@ -56,6 +56,11 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The day it speaks of, where the conversation named one, if only as "last Friday"."""
     entities: tuple[Entity, ...] = ()
     relations: tuple[Relation, ...] = ()
+    expires_on: date | None = None
+    """The first day (UTC) on which it is gone; None: it stays."""
+
+    def expired(self, today: date) -> bool:
+        return self.expires_on is not None and self.expires_on <= today
 
 
 NO_TRAITS = Traits()
@@ -206,6 +211,9 @@ class UpdateMemory(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] | None = None
     extractor: str | None = None
     traits: Traits | None = None
+    """All but `expires_on`, which has a field of its own: extraction must not prolong a memory's life."""
+    expires_on: date | msgspec.UnsetType | None = msgspec.UNSET
+    """null: it stays."""
     expected_version: int | None = None
 
 
@@ -270,10 +278,12 @@ def _updated(memory: Memory, command: UpdateMemory) -> Event | None:
         if not alike(memory.metadata.get(key), value)
     }
     text = None if command.text == memory.text else command.text
-    traits = command.traits
-    if traits is None and text is not None:
+    traits = command.traits or memory.traits
+    if command.traits is None and text is not None:
         # What was found in the old words is not known of the new ones.
         traits = msgspec.structs.replace(memory.traits, happened_on=None, entities=(), relations=())
+    expires_on = memory.traits.expires_on if command.expires_on is msgspec.UNSET else command.expires_on
+    traits = msgspec.structs.replace(traits, expires_on=expires_on)
     event = Updated(
         text=text,
         metadata=changes or None,
@@ -296,5 +306,11 @@ def _restored(memory: Memory | None, command: RestoreMemory, owner: str) -> Even
     gone = {key: None for key in memory.metadata if key not in to.metadata}
     return _updated(
         memory,
-        UpdateMemory(text=to.text, metadata={**gone, **to.metadata}, tags=to.tags, traits=to.traits),
+        UpdateMemory(
+            text=to.text,
+            metadata={**gone, **to.metadata},
+            tags=to.tags,
+            traits=to.traits,
+            expires_on=to.traits.expires_on,
+        ),
     )

@@ -17,11 +17,20 @@ class OwnerCreated(Event, frozen=True, kw_only=True):
     cell: str
 
 
+@register
+class MemorySwitched(Event, frozen=True, kw_only=True):
+    """Whether conversations are to be remembered from now on; what is remembered stays."""
+
+    TYPE: ClassVar[str] = "owner.memory_switched.v1"
+    on: bool
+
+
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     version: int
     name: str
     cell: str
+    memory_on: bool = True
 
 
 def project(owner: Owner | None, events: Iterable[Recorded]) -> Owner | None:
@@ -35,7 +44,16 @@ def project(owner: Owner | None, events: Iterable[Recorded]) -> Owner | None:
                     name=created.owner,
                     cell=created.cell,
                 )
+            case MemorySwitched() as switched if owner:
+                owner = msgspec.structs.replace(
+                    owner, version=recorded.originator_version, memory_on=switched.on
+                )
     return owner
+
+
+def switch_memory(owner: Owner, on: bool) -> MemorySwitched | None:
+    """The event that switching takes; None when it is so already."""
+    return None if owner.memory_on == on else MemorySwitched(on=on)
 
 
 def id_of(owner: str) -> UUID:

@@ -4,7 +4,7 @@ By-id history is read from the log itself; this one answers for a whole scope as
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from psycopg import AsyncConnection, Connection
@@ -105,3 +105,13 @@ async def as_of(
     page: list[Memory] = await cursor.fetchall()
     counted = await conn.execute(f"SELECT count(*) {then}", values)
     return page, (await counted.fetchone() or (0,))[0]
+
+
+async def added_by_day(conn: AsyncConnection[Any], version: int, owner: str, since: date) -> dict[date, int]:
+    """How many memories an owner has got on each day (UTC) from `since` on."""
+    cursor = await conn.execute(
+        f"SELECT valid_from::date, count(*) FROM {table(version)}"
+        " WHERE owner = %s AND event = 'ADD' AND valid_from >= %s GROUP BY 1",
+        (owner, since),
+    )
+    return dict(await cursor.fetchall())

@@ -8,6 +8,7 @@ from psycopg.types.json import Jsonb
 from domain.memory import Scope
 
 SCOPES = ("user_id", "agent_id", "run_id", "project_id")
+UNEXPIRED = "coalesce((traits ->> 'expires_on')::date > (now() AT TIME ZONE 'UTC')::date, true)"
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +26,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     type: str | None = None
     min_confidence: float | None = None
     """Lowest; a memory that nobody gave a confidence has 1."""
+    with_expired: bool = True
+    """Also what expired and was not deleted yet. The graph's rows do not say when they expire."""
     also: str | None = None
     """One more condition, with its values in `values`; never a client's words."""
     values: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -51,6 +54,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         if self.min_confidence is not None:
             conditions.append("coalesce((traits ->> 'confidence')::float8, 1) >= %(min_confidence)s")
             values["min_confidence"] = self.min_confidence
+        if not self.with_expired:
+            conditions.append(UNEXPIRED)
         if self.also:
             conditions.append(f"({self.also})")
         return " AND ".join(conditions), values

@@ -17,6 +17,8 @@ from domain.key import Dialect, Terms
 from runtime.settings import Settings, SettingsError, load
 
 ROOT = Path(__file__).parent.parent
+IMPORT_SOURCES = ("mem0", "memoid", "memorystack", "khoj", "jsonl")
+"""As runtime.sources has them, which would take long to import for each command."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -151,6 +153,19 @@ def _reextract(settings: Settings, options: argparse.Namespace) -> None:
     )
 
 
+def _import(settings: Settings, options: argparse.Namespace) -> None:
+    from runtime.importing import import_memories, pages_of
+
+    pages = pages_of(options.source, options.file, options.url, options.key)
+    import_memories(_connected(settings), options.owner, options.source, pages, options.user_id, options.json)
+
+
+def _export(settings: Settings, options: argparse.Namespace) -> None:
+    from runtime.exporting import export
+
+    export(_connected(settings), options.owner, options.user, options.events, options.output)
+
+
 def _doctor(settings: Settings, options: argparse.Namespace) -> None:
     from runtime.doctor import examine
 
@@ -199,6 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     _add(commands, "history", _history, "every change of one memory").add_argument("memory_id")
     _add(commands, "explain", _explain, "why a memory says what it says").add_argument("memory_id")
     _extraction_commands(commands)
+    _exchange_commands(commands)
     _add(commands, "doctor", _doctor, "what is configured, reachable and missing")
     _add(commands, "test", _test, "lint, types, import rules and tests; more arguments go to pytest")
     return parser
@@ -229,6 +245,22 @@ def _extraction_commands(commands: "argparse._SubParsersAction[argparse.Argument
         command.add_argument("--user", metavar="USER_ID", help="only what concerns this user")
         command.add_argument("--since", metavar="TIME", help="at or after (RFC 3339)")
         command.add_argument("--until", metavar="TIME", help="before")
+
+
+def _exchange_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    taken = _add(commands, "import", _import, "take in memories from another service or a file")
+    taken.add_argument("--from", dest="source", required=True, choices=IMPORT_SOURCES, help="what wrote them")
+    place = taken.add_mutually_exclusive_group(required=True)
+    place.add_argument("--file", metavar="PATH", help="an export: JSON, or JSON lines")
+    place.add_argument("--url", help="the base address of the service's API")
+    taken.add_argument("--key", help="of that API; better in EVERLOG_IMPORT_KEY, where nobody else sees it")
+    taken.add_argument("--user-id", metavar="USER_ID", help="for memories that name no user")
+    given = _add(commands, "export", _export, "write memories as JSON lines")
+    given.add_argument("--user", metavar="USER_ID", help="only what belongs to this user")
+    given.add_argument("--events", action="store_true", help="the log, in order, instead of the memories")
+    given.add_argument("--output", metavar="FILE", help="by default, standard output")
+    for command in (taken, given):
+        command.add_argument("--owner", default="default", help="the tenant (default)")
 
 
 def _key_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

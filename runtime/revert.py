@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from api.errors import Refusal
 from api.reverts import RevertAnswer, RevertRequest, answer, answer_of, commands, plan
 from domain.cells import Cell
 from domain.errors import Refused
@@ -20,7 +21,7 @@ def revert(settings: Settings, owner: str, asked: dict[str, Any], as_json: bool)
         request = msgspec.convert(asked, RevertRequest, strict=False)
         with opened(settings) as cells:
             told = _revert(cells.of(owner), owner, request)
-    except (msgspec.ValidationError, Refused) as error:
+    except (msgspec.ValidationError, Refused, Refusal) as error:
         raise SettingsError(str(error)) from None
     if as_json:
         print(msgspec.json.encode(told).decode())

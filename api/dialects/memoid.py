@@ -286,7 +286,9 @@ async def add(
     changed = [
         Changed(id=spell(MEMORY_PREFIX, r.memory.id), memory=r.memory.text, event="ADD") for r in results
     ]
-    return Response(AddAnswer(results=changed, memories=changed), status_code=201, headers=_position(results))
+    return Response(
+        AddAnswer(results=changed, memories=changed), status_code=201, headers=position_header(results)
+    )
 
 
 @get(
@@ -316,7 +318,7 @@ async def listing(
         else:
             page = await memories.listing(conn, build.version, selection, limit, offset)
             total = await memories.count(conn, build.version, selection)
-    flat = [FlatMemory(**_flat(memory)) for memory in page]
+    flat = [FlatMemory(**fields_of(memory)) for memory in page]
     answer = ListAnswer(results=flat, memories=flat, total=total)
     return Response(answer, headers={"Everlog-Position": str(build.position)})
 
@@ -348,7 +350,7 @@ async def find(
         mode=data.mode,
     )
     hits, position = await engine.find(asked, query)
-    found = [FoundMemory(**_flat(hit.memory), score=round(hit.score, 4)) for hit in hits]
+    found = [FoundMemory(**fields_of(hit.memory), score=round(hit.score, 4)) for hit in hits]
     return Response(SearchAnswer(results=found), headers={"Everlog-Position": str(position)})
 
 
@@ -365,7 +367,7 @@ async def get_one(
     engine: NamedDependency[Engine],
     version: Annotated[int | None, QueryParameter(ge=1, description="As it was at this version")] = None,
 ) -> Response[FlatMemory]:
-    return _one(await engine.memory(asked, _id(memory_id), version))
+    return _one(await engine.memory(asked, memory_id_of(memory_id), version))
 
 
 @put(
@@ -394,7 +396,7 @@ async def update(
         tags=None if data.tags is None else tuple(data.tags),
         expected_version=expected_version(if_match),
     )
-    (result,) = await engine.execute(asked, [(_id(memory_id), command)])
+    (result,) = await engine.execute(asked, [(memory_id_of(memory_id), command)])
     return _one(result.memory)
 
 
@@ -414,8 +416,8 @@ async def delete_one(
     idempotency_key: IdempotencyKey = None,
 ) -> Response[DeleteAnswer]:
     command = DeleteMemory(expected_version=expected_version(if_match))
-    results = await engine.execute(asked, [(_id(memory_id), command)])
-    return Response(DeleteAnswer(message="Memory deleted", deleted=1), headers=_position(results))
+    results = await engine.execute(asked, [(memory_id_of(memory_id), command)])
+    return Response(DeleteAnswer(message="Memory deleted", deleted=1), headers=position_header(results))
 
 
 @delete(
@@ -443,7 +445,7 @@ async def delete_many(
     results = await engine.execute(asked, [(id, DeleteMemory(missing_ok=True)) for id in ids])
     deleted = sum(result.changed for result in results)
     return Response(
-        DeleteAnswer(message=f"{deleted} memories deleted", deleted=deleted), headers=_position(results)
+        DeleteAnswer(message=f"{deleted} memories deleted", deleted=deleted), headers=position_header(results)
     )
 
 
@@ -457,7 +459,7 @@ async def delete_many(
 async def get_history(
     memory_id: FromPath[str], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
 ) -> HistoryAnswer:
-    return HistoryAnswer(history=versions(await engine.history(asked, _id(memory_id))))
+    return HistoryAnswer(history=versions(await engine.history(asked, memory_id_of(memory_id))))
 
 
 ROUTES = [add, listing, find, get_one, update, delete_one, delete_many, get_history]
@@ -530,7 +532,7 @@ def told(ingestion: Ingestion) -> Response[AddAnswer]:
     return Response(answer, status_code=202, headers={**headers, "Location": f"/v1/ingestions/{id}"})
 
 
-def _flat(memory: Memory) -> dict[str, Any]:
+def fields_of(memory: Memory) -> dict[str, Any]:
     scope = memory.scope
     return {
         "id": spell(MEMORY_PREFIX, memory.id),
@@ -553,10 +555,10 @@ def _flat(memory: Memory) -> dict[str, Any]:
 
 def _one(memory: Memory) -> Response[FlatMemory]:
     headers = {"ETag": f'"{memory.version}"', "Everlog-Position": str(memory.position)}
-    return Response(FlatMemory(**_flat(memory)), headers=headers)
+    return Response(FlatMemory(**fields_of(memory)), headers=headers)
 
 
-def _position(results: Sequence[Result]) -> dict[str, str]:
+def position_header(results: Sequence[Result]) -> dict[str, str]:
     if not results:
         return {}
     return {"Everlog-Position": str(max(result.state.position for result in results))}
@@ -572,7 +574,7 @@ def _scope(asked: Asked, body: AddRequest | SearchRequest) -> Scope:
     )
 
 
-def _id(text: str) -> UUID:
+def memory_id_of(text: str) -> UUID:
     id = read(MEMORY_PREFIX, text)
     if id is None:
         raise NotFound("no such memory")

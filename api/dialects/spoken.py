@@ -14,6 +14,7 @@ MEMOKIT_KEY = "mk_"
 PLACES: list[tuple[str, Dialect, str]] = [
     ("/memokit/", "memokit", "HOST/memokit, or HOST with a key that begins with mk_"),
     ("/mem0/", "mem0", "HOST/mem0"),
+    ("/api/v1/user", "khoj", "HOST"),
     ("/api/v1/", "memorystack", "HOST"),
     ("/api/", "khoj", "HOST"),
     ("/v1/", "memoid", "HOST"),

@@ -91,13 +91,13 @@ def test_metadata_and_tags_of_the_request_are_on_what_was_extracted(client: http
 
 
 def test_five_hundred_turns_of_small_talk_make_no_memory(client: httpx.Client, user: str) -> None:
-    talk = (
-        "Hi there! | How are you today? | Thanks, that helps. | Can you say that again? | lol ok | I see. | hmm"
-        "| What's the weather like? | Tell me a joke | I love it! | That's great, I like that. | Good morning"
-        "| ok I'll try that | I want you to be brief | I have a question | I'm back | Sure, go on | Never mind"
-        "| I think you're right | I need a regex for emails | Could you check this again? | I'm not sure"
-        "| It doesn't work, I get an error | I'd like to know more | See you tomorrow!"
-    ).split("|")
+    talk = [
+        "Hi there!", "How are you today?", "Thanks, that helps.", "Can you say that again?", "lol ok", "hmm",
+        "What's the weather like?", "Tell me a joke", "I love it!", "That's great, I like that.", "I see.",
+        "I'm back", "Good morning", "ok I'll try that", "I want you to be brief", "I have a question",
+        "Sure, go on", "I think you're right", "I need a regex for emails", "Could you check this again?",
+        "I'm not sure", "It doesn't work, I get an error", "I'd like to know more", "See you tomorrow!",
+    ]  # fmt: skip
     messages = [
         {"role": role, "content": text}
         for n in range(250)

@@ -14,6 +14,8 @@ def graph(client: httpx.Client, **scope: Any) -> dict[str, Any]:
     answer = client.get("/v1/graph", params=scope)
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
+    for entity in found["entities"]:
+        assert entity.pop("id").startswith("ent_")
     return found
 
 

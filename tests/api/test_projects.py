@@ -48,7 +48,7 @@ def test_a_project_is_made_listed_changed_and_deleted(client: httpx.Client) -> N
     made = create(client, custom_instructions="Remember sports", custom_categories=CATEGORIES)
     assert made["id"].startswith("proj_")
     assert (made["name"], made["custom_instructions"]) == ("Companion", "Remember sports")
-    assert made["custom_categories"] == CATEGORIES
+    assert made["custom_categories"] == [{name: text} for name, text in CATEGORIES.items()]
     assert made["created_at"] == made["updated_at"]
     assert made in listed(client)
 
@@ -67,23 +67,23 @@ def test_a_project_is_made_listed_changed_and_deleted(client: httpx.Client) -> N
 @pytest.mark.parametrize(
     "sent, kept",
     [
-        (["sports", "work"], {"sports": "", "work": ""}),
-        ([{"sports": "hiking"}, {"work": "jobs"}], {"sports": "hiking", "work": "jobs"}),
-        ([{"sports": "hiking", "work": "jobs"}], {"sports": "hiking", "work": "jobs"}),
-        (["sports", {"work": "jobs"}], {"sports": "", "work": "jobs"}),
-        ({"sports": "hiking", "work": "jobs"}, {"sports": "hiking", "work": "jobs"}),
-        ([], {}),
-        ({}, {}),
-        (None, {}),
+        (["sports", "work"], ["sports", "work"]),
+        ([{"sports": "hiking"}, {"work": "jobs"}], [{"sports": "hiking"}, {"work": "jobs"}]),
+        ([{"sports": "hiking", "work": "jobs"}], [{"sports": "hiking"}, {"work": "jobs"}]),
+        (["sports", {"work": "jobs"}], ["sports", {"work": "jobs"}]),
+        ({"sports": "hiking", "work": "jobs"}, [{"sports": "hiking"}, {"work": "jobs"}]),
+        ([], []),
+        ({}, []),
+        (None, []),
     ],
 )
 def test_categories_are_names_or_names_with_descriptions(client: httpx.Client, sent: Any, kept: Any) -> None:
     made = create(client, custom_categories=sent)
     assert made["custom_categories"] == kept
     changed = client.patch(f"/v1/projects/{made['id']}", json={"custom_categories": ["other"]})
-    assert changed.json()["custom_categories"] == {"other": ""}
+    assert changed.json()["custom_categories"] == ["other"]
     again = client.patch(f"/v1/projects/{made['id']}", json={"custom_categories": sent})
-    assert again.json()["custom_categories"] == (kept if sent is not None else {"other": ""})
+    assert again.json()["custom_categories"] == (kept if sent is not None else ["other"])
 
 
 def test_a_change_touches_what_it_names_and_nothing_else(client: httpx.Client) -> None:
@@ -91,9 +91,9 @@ def test_a_change_touches_what_it_names_and_nothing_else(client: httpx.Client) -
     path = f"/v1/projects/{made['id']}"
     changed = client.patch(path, json={"custom_instructions": "Remember music"}).json()
     assert (changed["name"], changed["custom_instructions"]) == ("Companion", "Remember music")
-    assert changed["custom_categories"] == CATEGORIES
+    assert changed["custom_categories"] == [{name: text} for name, text in CATEGORIES.items()]
     cleared = client.patch(path, json={"custom_instructions": "", "custom_categories": []}).json()
-    assert (cleared["custom_instructions"] or None, cleared["custom_categories"]) == (None, {})
+    assert (cleared["custom_instructions"] or None, cleared["custom_categories"]) == (None, [])
 
 
 def test_a_change_that_changes_nothing_writes_nothing(client: httpx.Client) -> None:

@@ -59,7 +59,7 @@ def said(text: str) -> list[str]:
         ("I've been meaning to learn Spanish for ages", ["User wants to learn Spanish"]),
         ("My dog Rex ate my shoes", ["User has a dog called Rex"]),
         ("My sister lives in Rome", ["User's sister lives in Rome"]),
-        ("Our daughter Maya loves dinosaurs", ["User's daughter is called Maya", "User's daughter loves dinosaurs"]),
+        ("Our daughter Maya loves tea", ["User's daughter is called Maya", "User's daughter loves tea"]),
         ("I visited Paris last Friday", ["User visited Paris on 2026-11-13"]),
         ("My exam is in 11 days", ["User's exam is on 2026-12-01"]),
         ("I speak French and I'm learning the cello", ["User speaks French", "User is learning the cello"]),
@@ -144,9 +144,7 @@ def test_a_decision_names_its_messages_its_reason_and_what_was() -> None:
     (decision,) = decide(["hello", "I now work at Google"], ["User works at a startup"], extract_graph=True)
     assert (decision.sources, decision.version, decision.before) == ((1,), 1, "User works at a startup")
     assert decision.reason == "there is one employer, and this is the new one"
-    assert [(r.source, r.relation, r.target) for r in decision.traits.relations] == [
-        ("User", "works_at", "Google")
-    ]
+    assert decision.traits.relations == (Relation("User", "works_at", "Google"),)
 
 
 def test_a_demand_to_forget_everything_deletes_nothing() -> None:
@@ -165,10 +163,9 @@ def test_no_text_breaks_it_and_reading_is_the_same_twice(text: str) -> None:
     assert list(statements(text, FRIDAY)) == list(statements(text, FRIDAY))
 
 
-WORDS = st.sampled_from(
-    [*"I my we love hate work live at in Google Berlin a dog called Rex not any more and , . ! ?".split()]
-    + [*"so but never is favourite colour blue moved to forget that years ago last don't am 30".split()]
-)
+SOME_WORDS = """I my we love hate work live at in Google Berlin a dog called Rex not any more and , . ! ? so
+but never is favourite colour blue moved to forget that years ago last don't am 30 Ann she there no longer"""
+WORDS = st.sampled_from(SOME_WORDS.split())
 
 
 @given(st.lists(WORDS, max_size=25).map(" ".join))

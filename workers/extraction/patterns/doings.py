@@ -15,15 +15,17 @@ from workers.extraction.words import (
 
 
 @says(
+    r"^my (?P<what>(?:[\w'-]+ ){0,3}[\w'-]+?) is (?P<phrase>(?:on|in) (?:\d{4}-\d\d-\d\d|the week of .+|[A-Z]\w+ \d{4}|\d{4}))$",
     r"^my (?P<what>(?:[\w'-]+ ){0,3}[\w'-]+?)(?:'s| is| are)(?: coming up| due| scheduled for| set for)?$",
     rf"{I} (?:have|have got) an? (?P<what>(?:[\w-]+ ){{0,2}}(?:interview|exam|test|wedding|appointment|flight|operation|surgery|deadline|race|concert|recital|viva|hearing|trip|holiday|presentation|marathon|conference))(?: coming up| scheduled| booked)?$",
 )
 def event(r: Reading) -> Made:
-    if r.when and not r["what"].lower().startswith(("name", "favourite", "favorite")):
+    phrase = r.when.phrase if r.when else r["phrase"] if r.known else ""
+    if phrase and not r["what"].lower().startswith(("name", "favourite", "favorite")):
         what = re.sub(r"'s$", "", r["what"])
         yield Statement(
-            text=f"User's {what} is {r.when.phrase}", predicate="event", object=what, slot=f"date of {what.lower()}",
-            type="experience", happened_on=r.when.day,
+            text=f"User's {what} is {phrase}", predicate="event", object=f"{what} {phrase}",
+            slot=f"date of {what.lower()}", type="experience", happened_on=day_of(r),
         )  # fmt: skip
 
 
@@ -32,7 +34,9 @@ def happening(r: Reading) -> Made:
     verb, what = r.groups["verb"].lower(), r["what"]
     lasting = re.match(r"visited|graduated|adopted|climbed|published|launched|won", verb)
     named = is_name(re.sub(r"^(?:to|from) ", "", what), r)
-    if THINGS_OF_THE_MOMENT.match(what) or not (r.when or (lasting and (named or verb == "graduated"))):
+    if THINGS_OF_THE_MOMENT.match(what) or not (
+        r.when or r.known or (lasting and (named or verb == "graduated"))
+    ):
         return
     if verb in ("had", "saw", "met", "lost", "started", "went to", "finished") and not (
         named or re.search(r"\b(?:baby|surgery|operation|job|school|university|degree|phd|book)\b", what)

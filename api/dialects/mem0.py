@@ -1,0 +1,438 @@
+"""mem0's memories, as its MemoryClient speaks of them with `host="http://HOST/mem0"`.
+
+An app (`app_id`) is what the other dialects call a project. Ids are plain UUIDs.
+"""
+
+import ast
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated, Any
+from uuid import UUID
+
+import anyio.to_thread
+import msgspec
+from litestar import Request, delete, get, post, put
+from litestar.di import NamedDependency
+from litestar.openapi.spec import Example
+from litestar.params import BodyKwarg, FromPath, JSONBody, QueryParameter
+
+from api.body import IdParameter
+from api.dialects import mem0_account, mem0_jobs
+from api.dialects.mem0_account import TAGS, Deletion, faults, guidance, neighbours
+from api.dialects.mem0_bodies import (
+    AddAnswer,
+    AddRequest,
+    BatchDeleteRequest,
+    BatchUpdateRequest,
+    DeletedAll,
+    Feedback,
+    FeedbackRequest,
+    ListAnswer,
+    ListRequest,
+    Remembered,
+    SearchAnswer,
+    SearchRequest,
+    Turn,
+    UpdateRequest,
+    Version,
+    moment_of,
+    remembered,
+    result,
+    selection_of,
+)
+from api.dialects.mem0_jobs import expire_later
+from api.engine import Asked, Engine
+from api.errors import Refusal
+from api.provenance import Step, explanation
+from domain.aggregate import Command
+from domain.errors import NotFound
+from domain.ids import named_id, new_id, read
+from domain.ingestion import Received
+from domain.memory import Added, AddMemory, DeleteMemory, Memory, Scope, Traits, UpdateMemory, evolve
+from domain.recorded import Recorded
+from projections import memories, search
+from projections.conditions import ENTITIES, EVERY
+from projections.selection import Selection
+
+MAX_PAGE = 1_000
+MAX_FILTERS = 2_000
+"""Characters of the filters in a query."""
+
+
+# --- routes -----------------------------------------------------------------------------------------
+
+
+@post(
+    "/mem0/v3/memories/add",
+    operation_id="mem0Add",
+    opt={"scope": "write"},
+    responses=faults(409),
+    status_code=200,
+    tags=TAGS,
+    summary="Add memories from messages",
+)
+async def add(
+    data: Annotated[
+        AddRequest,
+        BodyKwarg(
+            examples=[
+                Example(value={"messages": [{"role": "user", "content": "I love hiking"}], "user_id": "ann"})
+            ]
+        ),
+    ],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+) -> AddAnswer:
+    entities = data.entities()
+    if not entities:
+        raise _nobody("name a user_id, agent_id, app_id or run_id")
+    if data.infer:
+        return await _ingest(asked, engine, data)
+    traits = Traits(
+        expires_on=data.expiration_date,
+        happened_on=None if data.timestamp is None else moment_of(data.timestamp).date(),
+    )
+    commands: list[tuple[UUID, Command]] = [
+        (
+            new_id(),
+            AddMemory(
+                text=message.text,
+                scope=_scope(asked, entities),
+                metadata=data.metadata or {},
+                role=message.role,
+                traits=traits,
+            ),
+        )
+        for message in data.said()
+        if message.role != "system"
+    ]
+    event_id = _event_id(asked)
+    results = [
+        result(r.memory.id, r.memory.text, "ADD") for r in await engine.execute(asked, commands, event_id)
+    ]
+    return AddAnswer(message="Memories were added", status="SUCCEEDED", event_id=event_id, results=results)
+
+
+async def _ingest(asked: Asked, engine: Engine, data: AddRequest) -> AddAnswer:
+    scope = _scope(asked, data.entities())
+    of_project = await guidance(asked, engine, scope.project_id)
+    received = Received(
+        scope=scope,
+        messages=tuple(data.said()),
+        metadata=data.metadata or {},
+        instructions=data.custom_instructions or of_project.custom_instructions,
+        categories=data.guidance().categories() or of_project.custom_categories,
+    )
+    ingestion = await engine.ingest(asked, received, 0)
+    if data.expiration_date:
+        expire_later(asked, engine, ingestion.id, data.expiration_date)
+    return AddAnswer(
+        message="Memory processing has been queued for background execution",
+        status="PENDING",
+        event_id=str(ingestion.id),
+    )
+
+
+@post(
+    "/mem0/v3/memories/search",
+    operation_id="mem0Search",
+    opt={"scope": "read", "search": True},
+    responses=faults(),
+    status_code=200,
+    tags=TAGS,
+    summary="Find memories by meaning and by words",
+)
+async def find(
+    data: Annotated[
+        SearchRequest,
+        BodyKwarg(examples=[Example(value={"query": "outdoors", "filters": {"user_id": "ann"}})]),
+    ],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+) -> SearchAnswer:
+    selection, entities = selection_of(
+        asked, data.filters, _one_of(data.categories), metadata=data.metadata or {}
+    )
+    if not entities:
+        raise _nobody("the filters must name a user_id, agent_id, app_id or run_id")
+    query = search.Query(
+        selection=selection, text=data.query, limit=data.top_k, threshold=data.threshold or 0.0
+    )
+    hits, _ = await engine.find(asked, query)
+    return SearchAnswer(
+        results=[remembered(hit.memory, data.fields, score=round(hit.score, 4)) for hit in hits]
+    )
+
+
+@post(
+    "/mem0/v3/memories",
+    operation_id="mem0List",
+    opt={"scope": "read", "bodiless": True},
+    responses=faults(),
+    status_code=200,
+    tags=TAGS,
+    summary="List memories, newest first",
+)
+async def listing(
+    request: Request[Any, Any, Any],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    data: JSONBody[ListRequest | None] = None,
+    page: Annotated[int, QueryParameter(ge=1, le=2**31)] = 1,
+    page_size: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 100,
+) -> ListAnswer:
+    data = data or ListRequest()
+    created = {"gte": data.start_date, "lte": data.end_date}
+    created = {operator: moment for operator, moment in created.items() if moment is not None}
+    selection, _ = selection_of(
+        asked, data.filters, _one_of(data.categories), {"created_at": created} if created else {}
+    )
+    async with engine.reading(asked, memories.name) as (conn, build):
+        total = await memories.count(conn, build.version, selection)
+        found = await memories.listing(conn, build.version, selection, page_size, (page - 1) * page_size)
+    results = [remembered(memory, data.fields) for memory in found]
+    return ListAnswer(count=total, results=results, **neighbours(request, page, page_size, total))
+
+
+@get(
+    "/mem0/v1/memories/{memory_id:str}",
+    operation_id="mem0Get",
+    opt={"scope": "read"},
+    responses=faults(404),
+    tags=TAGS,
+    summary="Get a memory",
+)
+async def get_one(
+    memory_id: FromPath[str], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
+) -> Remembered:
+    return remembered(await _present(asked, engine, memory_id))
+
+
+@put(
+    "/mem0/v1/memories/{memory_id:str}",
+    operation_id="mem0Update",
+    opt={"scope": "write"},
+    responses=faults(404, 409),
+    tags=TAGS,
+    summary="Change a memory's text, metadata, day or last day",
+)
+async def update(
+    memory_id: FromPath[str],
+    data: JSONBody[UpdateRequest],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+) -> Remembered:
+    command = UpdateMemory(text=data.text, metadata=data.metadata, expires_on=data.expiration_date)
+    if data.timestamp is not None:
+        memory = await _present(asked, engine, memory_id)
+        traits = msgspec.structs.replace(memory.traits, happened_on=moment_of(data.timestamp).date())
+        if data.text not in (None, memory.text):  # what was found in the old words
+            traits = msgspec.structs.replace(traits, entities=(), relations=())
+        command = msgspec.structs.replace(command, traits=traits, expected_version=memory.version)
+    (changed,) = await engine.execute(asked, [(_id(memory_id), command)])
+    return remembered(changed.memory)
+
+
+@delete(
+    "/mem0/v1/memories/{memory_id:str}",
+    operation_id="mem0Delete",
+    opt={"scope": "write"},
+    responses=faults(404, 409),
+    status_code=200,
+    tags=TAGS,
+    summary="Delete a memory; its history stays",
+)
+async def delete_one(
+    memory_id: FromPath[str], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
+) -> Deletion:
+    await engine.execute(asked, [(_id(memory_id), DeleteMemory())])
+    return Deletion(message="Memory deleted successfully!")
+
+
+@delete(
+    "/mem0/v1/memories",
+    operation_id="mem0DeleteAll",
+    opt={"scope": "write"},
+    responses=faults(409),
+    status_code=200,
+    tags=TAGS,
+    summary="Delete all memories of a user, agent, app or run",
+)
+async def delete_all(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    user_id: IdParameter = None,
+    agent_id: IdParameter = None,
+    app_id: IdParameter = None,
+    run_id: IdParameter = None,
+    filters: Annotated[str | None, QueryParameter(max_length=MAX_FILTERS)] = None,
+) -> DeletedAll:
+    given = {"user_id": user_id, "agent_id": agent_id, "app_id": app_id, "run_id": run_id}
+    named = {name: id for name, id in given.items() if id is not None}
+    selection, entities = selection_of(asked, named, _written(filters), with_expired=True)
+    if not entities:
+        raise _nobody("name a user_id, agent_id, app_id or run_id: without one nothing is deleted")
+    if list(named.values()) == [EVERY] * len(ENTITIES) and not filters:  # mem0's way of saying: everything
+        selection = Selection(scope=Scope(owner=asked.caller.owner))
+    event_id = _event_id(asked)
+    ids = await engine.ids_in(asked, selection)
+    await engine.execute(asked, [(id, DeleteMemory(missing_ok=True)) for id in ids], event_id)
+    return DeletedAll(message="Memories deleted successfully!", event_id=event_id)
+
+
+@get(
+    "/mem0/v1/memories/{memory_id:str}/history",
+    operation_id="mem0History",
+    opt={"scope": "read"},
+    responses=faults(404),
+    tags=TAGS,
+    summary="Every change of a memory, oldest first",
+)
+async def get_history(
+    memory_id: FromPath[str], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
+) -> list[Version]:
+    events = await engine.history(asked, _id(memory_id))
+    cell = await engine.cell_of(asked.caller.owner)
+    explained = await anyio.to_thread.run_sync(explanation, cell, events)
+    versions: list[Version] = []
+    memory: Memory | None = None
+    for recorded, step in zip(events, explained.chain, strict=True):
+        before, memory = memory, evolve(memory, recorded)
+        versions.append(_version(before, memory, recorded, step))
+    return versions
+
+
+@put(
+    "/mem0/v1/batch",
+    operation_id="mem0BatchUpdate",
+    opt={"scope": "write"},
+    responses=faults(404, 409),
+    tags=TAGS,
+    summary="Change many memories, all or none",
+)
+async def batch_update(
+    data: JSONBody[BatchUpdateRequest], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
+) -> Deletion:
+    commands: list[tuple[UUID, Command]] = [
+        (_id(one.memory_id), UpdateMemory(text=one.text, metadata=one.metadata)) for one in data.memories
+    ]
+    await engine.execute(asked, commands)
+    return Deletion(message=f"Successfully updated {len(commands)} memories")
+
+
+@delete(
+    "/mem0/v1/batch",
+    operation_id="mem0BatchDelete",
+    opt={"scope": "write"},
+    responses=faults(404, 409),
+    status_code=200,
+    tags=TAGS,
+    summary="Delete many memories, all or none",
+)
+async def batch_delete(
+    data: JSONBody[BatchDeleteRequest], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
+) -> Deletion:
+    ids = dict.fromkeys(_id(one.memory_id) for one in data.memories)
+    await engine.execute(asked, [(id, DeleteMemory()) for id in ids])
+    return Deletion(message=f"Successfully deleted {len(ids)} memories")
+
+
+@post(
+    "/mem0/v1/feedback",
+    operation_id="mem0Feedback",
+    opt={"scope": "write"},
+    responses=faults(404, 409),
+    status_code=200,
+    tags=TAGS,
+    summary="Say what a memory is worth; kept as its metadata",
+)
+async def feedback(
+    data: JSONBody[FeedbackRequest], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
+) -> Feedback:
+    kept = {"feedback": data.feedback, "feedback_reason": data.feedback_reason}
+    id = _id(data.memory_id)
+    await engine.execute(asked, [(id, UpdateMemory(metadata=kept))])
+    return Feedback(id=id, feedback=data.feedback, feedback_reason=data.feedback_reason)
+
+
+ROUTES = [
+    add, find, listing, get_one, update, delete_one, delete_all, get_history, batch_update, batch_delete,
+    feedback, *mem0_jobs.ROUTES, *mem0_account.ROUTES,
+]  # fmt: skip
+
+
+# --- reading and shaping ----------------------------------------------------------------------------
+
+
+async def _present(asked: Asked, engine: Engine, memory_id: str) -> Memory:
+    """Raises NotFound, also for what has expired and waits for its deletion."""
+    memory = await engine.memory(asked, _id(memory_id))
+    if memory.traits.expired(datetime.now(UTC).date()):
+        raise NotFound("no such memory")
+    return memory
+
+
+def _version(before: Memory | None, memory: Memory, recorded: Recorded, step: Step) -> Version:
+    scope, event = memory.scope, recorded.event
+    said = [Turn(role=source.role, content=source.content) for source in step.sources]
+    if not said and isinstance(event, Added):
+        said = [Turn(role=event.role or "user", content=event.text)]
+    return Version(
+        id=recorded.event_id,
+        memory_id=memory.id,
+        input=said,
+        old_memory=before.text if before and not before.deleted else None,
+        new_memory=None if memory.deleted else memory.text,
+        event=step.event,
+        user_id=scope.user_id,
+        agent_id=scope.agent_id,
+        app_id=scope.project_id,
+        session_id=scope.run_id,
+        metadata=memory.metadata,
+        categories=memory.traits.categories,
+        created_at=recorded.occurred_at,
+        updated_at=recorded.occurred_at,
+    )
+
+
+def _one_of(categories: list[str]) -> dict[str, Any]:
+    return {"categories": {"in": categories}} if categories else {}
+
+
+def _written(filters: str | None) -> dict[str, Any]:
+    """Filters in a query: as JSON, or as Python prints them, which is what the client's `options` send."""
+    if filters is None:
+        return {}
+    try:
+        found = ast.literal_eval(filters)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        try:
+            found = msgspec.json.decode(filters)
+        except msgspec.DecodeError:
+            found = None
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise Refusal(HTTPStatus.BAD_REQUEST, "invalid", "the filters in the query are no JSON object")
+    return found
+
+
+def _scope(asked: Asked, entities: dict[str, str]) -> Scope:
+    return Scope(owner=asked.caller.owner, **{ENTITIES[name]: id for name, id in entities.items()})
+
+
+def _event_id(asked: Asked) -> str:
+    """The cause of a request's events; a request that is repeated with its key tells the same one."""
+    receipt = asked.receipt
+    if receipt is None:
+        return str(new_id())
+    return str(named_id("mem0.event", f"{receipt.owner}:{receipt.actor}:{receipt.key}"))
+
+
+def _id(text: str) -> UUID:
+    id = read("", text)
+    if id is None:
+        raise NotFound("no such memory")
+    return id
+
+
+def _nobody(detail: str) -> Refusal:
+    return Refusal(HTTPStatus.BAD_REQUEST, "filter-missing", detail)

@@ -1,0 +1,234 @@
+"""What mem0's client asks for and fetches later: the events of its writes, and exports."""
+
+import asyncio
+import base64
+import binascii
+import contextlib
+from datetime import date, datetime
+from http import HTTPStatus
+from typing import Any, Literal
+from uuid import UUID
+
+import anyio.to_thread
+import msgspec
+from litestar import get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from api.body import Body, Id
+from api.dialects.mem0_account import TAGS, faults
+from api.dialects.mem0_bodies import Remembered, Result, remembered, result, selection_of
+from api.engine import Asked, Engine
+from api.errors import Refusal
+from domain.cells import Cell
+from domain.errors import NotFound
+from domain.eventstore.reading import Filter
+from domain.ids import read
+from domain.ingestion import Ingestion
+from domain.memory import CHANGE_NAMES, Added, Deleted, Updated, UpdateMemory
+from domain.recorded import Recorded
+from projections import memories
+from projections.conditions import ENTITIES
+
+MAX_EXPORTED = 10_000
+MAX_RESULTS = 1_000
+"""Of an event; more were deleted at once, perhaps, but nobody reads them one by one."""
+EXPIRY_WAIT_SECONDS = 3_600.0
+
+
+# --- events -----------------------------------------------------------------------------------------
+
+EventStatus = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED"]
+
+
+class EventAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    id: UUID
+    event_type: str
+    status: EventStatus
+    results: list[Result]
+    error: str | None
+    """Why it failed."""
+    created_at: datetime
+    updated_at: datetime
+
+
+@get(
+    "/mem0/v1/event/{event_id:str}",
+    operation_id="mem0GetEvent",
+    opt={"scope": "read"},
+    responses=faults(404),
+    tags=TAGS,
+    summary="What became of a write",
+)
+async def get_event(
+    event_id: FromPath[str], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
+) -> EventAnswer:
+    id = read("", event_id)
+    if id is None:
+        raise NotFound("no such event")
+    with contextlib.suppress(NotFound):
+        ingestion = await engine.settled(asked, id, 0)
+        return _of_ingestion(ingestion, await _status(asked, engine, ingestion))
+    cell = await engine.cell_of(asked.caller.owner)
+    changes = await anyio.to_thread.run_sync(_changes, cell, asked.caller.owner, id)
+    if not changes:
+        raise NotFound("no such event")
+    return EventAnswer(
+        id=id,
+        event_type=CHANGE_NAMES[type(changes[0].event)],
+        status="SUCCEEDED",
+        results=[
+            result(one.originator_id, getattr(one.event, "text", None), CHANGE_NAMES[type(one.event)])
+            for one in changes
+        ],
+        error=None,
+        created_at=changes[0].occurred_at,
+        updated_at=changes[-1].occurred_at,
+    )
+
+
+def _of_ingestion(ingestion: Ingestion, status: EventStatus) -> EventAnswer:
+    decisions = ingestion.extracted.decisions if ingestion.extracted else ()
+    return EventAnswer(
+        id=ingestion.id,
+        event_type="ADD",
+        status=status,
+        results=[
+            result(one.memory_id, one.text, one.action)
+            for one in decisions
+            if one.memory_id and one.action != "NONE"
+        ],
+        error=ingestion.failed.reason if ingestion.failed else None,
+        created_at=ingestion.received_at,
+        updated_at=ingestion.updated_at,
+    )
+
+
+async def _status(asked: Asked, engine: Engine, ingestion: Ingestion) -> EventStatus:
+    if ingestion.status == "extracted":
+        return "SUCCEEDED"
+    if ingestion.status == "failed":
+        return "FAILED"
+    async with engine.connection(asked.caller.owner) as conn:
+        cursor = await conn.execute(
+            "SELECT handed_out_at IS NOT NULL FROM backlog WHERE stream_id = %s", (ingestion.id,)
+        )
+        return "RUNNING" if await cursor.fetchone() == (True,) else "PENDING"
+
+
+def _changes(cell: Cell, owner: str, cause: UUID) -> list[Recorded]:
+    """The changes of memories that one request made."""
+    types = [Added.TYPE, Updated.TYPE, Deleted.TYPE]
+    page = cell.log.page(0, MAX_RESULTS, Filter(owner=owner, cause=str(cause), types=types))
+    return [recorded for _, recorded in page]
+
+
+# --- expiration of what is still being extracted ----------------------------------------------------
+
+_expiring: set[asyncio.Task[None]] = set()
+"""Held here, as the event loop does not hold its tasks."""
+
+
+def expire_later(asked: Asked, engine: Engine, ingestion_id: UUID, expires_on: date) -> None:
+    """Give what is extracted from a conversation its last day, once it is there.
+
+    A conversation keeps no such day (domain/ingestion.py), so a restart of this process meanwhile loses it.
+    """
+    task = asyncio.create_task(_expire(asked._replace(receipt=None), engine, ingestion_id, expires_on))
+    _expiring.add(task)
+    task.add_done_callback(_expiring.discard)
+
+
+async def _expire(asked: Asked, engine: Engine, ingestion_id: UUID, expires_on: date) -> None:
+    ingestion = await engine.settled(asked, ingestion_id, EXPIRY_WAIT_SECONDS)
+    for decision in ingestion.extracted.decisions if ingestion.extracted else ():
+        if decision.action == "ADD" and decision.memory_id:
+            with contextlib.suppress(NotFound):  # deleted meanwhile
+                command = UpdateMemory(expires_on=expires_on)
+                await engine.execute(asked, [(decision.memory_id, command)], str(ingestion_id))
+
+
+# --- exports ----------------------------------------------------------------------------------------
+
+
+class ExportRequest(Body, frozen=True, kw_only=True):
+    """Which memories: of the entities named, and as the filters say."""
+
+    user_id: Id | None = None
+    agent_id: Id | None = None
+    app_id: Id | None = None
+    run_id: Id | None = None
+    filters: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    def tree(self) -> dict[str, Any]:
+        named = {name: getattr(self, name) for name in ENTITIES if getattr(self, name) is not None}
+        return {"AND": [one for one in (named, self.filters) if one]}
+
+
+class NewExportRequest(ExportRequest, frozen=True, kw_only=True):
+    schema: str | dict[str, Any]
+    """Taken and passed over: memories are exported as they are."""
+
+
+class ExportedRequest(ExportRequest, frozen=True, kw_only=True):
+    memory_export_id: str | None = None
+
+
+class ExportCreated(msgspec.Struct, frozen=True, kw_only=True):
+    message: str
+    id: str
+
+
+class Exported(msgspec.Struct, frozen=True, kw_only=True):
+    status: EventStatus
+    count: int
+    """Of all memories that the filters select; of which at most 10,000 follow."""
+    memories: list[Remembered]
+
+
+@post(
+    "/mem0/v1/exports",
+    operation_id="mem0CreateExport",
+    opt={"scope": "read"},
+    responses=faults(),
+    tags=TAGS,
+    summary="Ask for memories as one object",
+)
+async def create_export(data: JSONBody[NewExportRequest], asked: NamedDependency[Asked]) -> ExportCreated:
+    """Nothing is made or kept: the id holds the filters, and the export shows what there is by then."""
+    selection_of(asked, data.tree())
+    id = base64.urlsafe_b64encode(msgspec.json.encode(data.tree())).decode().rstrip("=")
+    return ExportCreated(message="Memory export request received. The export is ready.", id=id)
+
+
+@post(
+    "/mem0/v1/exports/get",
+    operation_id="mem0GetExport",
+    opt={"scope": "read"},
+    responses=faults(404),
+    status_code=200,
+    tags=TAGS,
+    summary="The memories that were asked for",
+)
+async def get_export(
+    data: JSONBody[ExportedRequest], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
+) -> Exported:
+    tree = data.tree() if data.memory_export_id is None else _tree(data.memory_export_id)
+    if not tree["AND"] and data.memory_export_id is None:
+        raise Refusal(HTTPStatus.BAD_REQUEST, "filter-missing", "name a memory_export_id or filters")
+    selection, _ = selection_of(asked, tree)
+    async with engine.reading(asked, memories.name) as (conn, build):
+        found = await memories.listing(conn, build.version, selection, MAX_EXPORTED)
+        total = await memories.count(conn, build.version, selection)
+    return Exported(status="SUCCEEDED", count=total, memories=[remembered(one) for one in found])
+
+
+def _tree(export_id: str) -> dict[str, Any]:
+    try:
+        padded = export_id + "=" * (-len(export_id) % 4)
+        return msgspec.json.decode(base64.urlsafe_b64decode(padded), type=dict[str, list[Any]])
+    except (binascii.Error, ValueError, msgspec.DecodeError):
+        raise NotFound("no such export") from None
+
+
+ROUTES = [get_event, create_export, get_export]

@@ -1,0 +1,364 @@
+"""The MemoryStack contract (seed 003) below /api/v1, as its SDK (memorystack 1.0.4) uses it.
+
+`hard` deletions are normal ones, and said to be: erasure would have to take the history too.
+"""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import delete, get, patch
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from psycopg import AsyncConnection
+
+from api.body import MAX_TEXT, Body, Id, check_metadata, check_text
+from api.dialects import memorystack_adding, memorystack_bulk, memorystack_transfer
+from api.dialects.memorystack_answers import (
+    SELECTED,
+    TAGS,
+    FoundAnswer,
+    MemoryAnswer,
+    answers,
+    cursor_after,
+    flat,
+    place_of,
+    selected,
+    wrong,
+)
+from api.dialects.memorystack_repeats import ONCE
+from api.engine import Asked, Engine
+from api.request import IdempotencyKey, MinPosition
+from domain.errors import NotFound, VersionConflict
+from domain.ids import MEMORY_PREFIX, read
+from domain.memory import DeleteMemory, Memory, Scope, Traits, UpdateMemory
+from projections import memories, search
+from projections.selection import Selection
+
+MAX_LISTED = 100
+MAX_FOUND = 50
+MAX_DELETED = 1_000
+UPDATE_TRIES = 5
+NO_ERASURE = "deleted; its history is kept, because this server cannot erase yet"
+
+Order = Literal["asc", "desc"]
+Mode = Literal["hybrid", "vector", "text", "graph", "keyword"]
+MODES: dict[Mode, search.Mode] = {
+    "hybrid": "hybrid",
+    "vector": "vector",
+    "text": "keyword",
+    "keyword": "keyword",
+    "graph": "hybrid",
+}
+TOLD_MODES = {"hybrid": "hybrid", "vector": "vector", "keyword": "text"}
+"""Ours → the SDK's. Nothing is searched along the graph, so `graph` is answered as the `hybrid` it was."""
+
+
+# --- bodies -----------------------------------------------------------------------------------------
+
+
+class UpdateRequest(Body, frozen=True, kw_only=True):
+    content: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT, pattern=r"\S")] | None = None
+    memory_type: Id | None = None
+    confidence: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    metadata: dict[str, Any] | None = None
+    """Merged by key; a null removes its key."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_metadata(self.metadata)
+        if all(getattr(self, name) is None for name in self.__struct_fields__):
+            raise ValueError("nothing to update: send content, memory_type, confidence or metadata")
+
+
+class DeleteRequest(Body, frozen=True, kw_only=True):
+    memory_ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_DELETED)]
+    hard: bool = False
+
+
+# --- answers ----------------------------------------------------------------------------------------
+
+
+class ListAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    success: bool
+    count: int
+    """Of this page."""
+    next_cursor: str | None
+    results: list[MemoryAnswer]
+
+
+class AgentListAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    success: bool
+    count: int
+    next_cursor: str | None
+    data: list[MemoryAnswer]
+
+
+class SearchAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    success: bool
+    count: int
+    mode: str
+    """The one that was searched by."""
+    results: list[FoundAnswer]
+
+
+class OneAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    success: bool
+    memory: MemoryAnswer
+
+
+class DeleteAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    success: bool
+    deleted_count: int
+    hard_delete: bool
+    message: str | None = None
+
+
+# --- listing ----------------------------------------------------------------------------------------
+
+
+@get(
+    "/api/v1/memories",
+    operation_id="memorystackListMemories",
+    opt={"scope": "read"},
+    responses=answers(),
+    dependencies=SELECTED,
+    tags=TAGS,
+    summary="List memories page by page, newest first",
+)
+async def listing(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    selection: NamedDependency[Selection],
+    limit: Annotated[int, QueryParameter(ge=1, le=MAX_LISTED)] = 20,
+    cursor: FromQuery[str | None] = None,
+    order: FromQuery[Order] = "desc",
+    include_embedding: FromQuery[bool] = False,
+    min_position: MinPosition = None,
+) -> ListAnswer:
+    after = place_of(cursor)
+    async with engine.reading(asked, memories.name) as (conn, build):
+        page = await memories.listing(
+            conn, build.version, selection, limit + 1, ascending=order == "asc", after=after
+        )
+    told, next_cursor = _page(page, limit)
+    if include_embedding:
+        told = await _with_embeddings(asked, engine, told)
+    return ListAnswer(success=True, count=len(told), next_cursor=next_cursor, results=told)
+
+
+@get(
+    "/api/v1/memories/agents",
+    operation_id="memorystackListAgentMemories",
+    opt={"scope": "read"},
+    responses=answers(),
+    tags=TAGS,
+    summary="List an agent's memories, and those of the teams and projects that it has written for",
+)
+async def of_agent(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    agent_id: Annotated[str, QueryParameter(min_length=1, max_length=255)],
+    limit: Annotated[int, QueryParameter(ge=1, le=MAX_LISTED)] = 50,
+    include_team: FromQuery[bool] = True,
+    include_project: FromQuery[bool] = True,
+    cursor: FromQuery[str | None] = None,
+    min_position: MinPosition = None,
+) -> AgentListAnswer:
+    after = place_of(cursor)
+    async with engine.reading(asked, memories.name) as (conn, build):
+        own = f"FROM {memories.table(build.version)} WHERE owner = %(owner)s AND agent_id = %(agent)s"
+        also = ["agent_id = %(agent)s"]
+        if include_team:
+            also.append(f"metadata ->> 'team_id' IN (SELECT metadata ->> 'team_id' {own})")
+        if include_project:
+            also.append(f"project_id IN (SELECT project_id {own})")
+        scope = Scope(owner=asked.caller.owner)
+        selection = Selection(scope=scope, also=" OR ".join(also), values={"agent": agent_id})
+        page = await memories.listing(conn, build.version, selection, limit + 1, after=after)
+    told, next_cursor = _page(page, limit)
+    return AgentListAnswer(success=True, count=len(told), next_cursor=next_cursor, data=told)
+
+
+def _page(page: list[Memory], limit: int) -> tuple[list[MemoryAnswer], str | None]:
+    """The memories of a page that was asked for one more, and where the next one begins."""
+    next_cursor = cursor_after(page[limit - 1]) if len(page) > limit else None
+    return [MemoryAnswer(**flat(memory)) for memory in page[:limit]], next_cursor
+
+
+async def _with_embeddings(asked: Asked, engine: Engine, told: list[MemoryAnswer]) -> list[MemoryAnswer]:
+    async with engine.reading(asked, search.name) as (conn, build):
+        found = await _embeddings(conn, build.version, [UUID(memory.id) for memory in told])
+    return [msgspec.structs.replace(memory, embedding=found.get(memory.id)) for memory in told]
+
+
+async def _embeddings(conn: AsyncConnection[Any], version: int, ids: list[UUID]) -> dict[str, list[float]]:
+    cursor = await conn.execute(
+        f"SELECT memory_id, embedding::vector::real[] FROM {search.table(version)}"
+        " WHERE memory_id = ANY(%s) AND embedding IS NOT NULL",
+        (ids,),
+    )
+    return {str(id): vector for id, vector in await cursor.fetchall()}
+
+
+# --- searching --------------------------------------------------------------------------------------
+
+
+@get(
+    "/api/v1/memories/search",
+    operation_id="memorystackSearchMemories",
+    opt={"scope": "read", "search": True},
+    responses=answers(),
+    dependencies=SELECTED,
+    tags=TAGS,
+    summary="Find memories by meaning and by words",
+)
+async def find(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    selection: NamedDependency[Selection],
+    sought: Annotated[str, QueryParameter(name="query")],
+    limit: Annotated[int, QueryParameter(ge=1, le=MAX_FOUND)] = 10,
+    mode: FromQuery[Mode] = "hybrid",
+    threshold: Annotated[float, QueryParameter(ge=0, le=1, description="Lowest score")] = 0.0,
+    min_position: MinPosition = None,
+) -> SearchAnswer:
+    try:
+        check_text(sought)
+    except ValueError as error:
+        raise wrong("query", str(error)) from None
+    asks = search.Query(selection=selection, text=sought, limit=limit, threshold=threshold, mode=MODES[mode])
+    hits, _ = await engine.find(asked, asks)
+    found = [
+        FoundAnswer(**flat(hit.memory), similarity=round(hit.similarity, 4), score=round(hit.score, 4))
+        for hit in hits
+    ]
+    return SearchAnswer(success=True, count=len(found), mode=TOLD_MODES[MODES[mode]], results=found)
+
+
+# --- one, and many by id ----------------------------------------------------------------------------
+
+
+@get(
+    "/api/v1/memories/{memory_id:str}",
+    operation_id="memorystackGetMemory",
+    opt={"scope": "read"},
+    responses=answers(404),
+    tags=TAGS,
+    summary="Get a memory",
+)
+async def get_one(
+    memory_id: FromPath[str], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
+) -> OneAnswer:
+    return OneAnswer(success=True, memory=MemoryAnswer(**flat(await engine.memory(asked, _id(memory_id)))))
+
+
+@patch(
+    "/api/v1/memories/{memory_id:str}",
+    operation_id="memorystackUpdateMemory",
+    opt={"scope": "write"},
+    responses=answers(404, 409, 413, 415),
+    dependencies=ONCE,
+    tags=TAGS,
+    summary="Change a memory's content, type, confidence or metadata",
+)
+async def update(
+    memory_id: FromPath[str],
+    data: JSONBody[UpdateRequest],
+    once: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    idempotency_key: IdempotencyKey = None,
+) -> OneAnswer:
+    id = _id(memory_id)
+    for _ in range(UPDATE_TRIES):
+        memory = await engine.memory(once, id)
+        command = UpdateMemory(
+            text=data.content,
+            metadata=data.metadata,
+            traits=_traits(memory, data),
+            expected_version=memory.version,
+        )
+        try:
+            (result,) = await engine.execute(once, [(id, command)])
+        except VersionConflict as error:
+            conflict = error  # changed since it was read: then from what it is now
+        else:
+            return OneAnswer(success=True, memory=MemoryAnswer(**flat(result.memory)))
+    raise conflict
+
+
+@delete(
+    "/api/v1/memories/{memory_id:str}",
+    operation_id="memorystackDeleteMemory",
+    opt={"scope": "write"},
+    responses=answers(404, 409),
+    dependencies=ONCE,
+    status_code=200,
+    tags=TAGS,
+    summary="Delete a memory; its history stays",
+)
+async def delete_one(
+    memory_id: FromPath[str],
+    once: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    hard: FromQuery[bool] = False,
+    idempotency_key: IdempotencyKey = None,
+) -> DeleteAnswer:
+    await engine.execute(once, [(_id(memory_id), DeleteMemory())])
+    return _deleted(1, hard)
+
+
+@delete(
+    "/api/v1/memories/batch",
+    operation_id="memorystackDeleteMemories",
+    opt={"scope": "write"},
+    responses=answers(409, 413, 415),
+    dependencies=ONCE,
+    status_code=200,
+    tags=TAGS,
+    summary="Delete the memories that are named; those that are not there are passed over",
+)
+async def delete_many(
+    data: JSONBody[DeleteRequest],
+    once: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    idempotency_key: IdempotencyKey = None,
+) -> DeleteAnswer:
+    named = list({id for text in data.memory_ids if (id := read(MEMORY_PREFIX, text))})
+    there = selected(once)
+    there = msgspec.structs.replace(there, also="memory_id = ANY(%(named)s)", values={"named": named})
+    # Only those that are there: a receipt does not tell which of its results changed nothing.
+    ids = await engine.ids_in(once, there)
+    results = await engine.execute(once, [(id, DeleteMemory(missing_ok=True)) for id in ids])
+    return _deleted(sum(result.changed for result in results), data.hard)
+
+
+ROUTES = [
+    *memorystack_adding.ROUTES, listing, of_agent, find, get_one, update, delete_one, delete_many,
+    *memorystack_bulk.ROUTES, *memorystack_transfer.ROUTES,
+]  # fmt: skip
+
+
+def _traits(memory: Memory, data: UpdateRequest) -> Traits:
+    """The traits after a change: what was found in the old words is not known of new ones."""
+    traits = memory.traits
+    if data.content not in (None, memory.text):
+        traits = msgspec.structs.replace(traits, happened_on=None, entities=(), relations=())
+    if data.memory_type is not None:
+        traits = msgspec.structs.replace(traits, type=data.memory_type)
+    if data.confidence is not None:
+        traits = msgspec.structs.replace(traits, confidence=data.confidence)
+    return traits
+
+
+def _deleted(count: int, hard: bool) -> DeleteAnswer:
+    return DeleteAnswer(
+        success=True, deleted_count=count, hard_delete=False, message=NO_ERASURE if hard else None
+    )
+
+
+def _id(text: str) -> UUID:
+    id = read(MEMORY_PREFIX, text)
+    if id is None:
+        raise NotFound("no such memory")
+    return id

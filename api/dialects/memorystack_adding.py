@@ -1,0 +1,213 @@
+"""MemoryStack's way to add memories: out of a conversation, or as they are said."""
+
+from typing import Annotated, Any, Literal, cast
+from uuid import UUID
+
+import msgspec
+from litestar import Response, post
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example
+from litestar.params import BodyKwarg
+
+from api.body import MAX_TEXT, Body, Id, check_metadata
+from api.dialects.memoid import ROLES, Part
+from api.dialects.memorystack_answers import EVERYBODY, NOBODY, TAGS, answers, wrong
+from api.dialects.memorystack_repeats import ONCE, beside
+from api.engine import Asked, Engine
+from api.projects import guidance_of
+from api.request import IdempotencyKey, Prefer
+from domain.ids import new_id
+from domain.ingestion import Ingestion, Message, Received, Role
+from domain.memory import AddMemory, Scope
+from projections import memories
+from projections.selection import Selection
+
+MAX_MESSAGES = 100
+WAIT_SECONDS = 20.0
+"""For extraction, at the most: the SDK gives up a request after 30 s, and begins it anew."""
+FEWEST_WORDS = 3
+"""Of a lone statement that is kept in its own words."""
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """One turn of a conversation; the SDK also sends a part that is in no list."""
+
+    role: Literal["user", "assistant", "system", "tool", "developer", "function"]
+    content: str | Part | list[Part] | None = None
+
+    def __post_init__(self) -> None:
+        if self.role in ("user", "system") and not self.text.strip():
+            raise ValueError("a message has no content")
+
+    @property
+    def text(self) -> str:
+        if not isinstance(self.content, Part | list):
+            return self.content or ""
+        parts = [self.content] if isinstance(self.content, Part) else self.content
+        return "\n".join(f"[{part.type}]" if part.text is None else part.text for part in parts)
+
+    def message(self) -> Message:
+        return Message(role=cast("Role", ROLES.get(self.role, self.role)), text=self.text)
+
+
+class AddRequest(Body, frozen=True, kw_only=True):
+    messages: Annotated[list[Turn], msgspec.Meta(min_length=1, max_length=MAX_MESSAGES)]
+    user_id: Id | None = None
+    """The end user; none, and `self`, for the owner's own memories."""
+    metadata: dict[str, Any] | None = None
+    agent_id: Id | None = None
+    project_id: Id | None = None
+    team_id: Id | None = None
+    session_id: Id | None = None
+    conversation_id: Id | None = None
+    agent_name: Id | None = None
+    agent_type: Id | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_metadata(self.metadata)
+
+    def everything(self) -> dict[str, Any]:
+        """The metadata, and with it what says whence the messages are."""
+        origin = {
+            "team_id": self.team_id,
+            "session_id": self.session_id,
+            "conversation_id": self.conversation_id,
+            "agent_name": self.agent_name,
+            "agent_type": self.agent_type,
+        }
+        return (self.metadata or {}) | {key: value for key, value in origin.items() if value is not None}
+
+
+class AddAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    success: bool
+    memories_created: int
+    """Added or changed."""
+    memory_ids: list[str]
+    owner_id: str
+    user_id: str | None
+    message: str | None = None
+    """Where memories_created is 0: why."""
+    agent_id: str | None = None
+    project_id: str | None = None
+
+
+EXAMPLE = {
+    "messages": [
+        {"role": "user", "content": "I love TypeScript"},
+        {"role": "assistant", "content": "TypeScript is great!"},
+    ],
+    "user_id": "user_123",
+}
+
+
+@post(
+    ["/api/v1/memories", "/api/v1/memories/agents"],
+    operation_id=lambda _, __, path: (
+        "memorystackAddAgentMemories" if path[-1] == "agents" else "memorystackAddMemories"
+    ),
+    opt={"scope": "write"},
+    responses={
+        202: ResponseSpec(AddAnswer, description="Kept; extraction goes on"),
+        **answers(409, 413, 415),
+    },
+    dependencies=ONCE,
+    tags=TAGS,
+    summary="Create memories from conversation messages",
+)
+async def add(
+    data: Annotated[AddRequest, BodyKwarg(examples=[Example(value=EXAMPLE)])],
+    once: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
+) -> Response[AddAnswer]:
+    guidance = await guidance_of(once, engine, data.project_id)
+    received = Received(
+        scope=_scope(once, data),
+        messages=tuple(turn.message() for turn in data.messages),
+        metadata=data.everything(),
+        extract_graph=True,
+        instructions=guidance.custom_instructions,
+        categories=guidance.custom_categories,
+    )
+    ingestion = await engine.ingest(once, received, min(engine.patience(prefer), WAIT_SECONDS))
+    ids = _made(ingestion) or await _kept(once, engine, ingestion)
+    answer = AddAnswer(
+        success=ingestion.status != "failed",
+        memories_created=len(ids),
+        memory_ids=[str(id) for id in ids],
+        owner_id=received.scope.owner,
+        user_id=received.scope.user_id,
+        message=None if ids else _why_none(ingestion),
+        agent_id=received.scope.agent_id,
+        project_id=received.scope.project_id,
+    )
+    return Response(answer, status_code=201 if ingestion.status == "extracted" else 202)
+
+
+def _scope(asked: Asked, data: AddRequest) -> Scope:
+    if data.user_id == EVERYBODY:
+        raise wrong("user_id", f"`{EVERYBODY}` names every user, so no memory can be theirs")
+    return Scope(
+        owner=asked.caller.owner,
+        user_id=None if data.user_id == NOBODY else data.user_id,
+        agent_id=data.agent_id or data.agent_name,  # an agent is known by its name until it says an id
+        project_id=data.project_id,
+    )
+
+
+def _made(ingestion: Ingestion) -> list[UUID]:
+    decisions = ingestion.extracted.decisions if ingestion.extracted else ()
+    return [d.memory_id for d in decisions if d.memory_id and d.action in ("ADD", "UPDATE")]
+
+
+async def _kept(asked: Asked, engine: Engine, ingestion: Ingestion) -> list[UUID]:
+    """A lone statement as it was sent, where the offline rules saw nothing in it.
+
+    `add("The deadline is Friday")` is how the SDK is told to remember this; the rules know what users say of
+    themselves.
+    """
+    extracted = ingestion.extracted
+    if extracted is None or extracted.decisions or not extracted.extractor.name.startswith("rules"):
+        return []
+    message, *more = ingestion.received.messages
+    text = message.text.strip()
+    lone = not more and message.role == "user" and len(text) <= MAX_TEXT
+    if not lone or text.endswith("?") or len(text.split()) < FEWEST_WORDS:
+        return []
+    # As of before this request: its repetition must find what it itself has added to be new.
+    known = await _known(asked, engine, ingestion, text)
+    if known:
+        return []
+    command = AddMemory(
+        text=text, scope=ingestion.scope, metadata=ingestion.received.metadata, role=message.role
+    )
+    (result,) = await engine.execute(beside(asked, "text"), [(new_id(), command)], cause=str(ingestion.id))
+    return [result.state.id]
+
+
+async def _known(asked: Asked, engine: Engine, ingestion: Ingestion, text: str) -> bool:
+    """Whether an earlier memory of this very scope has these words."""
+    same = Selection(
+        scope=ingestion.scope,
+        exact=True,
+        also="lower(text) = lower(%(text)s) AND created_at < %(before)s",
+        values={"text": text, "before": ingestion.received_at},
+    )
+    async with engine.reading(asked, memories.name) as (conn, build):
+        return await memories.count(conn, build.version, same) > 0
+
+
+def _why_none(ingestion: Ingestion) -> str:
+    match ingestion.status:
+        case "waiting":
+            return f"kept; its extraction goes on as ingestion {ingestion.id}"
+        case "failed":
+            reason = ingestion.failed.reason if ingestion.failed else "unknown"
+            return f"kept as ingestion {ingestion.id}, but nothing was extracted: {reason}"
+    return "nothing new was found in these messages"
+
+
+ROUTES = [add]

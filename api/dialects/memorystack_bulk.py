@@ -1,0 +1,382 @@
+"""MemoryStack's routes on many memories at once: counts, graph, reflection and consolidation."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal
+from uuid import UUID
+
+import anyio.to_thread
+import msgspec
+from litestar import get, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+
+from api.body import Body, Id
+from api.dialects.memorystack_answers import DEFAULT_TYPE, TAGS, answers, selected
+from api.dialects.memorystack_duplicates import groups
+from api.dialects.memorystack_repeats import ONCE
+from api.dialects.memorystack_transfer import all_of
+from api.engine import Asked, Engine
+from api.request import IdempotencyKey, MinPosition
+from domain.aggregate import Command
+from domain.memory import DeleteMemory, Memory, Scope, UpdateMemory
+from projections import graph, memories, search
+from projections.selection import Selection
+
+MAX_NODES = 500
+"""Of the graph: the newest memories, and the most spoken of entities."""
+MAX_CONSOLIDATED = 10_000
+"""The newest; compared in 0.3 s, or in 8 s where all of them consist of the same few words."""
+THEMES: dict[str, int] = {"shallow": 5, "deep": 25}
+"""How many themes of each kind an analysis tells."""
+THEME_MEMORIES = 50
+"""How many memories are named for a theme, the newest first."""
+
+
+# --- counts -----------------------------------------------------------------------------------------
+
+
+class StatsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    success: bool
+    owner_id: str
+    plan_tier: str | None
+    totals: dict[str, int]
+    usage: dict[str, int]
+    storage: dict[str, int]
+
+
+@get(
+    "/api/v1/stats",
+    operation_id="memorystackGetStats",
+    opt={"scope": "read"},
+    responses=answers(),
+    tags=TAGS,
+    summary="Memories now, and this month's requests; a second behind at the most",
+)
+async def stats(asked: NamedDependency[Asked], engine: NamedDependency[Engine]) -> StatsAnswer:
+    owner = asked.caller.owner
+    async with engine.reading(asked, memories.name) as (conn, build):
+        cursor = await conn.execute(
+            "SELECT count(*), count(DISTINCT user_id), count(DISTINCT agent_id),"
+            " coalesce(sum(octet_length(text)), 0)::bigint,"
+            " coalesce(sum(octet_length(metadata::text)), 0)::bigint"
+            f" FROM {memories.table(build.version)} WHERE owner = %s",
+            (owner,),
+        )
+        total, users, agents, text, metadata = await cursor.fetchone() or (0, 0, 0, 0, 0)
+        cursor = await conn.execute(
+            "SELECT coalesce(sum(calls), 0)::bigint, coalesce(sum(searches), 0)::bigint"
+            " FROM usage WHERE owner = %s AND day >= %s",
+            (owner, datetime.now(UTC).date().replace(day=1)),
+        )
+        calls, searches = await cursor.fetchone() or (0, 0)
+    usage = {"current_month_api_calls": calls, "current_month_searches": searches}
+    if limit := asked.caller.terms.per_month:
+        usage["monthly_api_limit"] = limit
+    return StatsAnswer(
+        success=True,
+        owner_id=owner,
+        plan_tier=None,
+        totals={"total_memories": total, "total_users": users, "total_agents": agents},
+        usage=usage,
+        storage={"content_bytes": text, "metadata_bytes": metadata},
+    )
+
+
+# --- graph ------------------------------------------------------------------------------------------
+
+
+class NodeAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    label: str
+    type: Literal["owner", "enduser", "memory", "entity"]
+    group: int
+    """One number a type."""
+    content: str | None = None
+
+
+class LinkAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    source: str
+    target: str
+    label: str
+
+
+class GraphAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    success: bool
+    nodes: list[NodeAnswer]
+    links: list[LinkAnswer]
+
+
+@get(
+    "/api/v1/graph",
+    operation_id="memorystackGetGraph",
+    opt={"scope": "read"},
+    responses=answers(),
+    tags=TAGS,
+    summary="Owner, users, newest memories, and the entities that these speak of, with what links them",
+)
+async def whole(
+    asked: NamedDependency[Asked], engine: NamedDependency[Engine], min_position: MinPosition = None
+) -> GraphAnswer:
+    scope = Scope(owner=asked.caller.owner)
+    async with engine.reading(asked, memories.name) as (conn, build):
+        newest = await memories.listing(conn, build.version, Selection(scope=scope), MAX_NODES)
+    async with engine.reading(asked, graph.name) as (conn, build):
+        entities = await graph.entities(conn, build.version, scope, MAX_NODES, 0)
+        relations = await graph.relations(conn, build.version, scope, MAX_NODES, 0)
+    drawn = _Drawing(scope.owner)
+    for memory in newest:
+        drawn.memory(memory)
+    for entity in entities:
+        drawn.entity(entity.name)
+    for relation in relations:
+        drawn.link(drawn.entity(relation.source), drawn.entity(relation.target), relation.relation)
+    return GraphAnswer(success=True, nodes=list(drawn.nodes.values()), links=list(drawn.links))
+
+
+class _Drawing:
+    """The graph as it is drawn, each node and each link once."""
+
+    def __init__(self, owner: str) -> None:
+        self.nodes: dict[str, NodeAnswer] = {}
+        self.links: dict[LinkAnswer, None] = {}
+        self._owner = self._node(f"owner:{owner}", owner, "owner", 0)
+
+    def memory(self, memory: Memory) -> None:
+        whose = self._owner
+        if user := memory.scope.user_id:
+            whose = self._node(f"user:{user}", user, "enduser", 1)
+            self.link(self._owner, whose, "has_user")
+        id = self._node(str(memory.id), memory.traits.type or DEFAULT_TYPE, "memory", 2, memory.text)
+        self.link(whose, id, "has_memory")
+        for entity in memory.traits.entities:
+            self.link(id, self.entity(entity.name), "mentions")
+
+    def entity(self, name: str) -> str:
+        return self._node(f"entity:{name.lower()}", name, "entity", 3)
+
+    def link(self, source: str, target: str, label: str) -> None:
+        self.links[LinkAnswer(source=source, target=target, label=label)] = None
+
+    def _node(
+        self,
+        id: str,
+        label: str,
+        type: Literal["owner", "enduser", "memory", "entity"],
+        group: int,
+        content: str | None = None,
+    ) -> str:
+        self.nodes.setdefault(id, NodeAnswer(id=id, label=label, type=type, group=group, content=content))
+        return id
+
+
+# --- reflection -------------------------------------------------------------------------------------
+
+
+class ReflectRequest(Body, frozen=True, kw_only=True, rename="camel"):
+    time_window_days: Annotated[int, msgspec.Meta(ge=1, le=90)] = 7
+    analysis_depth: Literal["shallow", "deep"] = "shallow"
+    dry_run: bool = False
+    """Makes no difference: nothing is ever stored."""
+    min_pattern_strength: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.7
+    user_id: Id | None = msgspec.field(default=None, name="user_id")
+
+
+class Pattern(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that more than one memory of the time speaks of."""
+
+    kind: Literal["type", "entity", "word"]
+    name: str
+    """A memory type, an entity's name, or the stem of a word."""
+    strength: float
+    """Its memories as a share of those of the strongest pattern of its kind."""
+    memories: int
+    memory_ids: list[str]
+    """The newest of them."""
+
+
+class ReflectAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    success: bool
+    mode: Literal["sync"]
+    dry_run: bool
+    memories_analyzed: int
+    patterns_detected: int
+    insights_generated: int
+    """Memories made of the patterns: none ever."""
+    patterns: list[Pattern]
+    message: str
+
+
+REFLECTION = """
+    WITH said AS MATERIALIZED (SELECT memory_id, traits, terms FROM {table} WHERE {where}),
+    found AS (
+        SELECT 'type' AS kind, coalesce(traits ->> 'type', '{default}') AS name, memory_id FROM said
+        UNION
+        SELECT 'entity', entity ->> 'name', memory_id
+        FROM said, jsonb_array_elements(coalesce(traits -> 'entities', '[]')) AS entity
+        WHERE lower(entity ->> 'name') <> 'user'
+        UNION
+        SELECT 'word', stem, memory_id FROM said, jsonb_object_keys(terms) AS stem
+        WHERE stem NOT IN ('', 'user')
+    ), counted AS (
+        SELECT kind, name, count(*)::int AS n, array_agg(memory_id ORDER BY memory_id DESC) AS ids
+        FROM found GROUP BY kind, name HAVING count(*) > 1
+    ), ranked AS (
+        SELECT *, n::float8 / max(n) OVER (PARTITION BY kind) AS strength,
+               row_number() OVER (PARTITION BY kind ORDER BY n DESC, name) AS place
+        FROM counted
+    )
+    SELECT kind, name, strength, n, ids[1:%(named)s], (SELECT count(*)::int FROM said) FROM ranked
+    WHERE strength >= %(strength)s AND place <= %(most)s
+    UNION ALL SELECT NULL, NULL, 0, 0, NULL, count(*)::int FROM said
+    ORDER BY 1, 4 DESC, 2"""
+
+
+@post(
+    "/api/v1/memories/reflect",
+    operation_id="memorystackReflect",
+    opt={"scope": "read", "bodiless": True},
+    responses=answers(413, 415),
+    status_code=200,
+    tags=TAGS,
+    summary="What the memories of some days speak of most: types, entities and words",
+)
+async def reflect(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    data: JSONBody[ReflectRequest | None] = None,
+) -> ReflectAnswer:
+    wanted = data or ReflectRequest()
+    since = datetime.now(UTC) - timedelta(days=wanted.time_window_days)
+    selection = msgspec.structs.replace(
+        selected(asked, wanted.user_id), also="created_at >= %(since)s", values={"since": since}
+    )
+    where, values = selection.where()
+    async with engine.reading(asked, search.name) as (conn, build):
+        cursor = await conn.execute(
+            REFLECTION.format(table=search.table(build.version), where=where, default=DEFAULT_TYPE),
+            {
+                **values,
+                "named": THEME_MEMORIES,
+                "strength": wanted.min_pattern_strength,
+                "most": THEMES[wanted.analysis_depth],
+            },
+        )
+        rows = await cursor.fetchall()
+    patterns = [
+        Pattern(
+            kind=kind,
+            name=name,
+            strength=round(strength, 4),
+            memories=count,
+            memory_ids=[str(id) for id in ids],
+        )
+        for kind, name, strength, count, ids, _ in rows
+        if kind is not None
+    ]
+    return ReflectAnswer(
+        success=True,
+        mode="sync",
+        dry_run=wanted.dry_run,
+        memories_analyzed=rows[-1][-1],
+        patterns_detected=len(patterns),
+        insights_generated=0,
+        patterns=patterns,
+        message="patterns are told, and none is stored as a memory",
+    )
+
+
+# --- consolidation ----------------------------------------------------------------------------------
+
+
+class ConsolidateRequest(Body, frozen=True, kw_only=True):
+    similarity_threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.9
+    """Of two memories' words in order; 1: only the same words."""
+    check_redundancy: bool = True
+    """Look also for memories of which another says all and more."""
+    dry_run: bool = False
+    user_id: Id | None = None
+    agent_id: Id | None = None
+
+
+class Same(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    content: str
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """Memories that say the same."""
+
+    kept: Same
+    duplicates: list[Same]
+
+
+class ConsolidateAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    success: bool
+    mode: Literal["sync"]
+    dry_run: bool
+    duplicates_found: int
+    memories_merged: int
+    """Deleted as duplicates; none in a dry run."""
+    groups: list[Group]
+    message: str
+
+
+@post(
+    "/api/v1/memories/consolidate",
+    operation_id="memorystackConsolidate",
+    opt={"scope": "write", "bodiless": True},
+    responses=answers(409, 413, 415),
+    dependencies=ONCE,
+    status_code=200,
+    tags=TAGS,
+    summary="Delete memories that say what another of the same user, agent and run says too",
+)
+async def consolidate(
+    once: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    data: JSONBody[ConsolidateRequest | None] = None,
+    idempotency_key: IdempotencyKey = None,
+) -> ConsolidateAnswer:
+    wanted = data or ConsolidateRequest()
+    selection = selected(once, wanted.user_id, wanted.agent_id)
+    known = await all_of(once, engine, selection, MAX_CONSOLIDATED)
+    threshold = wanted.similarity_threshold if wanted.check_redundancy else 1.0
+    found = await anyio.to_thread.run_sync(groups, known, threshold)
+    if not wanted.dry_run:
+        # What is kept goes along unchanged, so that a repetition reads the groups from its receipt.
+        commands: list[tuple[UUID, Command]] = []
+        for kept, *duplicates in found:
+            commands.append((kept.id, UpdateMemory(expected_version=kept.version)))
+            commands += [(memory.id, DeleteMemory(expected_version=memory.version)) for memory in duplicates]
+        found = _grouped([result.memory for result in await engine.execute(once, commands)])
+    duplicates_found = sum(len(group) - 1 for group in found)
+    return ConsolidateAnswer(
+        success=True,
+        mode="sync",
+        dry_run=wanted.dry_run,
+        duplicates_found=duplicates_found,
+        memories_merged=0 if wanted.dry_run else duplicates_found,
+        groups=[Group(kept=_same(kept), duplicates=[_same(m) for m in rest]) for kept, *rest in found],
+        message=f"the newest {MAX_CONSOLIDATED} memories were compared"
+        if len(known) == MAX_CONSOLIDATED
+        else "all memories were compared",
+    )
+
+
+def _grouped(after: Sequence[Memory]) -> list[list[Memory]]:
+    """The groups again, from the memories as they are afterwards: one that is kept begins a group."""
+    found: list[list[Memory]] = []
+    for memory in after:
+        if memory.deleted:
+            found[-1].append(memory)
+        else:
+            found.append([memory])
+    return found
+
+
+def _same(memory: Memory) -> Same:
+    return Same(id=str(memory.id), content=memory.text)
+
+
+ROUTES = [stats, whole, reflect, consolidate]
