@@ -14,7 +14,7 @@ import msgspec
 import psycopg
 from pgvector.psycopg import register_vector_async
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from api.auth import Authenticator, Caller
 from api.errors import Behind
@@ -115,7 +115,12 @@ class Engine:
     async def ingest(self, asked: Asked, received: Received, wait: float) -> Ingestion:
         """Keep a conversation, then give its extraction `wait` seconds; the ingestion as it is by then."""
         (result,) = await self.execute(asked, [(new_id(), Receive(received=received))])
-        return await self.settled(asked, result.state.id, wait)
+        kept = result.state
+        assert isinstance(kept, Ingestion)  # noqa: S101 - the command was one on an ingestion
+        try:
+            return await self.settled(asked, kept.id, wait)
+        except (psycopg.OperationalError, PoolTimeout):
+            return kept  # it is stored: "try again" would double it
 
     def patience(self, prefer: str | None) -> float:
         """Seconds that a request waits for an extraction: none, or fewer than usual, if it prefers so."""

@@ -20,10 +20,12 @@ from domain.errors import NotFound
 from domain.eventstore.reading import Filter, read_log
 from domain.eventstore.states import states_of
 from domain.ids import INGESTION_PREFIX, MEMORY_PREFIX, read, spell
-from domain.ingestion import Action, Decision, Ingestion, Received, Retry, Status, Usage
+from domain.ingestion import Action, Decision, Ingestion, Retry, Status, Usage
 from domain.memory import Entity, Relation, Scope
+from domain.recorded import stored_names
 
-PAGE_EVENTS = 200
+PAGE_EVENTS = 20
+"""A conversation may be as large as a request."""
 MAX_LIMIT = 200
 
 
@@ -155,7 +157,7 @@ def find(
     cell: Cell, within: Scope, status: Status | None, after: int, limit: int
 ) -> tuple[list[Ingestion], int | None]:
     """Ingestions of a scope in order of position, and where to go on; None at the end of the log."""
-    only = Filter(owner=within.owner, types=[Received.TYPE])
+    only = Filter(owner=within.owner, types=stored_names("ingestion.received."))
     found: list[Ingestion] = []
     with cell.pool.connection() as conn:
         if within.user_id is not None:

@@ -14,13 +14,13 @@ from api.body import Body, check_text
 from api.engine import Asked, Engine
 from api.errors import refusals
 from api.request import IdempotencyKey
-from domain import project
 from domain.cells import Cell
 from domain.errors import NotFound
 from domain.eventstore.reading import Filter, read_log
 from domain.eventstore.states import states_of
 from domain.ids import PROJECT_PREFIX, new_id, read, spell
 from domain.project import ChangeProject, CreateProject, DeleteProject, Guidance, Project
+from domain.recorded import stored_names
 
 READ_EVENTS = 1_000
 MAX_INSTRUCTIONS = 10_000
@@ -182,7 +182,7 @@ async def guidance_of(asked: Asked, engine: Engine, project_id: str | None) -> G
 
 
 def _projects(cell: Cell, owner: str) -> list[Project]:
-    only = Filter(owner=owner, types=[project.ProjectSet.TYPE])
+    only = Filter(owner=owner, types=stored_names("project.set."))
     ids: dict[UUID, None] = {}
     after = 0
     with cell.pool.connection() as conn:

@@ -27,6 +27,8 @@ from domain.key import KeyScope
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 """Printable ASCII: it goes into headers, logs and the event."""
+MAX_DIGITS = 18
+"""Of a bigint."""
 IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 IfMatch = Annotated[
@@ -132,7 +134,7 @@ async def provide_asked(request: Request[Any, Caller, Any], engine: NamedDepende
         caller=caller,
         request_id=request.state.request_id,
         receipt=await _receipt(request, caller.owner, caller.actor),
-        min_position=int(minimum) if minimum.isdecimal() else None,
+        min_position=_number(minimum) if minimum.isdecimal() else None,
     )
 
 
@@ -145,7 +147,14 @@ def expected_version(if_match: str | None) -> int | None:
         raise Refusal(
             HTTPStatus.BAD_REQUEST, "malformed", f'If-Match must be a version such as "3", not {if_match!r}'
         )
-    return int(tag)
+    return _number(tag)
+
+
+def _number(digits: str) -> int:
+    """Raises Refusal for what no version and no position can be."""
+    if len(digits) > MAX_DIGITS:
+        raise Refusal(HTTPStatus.BAD_REQUEST, "malformed", f"a number has more than {MAX_DIGITS} digits")
+    return int(digits)
 
 
 def _require_json(headers: Headers) -> None:

@@ -23,12 +23,12 @@ from domain.eventstore.reading import Filter, read_log, read_streams
 from domain.eventstore.states import states_of
 from domain.ids import INGESTION_PREFIX, MEMORY_PREFIX, REVERT_PREFIX, REVIEW_PREFIX, new_id, read, spell
 from domain.memory import DeleteMemory, Memory
-from domain.recorded import Recorded
+from domain.recorded import Recorded, stored_names
 from domain.revert import RecordRevert, Revert, Reverted, Undone
 from domain.undo import Undo, undo
 
 READ_EVENTS = 2_000
-MAX_EVENTS = 100_000
+MAX_EVENTS = 20_000
 """One revert is one transaction; more events than that want a narrower question."""
 
 
@@ -117,16 +117,20 @@ def plan(cell: Cell, owner: str, asked: RevertRequest) -> tuple[list[Undo], int]
     with cell.pool.connection() as conn:
         undone: defaultdict[UUID, set[UUID]] = defaultdict(set)
         only = Filter(
-            owner=owner, actor=asked.actor, cause=_cause(asked.cause), since=asked.since, until=asked.until
+            owner=owner,
+            actor=asked.actor,
+            cause=_cause(asked.cause),
+            since=asked.since,
+            until=asked.until,
+            types=stored_names("memory."),
         )
         if asked.user_id is not None:
             only = only._replace(subject_id=cell.subjects.find(conn, owner, asked.user_id) or UUID(int=0))
         after, events = 0, 0
         while entries := read_log(conn, after, READ_EVENTS, only):
             after = entries[-1].position
-            ours = [entry for entry in entries if entry.topic.startswith("memory.")]
-            cell.subjects.load(conn, [entry.subject_id for entry in ours if entry.subject_id])
-            for entry in ours:
+            cell.subjects.load(conn, [entry.subject_id for entry in entries if entry.subject_id])
+            for entry in entries:
                 recorded = cell.log.mapper.to_domain_event(entry)
                 if _by(recorded, asked.extractor):
                     undone[recorded.originator_id].add(recorded.event_id)

@@ -4,7 +4,7 @@ The messages are an event before any model is asked, so no failure of a model ca
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
@@ -87,6 +87,8 @@ class Received(Event, frozen=True, kw_only=True):
     """What its project wants remembered, in the project's words."""
     categories: dict[str, str] = msgspec.field(default_factory=dict)
     """Name → description of the project's categories."""
+    expires_on: date | None = None
+    """The first day (UTC) on which what it adds is gone; None: it stays."""
 
 
 @register
@@ -224,6 +226,7 @@ def commands_of(
 
 def _command_of(received: Received, decision: Decision, extractor: str) -> memory.Command:
     if decision.action == "ADD":
+        traits = msgspec.structs.replace(decision.traits, expires_on=received.expires_on)
         return AddMemory(
             text=decision.text,
             scope=received.scope,
@@ -231,7 +234,7 @@ def _command_of(received: Received, decision: Decision, extractor: str) -> memor
             tags=received.tags,
             role="user",
             extractor=extractor,
-            traits=decision.traits,
+            traits=traits,
         )
     if decision.action == "UPDATE":
         return UpdateMemory(

@@ -58,6 +58,11 @@ def register(cls: type[Event]) -> type[Event]:
     return cls
 
 
+def stored_names(prefix: str) -> list[str]:
+    """All names, of old versions too, under which events of this kind may be stored: `memory.`."""
+    return sorted(name for name in EVENT_TYPES.keys() | UPCASTERS.keys() if name.startswith(prefix))
+
+
 def encode(event: Event) -> bytes:
     """The event's fields as JSON; its type and ids are columns of the log."""
     return msgspec.json.encode(event)

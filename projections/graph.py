@@ -101,7 +101,8 @@ async def entities(
     conn: AsyncConnection[Any], version: int, scope: Scope, limit: int, offset: int
 ) -> list[Node]:
     """The entities of a scope, the most spoken of first. A name counts once, however it is capitalised."""
-    where, values = Selection(scope=scope).where()
+    # These rows do not say when their memory expires; they go with it.
+    where, values = Selection(scope=scope, with_expired=True).where()
     cursor = await conn.execute(
         f"SELECT min(name), mode() WITHIN GROUP (ORDER BY type), count(DISTINCT memory_id)::int"
         f" FROM {table(version)} WHERE {where} AND type IS NOT NULL"
@@ -115,7 +116,8 @@ async def relations(
     conn: AsyncConnection[Any], version: int, scope: Scope, limit: int, offset: int
 ) -> list[Edge]:
     """The relations of a scope, in order of their names."""
-    where, values = Selection(scope=scope).where()
+    # These rows do not say when their memory expires; they go with it.
+    where, values = Selection(scope=scope, with_expired=True).where()
     cursor = await conn.execute(
         f"SELECT min(name), relation, min(target), array_agg(DISTINCT memory_id)"
         f" FROM {table(version)} WHERE {where} AND relation IS NOT NULL"

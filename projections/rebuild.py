@@ -12,8 +12,7 @@ from psycopg import Connection, sql
 
 from domain.cells import Cell
 from domain.eventstore.mapper import LogEntry
-from domain.eventstore.reading import COLUMNS as EVENT_COLUMNS
-from domain.eventstore.reading import entry_of, head
+from domain.eventstore.reading import MEMORY_COLUMNS, entry_of, head
 from projections import catalogue
 from projections.catalogue import Build, add_build, builds
 from projections.changes import Change, changes_of_stream
@@ -175,7 +174,7 @@ def _pages(reading: Connection[Any], cell: Cell, upto: int) -> Iterator[list[Log
     with reading.cursor("log", binary=True) as cursor:
         cursor.itersize = READ_EVENTS
         cursor.execute(
-            f"SELECT {EVENT_COLUMNS} FROM events WHERE position <= %s ORDER BY stream_id, version", (upto,)
+            f"SELECT {MEMORY_COLUMNS} FROM events WHERE position <= %s ORDER BY stream_id, version", (upto,)
         )
         while rows := cursor.fetchmany(READ_EVENTS):
             entries = [entry_of(row) for row in rows]

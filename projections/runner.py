@@ -16,7 +16,7 @@ from psycopg import Connection
 from domain.cells import Cell
 from domain.eventstore.follower import Follower
 from domain.eventstore.mapper import LogEntry
-from domain.eventstore.reading import head, read_log
+from domain.eventstore.reading import MEMORY_COLUMNS, head, read_log
 from projections.catalogue import COLUMNS, Build, add_build, builds, set_position
 from projections.changes import changes_of
 from projections.projection import Projection
@@ -86,7 +86,7 @@ def ensure_live(conn: Connection[Any], projection: Projection, model: str | None
 
 def advance(conn: Connection[Any], cell: Cell, projection: Projection, build: Build) -> bool:
     """Apply the next batch above the build's position; False when there is none. Needs a transaction."""
-    entries = read_log(conn, build.position, BATCH_EVENTS)
+    entries = read_log(conn, build.position, BATCH_EVENTS, columns=MEMORY_COLUMNS)
     if not entries:
         return False
     try:

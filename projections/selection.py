@@ -26,8 +26,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     type: str | None = None
     min_confidence: float | None = None
     """Lowest; a memory that nobody gave a confidence has 1."""
-    with_expired: bool = True
-    """Also what expired and was not deleted yet. The graph's rows do not say when they expire."""
+    with_expired: bool = False
+    """Also what expired and was not deleted yet."""
     also: str | None = None
     """One more condition, with its values in `values`; never a client's words."""
     values: dict[str, Any] = msgspec.field(default_factory=dict)

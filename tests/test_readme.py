@@ -46,7 +46,10 @@ def test_the_first_session_prints_what_the_readme_shows(service: Service) -> Non
 
 def test_every_variable_that_is_documented_is_a_setting_and_the_other_way_round() -> None:
     settings = {variable_of(field.name) for field in msgspec.structs.fields(Settings)}
-    named = set(re.findall(r"\b(?:EVERLOG|OPENAI)_[A-Z_]+\b", README)) - {"EVERLOG_CONFIG", "EVERLOG_IMPORT_KEY"}
+    named = set(re.findall(r"\b(?:EVERLOG|OPENAI)_[A-Z_]+\b", README)) - {
+        "EVERLOG_CONFIG",
+        "EVERLOG_IMPORT_KEY",
+    }
     assert named == settings
     compose = set(re.findall(r"\b(?:EVERLOG|OPENAI)_[A-Z_]+\b", (ROOT / "compose.yaml").read_text()))
     assert compose <= settings

@@ -35,23 +35,48 @@ GIVE_UP_HOURS = 24.0
 """An endpoint that is down longer than that needs an operator, who then asks for another try."""
 PAUSES = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)
 """Seconds before the next tries."""
+LONGEST_PAUSE = 3600.0
+"""Whatever an endpoint asks for."""
+REVIEW_SECONDS = 2.0
+"""How often a review looks whether the one before it is done."""
 OUTAGES = (ModelUnavailable, EmbedderUnavailable, Behind, Unavailable)
 
 
 def work_off(conn: Connection[Any], cell: Cell, settings: Settings, subject_id: UUID) -> None:
-    """Extract all that is due of a subject, unless somebody else is at it."""
-    while backlog.first(conn, subject_id) and backlog.claim(conn, subject_id):
-        try:
-            while waiting := backlog.first(conn, subject_id):
-                _attempt(conn, cell, settings, subject_id, waiting)
-        finally:
-            backlog.release(conn, subject_id)
+    """Do the first thing that is due of a subject, unless somebody else is at it.
+
+    One at a time: the next is handed out with those of all others, so that nobody waits for a long queue.
+    """
+    if not backlog.claim(conn, subject_id):
+        return
+    try:
+        waiting = backlog.first(conn, subject_id)
+        if waiting and waiting.kind == "review":
+            _review(conn, cell, settings, subject_id, waiting)
+        elif waiting:
+            _attempt(conn, cell, settings, subject_id, waiting)
+    finally:
+        backlog.release(conn, subject_id)
+
+
+def _review(
+    conn: Connection[Any], cell: Cell, settings: Settings, subject_id: UUID, waiting: Waiting
+) -> None:
+    """One review at a time: it takes as long as all its conversations together."""
+    if not backlog.claim_slot(conn):
+        return backlog.postpone(conn, waiting.stream_id, REVIEW_SECONDS)
+    try:
+        _attempt(conn, cell, settings, subject_id, waiting)
+    finally:
+        backlog.release_slot(conn)
+    return None
 
 
 def _attempt(
     conn: Connection[Any], cell: Cell, settings: Settings, subject_id: UUID, waiting: Waiting
 ) -> None:
     """Do one thing, or put it off, or give it up with a reason."""
+    backlog.keep(conn, waiting.stream_id)
     try:
         if waiting.kind == "review":
             propose(cell, settings, waiting.stream_id)
@@ -61,28 +86,44 @@ def _attempt(
         pass  # done by somebody whose lock was lost with its connection
     except psycopg.OperationalError:
         raise
-    except ModelRefused as error:
-        _give_up(cell, settings, waiting, str(error))
     except OUTAGES as error:
-        if waiting.hours > GIVE_UP_HOURS:
-            return _give_up(cell, settings, waiting, str(error))
-        asked = error.retry_after if isinstance(error, ModelUnavailable) else None
-        pause = asked or _pause(waiting.outages)
-        backlog.put_off(conn, waiting.stream_id, pause, str(error), outage=True)
+        _put_off(conn, cell, settings, waiting, error)
     except Exception as error:
-        if not isinstance(error, ModelGarbage):
+        known = isinstance(error, ModelGarbage | ModelRefused)
+        if not known:
             log.exception("extraction failed")
-        reason = str(error) if isinstance(error, ModelGarbage) else f"an error: {type(error).__name__}"
-        if waiting.attempts + 1 >= GARBAGE_TRIES:
-            return _give_up(cell, settings, waiting, reason)
+        reason = str(error) if known else f"an error: {type(error).__name__}"
+        if isinstance(error, ModelRefused) or waiting.attempts + 1 >= GARBAGE_TRIES:
+            return _give_up(conn, cell, settings, waiting, reason)
         backlog.put_off(conn, waiting.stream_id, _pause(waiting.attempts), reason)
+
+
+def _put_off(
+    conn: Connection[Any], cell: Cell, settings: Settings, waiting: Waiting, error: Exception
+) -> None:
+    if waiting.hours > GIVE_UP_HOURS:
+        return _give_up(conn, cell, settings, waiting, str(error))
+    asked = error.retry_after if isinstance(error, ModelUnavailable) else None
+    pause = min(asked or _pause(waiting.outages), LONGEST_PAUSE)
+    return backlog.put_off(conn, waiting.stream_id, pause, str(error), outage=True)
 
 
 def _pause(failures: int) -> float:
     return PAUSES[min(failures, len(PAUSES) - 1)] * random.uniform(0.8, 1.2)  # noqa: S311
 
 
-def _give_up(cell: Cell, settings: Settings, waiting: Waiting, reason: str) -> None:
+def _give_up(conn: Connection[Any], cell: Cell, settings: Settings, waiting: Waiting, reason: str) -> None:
+    try:
+        _fail(cell, settings, waiting, reason)
+    except psycopg.OperationalError:
+        raise
+    except Exception as error:  # it cannot even be read: it must not hold up the others for ever
+        log.exception("an ingestion cannot be given up")
+        told = f"{reason}; and it cannot be given up: {type(error).__name__}"
+        backlog.put_off(conn, waiting.stream_id, LONGEST_PAUSE, told)
+
+
+def _fail(cell: Cell, settings: Settings, waiting: Waiting, reason: str) -> None:
     command: Command
     if waiting.kind == "review":
         asked: Any = cell.log.review(waiting.stream_id)

@@ -26,7 +26,7 @@ class Waiting(msgspec.Struct, frozen=True):
     outages: int
     """Attempts that something else made impossible."""
     hours: float
-    """Since it was asked for."""
+    """Since the first of the outages."""
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -74,7 +74,7 @@ def first(conn: Connection[Any], subject_id: UUID) -> Waiting | None:
     row = conn.execute(
         """
         SELECT b.stream_id, split_part(e.type, '.', 1), b.attempts, b.outages,
-               extract(epoch FROM now() - e.recorded_at)::float8 / 3600, b.due_at <= now()
+               coalesce(extract(epoch FROM now() - b.failing_since)::float8 / 3600, 0), b.due_at <= now()
         FROM backlog b JOIN events e USING (position) WHERE b.subject_id = %s ORDER BY b.position LIMIT 1""",
         (subject_id,),
     ).fetchone()
@@ -83,12 +83,42 @@ def first(conn: Connection[Any], subject_id: UUID) -> Waiting | None:
 
 def put_off(conn: Connection[Any], stream_id: UUID, seconds: float, error: str, outage: bool = False) -> None:
     """Try again after so many seconds; `error` is what the operator reads."""
-    counter = "outages" if outage else "attempts"
+    counts = (
+        "outages = outages + 1, failing_since = coalesce(failing_since, now())"
+        if outage
+        else "attempts = attempts + 1"
+    )
     conn.execute(
-        f"UPDATE backlog SET {counter} = {counter} + 1, handed_out_at = NULL, error = %s,"
+        f"UPDATE backlog SET {counts}, handed_out_at = NULL, error = %s,"
         " due_at = now() + make_interval(secs => %s) WHERE stream_id = %s",
         (error[:500], seconds, stream_id),
     )
+
+
+def postpone(conn: Connection[Any], stream_id: UUID, seconds: float) -> None:
+    """Let others go first for so many seconds."""
+    conn.execute(
+        "UPDATE backlog SET handed_out_at = NULL, due_at = now() + make_interval(secs => %s)"
+        " WHERE stream_id = %s",
+        (seconds, stream_id),
+    )
+
+
+def keep(conn: Connection[Any], stream_id: UUID) -> None:
+    """Say that somebody is at it, so that it is not handed out again."""
+    conn.execute("UPDATE backlog SET handed_out_at = now() WHERE stream_id = %s", (stream_id,))
+
+
+def claim_slot(conn: Connection[Any]) -> bool:
+    """Take the one place that there is for reviews; False while another has it. Goes with `release_slot`."""
+    row = conn.execute(
+        "SELECT pg_try_advisory_lock(hashtextextended(current_schema() || '.review', 0))"
+    ).fetchone()
+    return row == (True,)
+
+
+def release_slot(conn: Connection[Any]) -> None:
+    conn.execute("SELECT pg_advisory_unlock(hashtextextended(current_schema() || '.review', 0))")
 
 
 def _lock(subject_id: UUID) -> str:

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from domain.cells import Cell
 from domain.eventstore.follower import Follower
+from providers.embedders import embedder_for
 from runtime.settings import Settings
 from workers import attempts, backlog
 from workers.backlog import Turn
@@ -20,8 +21,10 @@ from workers.extraction.readers import reader_for
 
 log = logging.getLogger(__name__)
 
-AT_ONCE_BYTES = 50_000
-"""A conversation of that size is read by rules in 50 ms."""
+AT_ONCE_BYTES = 4_000
+"""Few statements fit into that: deciding on them takes 50 ms."""
+QUEUE_LENGTH = 1_000
+"""Jobs that may wait; with more, the backlog itself is the queue."""
 AT_ONCE_TURNS = 8
 """More at a time are shared out among all workers."""
 POLL_SECONDS = 1.0
@@ -37,21 +40,23 @@ class Intake(Follower):
         super().__init__(cell, "intake")
         self._settings = settings
         self._broker = broker
-        self._local = reader_for(settings).local
+        self._local = reader_for(settings).local and embedder_for(None, settings).local
 
     def step(self, conn: Connection[Any]) -> bool:
         turns = backlog.hand_out(conn)
-        try:
-            self._take(conn, turns)
-        except RedisError as error:
-            # The turns are handed out again when their lease is over.
-            log.warning("%s: the queue cannot be reached: %s", self.name, error)
-        return bool(turns)
-
-    def _take(self, conn: Connection[Any], turns: list[Turn]) -> None:
         few = len(turns) <= AT_ONCE_TURNS
         for turn in turns:
-            if self._local and few and turn.size <= AT_ONCE_BYTES and not turn.review:
+            at_once = self._local and few and turn.size <= AT_ONCE_BYTES and not turn.review
+            if at_once or not self._enqueued(turn):
                 attempts.work_off(conn, self.cell, self._settings, turn.subject_id)
-            else:
+        return bool(turns)
+
+    def _enqueued(self, turn: Turn) -> bool:
+        """Whether a turn became a job; without a queue, what can be done here is done here."""
+        try:
+            if self._broker.do_qsize(EXTRACT) < QUEUE_LENGTH:
                 enqueue(self._broker, EXTRACT, self.cell.name, str(turn.subject_id))
+            return True  # handed out again when its lease is over
+        except RedisError as error:
+            log.warning("%s: the queue cannot be reached: %s", self.name, str(error).partition("\n")[0])
+            return not self._local

@@ -20,21 +20,23 @@ from domain.errors import NotWaiting
 from domain.eventstore.reading import Filter, read_log, read_streams
 from domain.eventstore.states import states_of
 from domain.ids import REVERT_PREFIX
-from domain.ingestion import Decision, Ingestion, Received, Usage
+from domain.ingestion import Decision, Ingestion, Usage
 from domain.memory import Memory, Scope
+from domain.recorded import stored_names
 from domain.review import Proposal, Propose, Proposed, Requested
 from projections import search
 from projections.catalogue import builds
-from providers.chat_model import ModelRefused
+from providers.chat_model import ModelGarbage, ModelRefused
 from providers.embedder import Embedder
 from providers.embedders import embedder_for
 from runtime.settings import Settings
 from workers.extraction.extractor import Conversation, Known, Reader, Understood
 from workers.extraction.readers import reader_for
 from workers.ingestions import append, context_of
-from workers.recall import recall
+from workers.recall import RECALLED, Behind, recall
 
-READ_EVENTS = 500
+READ_EVENTS = 20
+"""A conversation may be as large as a request."""
 THE_SAME_THING = 0.95
 """Similarity from which a memory of the new reading takes the place of one of the old: a cosine of 0.5."""
 
@@ -62,9 +64,14 @@ def propose(cell: Cell, settings: Settings, review_id: UUID) -> None:
     asked = review.requested
     reader = reader_for(msgspec.structs.replace(settings, extractor=asked.extractor or settings.extractor))
     with cell.pool.connection() as conn:
-        reads = [read for ingestion in ingestions_of(conn, cell, asked) if (read := _read(reader, ingestion))]
+        ingestions = list(ingestions_of(conn, cell, asked))
+        model = next((b.model for b in builds(conn, search.name) if b.state == "live"), None)
+    if model is None:
+        raise Behind("search has not been built yet")
+    # Models take their time: no connection waits for them.
+    reads = [read for ingestion in ingestions if (read := _read(reader, ingestion))]
+    with cell.pool.connection() as conn:
         old, withdrawn = _left_by(conn, cell, {read.ingestion.id for read in reads})
-        model = next(b.model for b in builds(conn, search.name) if b.state == "live")
     reading = Rereading(cell, settings, embedder_for(model, settings), old, withdrawn)
     for read in reads:
         reading.go_on(read)
@@ -87,7 +94,7 @@ def ingestions_of(conn: Connection[Any], cell: Cell, asked: Requested) -> Iterat
         subject_id=subject_id,
         since=asked.since,
         until=asked.until,
-        types=[Received.TYPE],
+        types=stored_names("ingestion.received."),
     )
     after = 0
     while entries := read_log(conn, after, READ_EVENTS, only):
@@ -104,7 +111,7 @@ def _read(reader: Reader, ingestion: Ingestion) -> Read | None:
     try:
         conversation = Conversation(received=ingestion.received, at=ingestion.received_at)
         return Read(ingestion, reader.read(conversation))
-    except ModelRefused:
+    except (ModelRefused, ModelGarbage):
         return None  # what cannot be read again keeps what it has
 
 
@@ -187,7 +194,7 @@ class Rereading:
         return [
             [
                 *(k for one in known if one.id not in self._old and (k := self._as_changed(one))),
-                *(msgspec.structs.replace(one, similarity=float(row[n])) for n, one in enumerate(imagined)),
+                *_nearest_of(imagined, row),
             ]
             for known, row in zip(stored, likeness, strict=True)
         ]
@@ -271,6 +278,12 @@ def _gone(memory: Memory) -> Decision:
 
 def _scope(born: Born) -> Scope | None:
     return born.ingestion.scope if born.ingestion else None
+
+
+def _nearest_of(imagined: list[Known], likeness: NDArray[np.float64]) -> list[Known]:
+    """The most like, best first."""
+    best = np.argsort(-likeness, kind="stable")[:RECALLED]
+    return [msgspec.structs.replace(imagined[n], similarity=float(likeness[n])) for n in best]
 
 
 def _same_words(born: Born, old: dict[UUID, Memory]) -> UUID | None:

@@ -40,7 +40,6 @@ from api.dialects.mem0_bodies import (
     result,
     selection_of,
 )
-from api.dialects.mem0_jobs import expire_later
 from api.engine import Asked, Engine
 from api.errors import Refusal
 from api.provenance import Step, explanation
@@ -122,10 +121,9 @@ async def _ingest(asked: Asked, engine: Engine, data: AddRequest) -> AddAnswer:
         metadata=data.metadata or {},
         instructions=data.custom_instructions or of_project.custom_instructions,
         categories=data.guidance().categories() or of_project.custom_categories,
+        expires_on=data.expiration_date,
     )
     ingestion = await engine.ingest(asked, received, 0)
-    if data.expiration_date:
-        expire_later(asked, engine, ingestion.id, data.expiration_date)
     return AddAnswer(
         message="Memory processing has been queued for background execution",
         status="PENDING",

@@ -144,7 +144,7 @@ async def entities(
     page_size: Annotated[int, QueryParameter(ge=1, le=MAX_ENTITIES)] = MAX_ENTITIES,
 ) -> EntitiesAnswer:
     owner = asked.caller.owner
-    where, values = Selection(scope=Scope(owner=owner), with_expired=False).where()
+    where, values = Selection(scope=Scope(owner=owner)).where()
     async with engine.reading(asked, memories.name) as (conn, build):
         cursor = await conn.execute(
             "SELECT type, name, count(*), min(created_at), max(updated_at), count(*) OVER ()"

@@ -289,7 +289,6 @@ def selection_of(asked: Asked, *filters: dict[str, Any], **more: Any) -> tuple[S
     except Unusable as error:
         raise Refusal(HTTPStatus.BAD_REQUEST, "invalid", str(error)) from None
     scope = Scope(owner=asked.caller.owner)
-    more = {"with_expired": False, **more}
     return Selection(scope=scope, also=conditions.sql, values=conditions.values, **more), conditions.entities
 
 

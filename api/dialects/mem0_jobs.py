@@ -1,10 +1,9 @@
 """What mem0's client asks for and fetches later: the events of its writes, and exports."""
 
-import asyncio
 import base64
 import binascii
 import contextlib
-from datetime import date, datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Literal
 from uuid import UUID
@@ -25,7 +24,7 @@ from domain.errors import NotFound
 from domain.eventstore.reading import Filter
 from domain.ids import read
 from domain.ingestion import Ingestion
-from domain.memory import CHANGE_NAMES, Added, Deleted, Updated, UpdateMemory
+from domain.memory import CHANGE_NAMES, Added, Deleted, Updated
 from domain.recorded import Recorded
 from projections import memories
 from projections.conditions import ENTITIES
@@ -33,7 +32,6 @@ from projections.conditions import ENTITIES
 MAX_EXPORTED = 10_000
 MAX_RESULTS = 1_000
 """Of an event; more were deleted at once, perhaps, but nobody reads them one by one."""
-EXPIRY_WAIT_SECONDS = 3_600.0
 
 
 # --- events -----------------------------------------------------------------------------------------
@@ -121,31 +119,6 @@ def _changes(cell: Cell, owner: str, cause: UUID) -> list[Recorded]:
     types = [Added.TYPE, Updated.TYPE, Deleted.TYPE]
     page = cell.log.page(0, MAX_RESULTS, Filter(owner=owner, cause=str(cause), types=types))
     return [recorded for _, recorded in page]
-
-
-# --- expiration of what is still being extracted ----------------------------------------------------
-
-_expiring: set[asyncio.Task[None]] = set()
-"""Held here, as the event loop does not hold its tasks."""
-
-
-def expire_later(asked: Asked, engine: Engine, ingestion_id: UUID, expires_on: date) -> None:
-    """Give what is extracted from a conversation its last day, once it is there.
-
-    A conversation keeps no such day (domain/ingestion.py), so a restart of this process meanwhile loses it.
-    """
-    task = asyncio.create_task(_expire(asked._replace(receipt=None), engine, ingestion_id, expires_on))
-    _expiring.add(task)
-    task.add_done_callback(_expiring.discard)
-
-
-async def _expire(asked: Asked, engine: Engine, ingestion_id: UUID, expires_on: date) -> None:
-    ingestion = await engine.settled(asked, ingestion_id, EXPIRY_WAIT_SECONDS)
-    for decision in ingestion.extracted.decisions if ingestion.extracted else ():
-        if decision.action == "ADD" and decision.memory_id:
-            with contextlib.suppress(NotFound):  # deleted meanwhile
-                command = UpdateMemory(expires_on=expires_on)
-                await engine.execute(asked, [(decision.memory_id, command)], str(ingestion_id))
 
 
 # --- exports ----------------------------------------------------------------------------------------

@@ -16,6 +16,12 @@ COLUMNS = (
 )
 
 
+MEMORY_COLUMNS = COLUMNS.replace(
+    "payload", "CASE WHEN type LIKE 'memory.%%' THEN payload ELSE '' END AS payload"
+)
+"""Conversations are a thousand times as large as memories: who only projects those need not fetch them."""
+
+
 class Filter(NamedTuple):
     """What to leave out of a page of the log; None leaves out nothing."""
 
@@ -45,7 +51,12 @@ EVERYTHING = Filter()
 
 
 def read_log(
-    conn: Connection[Any], after: int, limit: int, only: Filter = EVERYTHING, upto: int | None = None
+    conn: Connection[Any],
+    after: int,
+    limit: int,
+    only: Filter = EVERYTHING,
+    upto: int | None = None,
+    columns: str = COLUMNS,
 ) -> list[LogEntry]:
     """At most `limit` entries with positions above `after` (and not above `upto`), in order."""
     given = {name: value for name, value in only._asdict().items() if value is not None}
@@ -54,7 +65,7 @@ def read_log(
         conditions.append("position <= %(upto)s")
     return _entries(
         conn.cursor(binary=True).execute(
-            f"SELECT {COLUMNS} FROM events WHERE {' AND '.join(conditions)}"
+            f"SELECT {columns} FROM events WHERE {' AND '.join(conditions)}"
             " ORDER BY position LIMIT %(limit)s",
             {**given, "after": after, "upto": upto, "limit": limit},
         )

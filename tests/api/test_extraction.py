@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import Service, client_of
+from tests.conftest import Service, client_of, eventually
 
 
 def say(client: httpx.Client, user: str, *texts: str, **more: Any) -> list[tuple[str, str]]:
@@ -73,6 +73,19 @@ def test_conversations_of_one_user_are_decided_in_the_order_they_came(
     (home,) = [memory for memory in listed if "lives" in memory["memory"]]
     history = client.get(f"/v1/memories/{home['id']}/history").json()["history"]
     assert [entry["memory"] for entry in history] == [f"User lives in {city}" for city in cities[::-1]]
+
+
+def test_nobody_waits_for_the_long_queue_of_another(client: httpx.Client, user: str) -> None:
+    positions = []
+    for n in range(60):
+        body = {"messages": [{"role": "user", "content": f"I love band{n}"}], "user_id": user}
+        answer = client.post("/v1/memories", json=body, headers={"Prefer": "respond-async"})
+        positions.append(answer.json()["ingestion_id"])
+    body = {"messages": [{"role": "user", "content": "I love hiking"}], "user_id": f"{user}-other"}
+    mine = int(client.post("/v1/memories", json=body).headers["Everlog-Position"])
+    last = f"/v1/ingestions/{positions[-1]}"
+    eventually(lambda: client.get(last).json()["status"] == "extracted")
+    assert mine < client.get(last).json()["position"]
 
 
 def test_a_conversation_touches_its_own_scope_alone(client: httpx.Client, user: str) -> None:

@@ -297,20 +297,21 @@ def test_putting_off_counts_and_tells_why(cell: Cell, conn: psycopg.Connection[A
     assert len(error) == 500
 
 
-def test_hours_count_from_when_it_was_asked_for_last(
+def test_hours_count_from_the_first_outage_and_not_from_waiting(
     cell: Cell, conn: psycopg.Connection[Any], user: str
 ) -> None:
-    id = received(cell, user)
-    conn.execute("UPDATE events SET recorded_at = now() - interval '30 hours' WHERE stream_id = %s", (id,))
-    mine = subject(conn, cell, user)
-    waited = backlog.first(conn, mine)
-    assert waited
-    assert waited.hours == pytest.approx(30, abs=0.1)
-    done(cell, (id, FAIL))
-    done(cell, (id, Retry()))
-    again = backlog.first(conn, mine)
-    assert again
-    assert again.hours == pytest.approx(0, abs=0.1)
+    one = received(cell, user)
+    conn.execute("UPDATE backlog SET due_at = now() - interval '30 hours'")
+    waited = backlog.first(conn, subject(conn, cell, user))
+    assert waited is not None
+    assert waited.hours == 0
+    backlog.put_off(conn, one, 0, "an outage", outage=True)
+    conn.execute("UPDATE backlog SET failing_since = failing_since - interval '3 hours'")
+    backlog.put_off(conn, one, 0, "an outage", outage=True)
+    failing = backlog.first(conn, subject(conn, cell, user))
+    assert failing is not None
+    assert failing.hours == pytest.approx(3, abs=0.1)
+    assert (failing.attempts, failing.outages) == (0, 2)
 
 
 # --- one worker a subject -------------------------------------------------------------------------------

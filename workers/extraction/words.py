@@ -129,6 +129,7 @@ def _stem(word: str) -> str:
     return SPELLINGS.get(stem, stem)
 
 
+@lru_cache(maxsize=20_000)
 def stems(text: str) -> frozenset[str]:
     """The stems of the words that carry what a text says."""
     words = re.findall(r"[\w'+#]+", text.lower().replace("'s", " "))
