@@ -1,10 +1,10 @@
 """Reverts: undo all that one cause did, as new events. A revert is a cause too, so it can be undone."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import anyio.to_thread
@@ -12,6 +12,7 @@ import msgspec
 from litestar import Response, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
+from psycopg import Connection
 
 from api.body import Body, Id
 from api.engine import Asked, Engine
@@ -144,8 +145,31 @@ def plan(cell: Cell, owner: str, asked: RevertRequest) -> tuple[list[Undo], int]
         for entry in read_streams(conn, list(undone)):
             recorded = cell.log.mapper.to_domain_event(entry)
             streams[recorded.originator_id].append(recorded)
+        for recorded in _undoing(conn, cell, streams, undone):
+            undone[recorded.originator_id].add(recorded.event_id)
     undos = [undo(stream, undone[id]) for id, stream in streams.items()]
     return [one for one in undos if one.action != "NONE"], events
+
+
+def _undoing(
+    conn: Connection[Any],
+    cell: Cell,
+    streams: Mapping[UUID, list[Recorded]],
+    undone: Mapping[UUID, set[UUID]],
+) -> list[Recorded]:
+    """The events of reverts that undid the same causes before, or took that back: they go with them."""
+    everything = [recorded for stream in streams.values() for recorded in stream]
+    causes = {r.context.cause for r in everything if r.event_id in undone[r.originator_id]}
+    ids = {r.context.cause: read(REVERT_PREFIX, r.context.cause) for r in everything}
+    states = states_of(conn, cell.log.mapper, [id for cause, id in ids.items() if id and cause not in causes])
+    targets = {
+        spell(REVERT_PREFIX, id): _cause(state.reverted.cause)
+        for id, state in states.items()
+        if isinstance(state, Revert)
+    }
+    while more := {revert for revert, cause in targets.items() if cause in causes} - causes:
+        causes |= more
+    return [recorded for recorded in everything if recorded.context.cause in causes & targets.keys()]
 
 
 def commands(

@@ -141,7 +141,13 @@ async def apply(
     cell = await engine.cell_of(asked.caller.owner)
     numbers = None if isinstance(data.proposals, str) else data.proposals
     commands = await anyio.to_thread.run_sync(commands_to_apply, cell, review, numbers)
-    results = await engine.execute(asked, commands, cause=str(review.id)) if commands else []
+    try:
+        results = await engine.execute(asked, commands, cause=str(review.id)) if commands else []
+    except NotFound:
+        raise Refusal(
+            HTTPStatus.CONFLICT, "stale-proposal",
+            "a memory of these proposals has been deleted since; name fewer, or ask for another review",
+        ) from None  # fmt: skip
     headers = {"Everlog-Position": str(max(r.state.position for r in results))} if results else {}
     return Response(answer(await _review(asked, engine, review_id)), headers=headers)
 

@@ -62,6 +62,13 @@ def test_every_command_that_is_documented_exists() -> None:
         assert done.returncode == 0, command
 
 
+def test_every_route_is_in_the_list_of_contracts_and_the_other_way_round(service: Service) -> None:
+    paths = service.client.get("/openapi.json").json()["paths"]
+    served = {f"{verb.upper()} {path}" for path, verbs in paths.items() for verb in verbs}
+    listed = set(re.findall(r"^\| `([A-Z]+ /[^`]*)`", (ROOT / "docs/contracts.md").read_text(), re.MULTILINE))
+    assert listed == served
+
+
 def test_no_address_of_a_package_host_is_in_the_pinned_requirements() -> None:
     for file in ("requirements.txt", "requirements-test.txt"):
         assert "://" not in (ROOT / file).read_text()

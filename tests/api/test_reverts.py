@@ -315,6 +315,18 @@ def test_what_is_undone_already_is_not_undone_again(client: httpx.Client, user: 
     assert head(client) == before
 
 
+def test_undo_redo_and_undo_again_end_undone(client: httpx.Client, user: str) -> None:
+    tell(client, user, "I work at a startup")
+    told = tell(client, user, "I now work at Google", "I love hiking")
+    for _ in range(2):
+        undone = revert(client, cause=told["ingestion_id"])
+        assert texts(client, user) == {"User works at a startup"}
+        revert(client, cause=undone["id"])
+        assert texts(client, user) == {"User works at Google", "User loves hiking"}
+    revert(client, cause=told["ingestion_id"])
+    assert texts(client, user) == {"User works at a startup"}
+
+
 # --- requests -----------------------------------------------------------------------------------------
 
 
