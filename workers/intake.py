@@ -26,7 +26,7 @@ AT_ONCE_BYTES = 4_000
 QUEUE_LENGTH = 1_000
 """Jobs that may wait; with more, the backlog itself is the queue."""
 AT_ONCE_TURNS = 8
-"""More at a time are shared out among all workers."""
+"""What is more is shared out among all workers."""
 POLL_SECONDS = 1.0
 """For what is due again."""
 
@@ -44,10 +44,11 @@ class Intake(Follower):
 
     def step(self, conn: Connection[Any]) -> bool:
         turns = backlog.hand_out(conn)
-        few = len(turns) <= AT_ONCE_TURNS
-        for turn in turns:
-            at_once = self._local and few and turn.size <= AT_ONCE_BYTES and not turn.review
-            if at_once or not self._enqueued(turn):
+        short = [turn for turn in turns if turn.size <= AT_ONCE_BYTES and not turn.review]
+        at_once = short[:AT_ONCE_TURNS] if self._local else []
+        # Jobs first, so that others are at work on them meanwhile.
+        for turn in sorted(turns, key=lambda turn: turn in at_once):
+            if turn in at_once or not self._enqueued(turn):
                 attempts.work_off(conn, self.cell, self._settings, turn.subject_id)
         return bool(turns)
 

@@ -1,12 +1,14 @@
 """What is known of a scope, as deciding needs it: never behind what the log holds of its subject."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
+import psycopg
 from numpy.typing import NDArray
 from pgvector.psycopg import register_vector_async
 from psycopg import AsyncConnection
@@ -41,36 +43,64 @@ def recall(
     cell: Cell, settings: Settings, scope: Scope, subject_id: UUID, texts: Sequence[str]
 ) -> list[list[Known]]:
     """For each text the memories of exactly this scope that are most like it, best first. Raises Behind."""
-    return asyncio.run(_recall(cell, settings, scope, subject_id, texts))
+    if not texts:
+        return []
+    desk = _desk_for(cell)
+    try:
+        return desk.loop.run_until_complete(_recall(desk.conn, settings, scope, subject_id, texts))
+    except psycopg.OperationalError:
+        del _here.desk  # the next recall of this thread connects anew
+        raise
+
+
+class Desk(NamedTuple):
+    """What a thread asks with: making both anew took half of the time of a short conversation."""
+
+    conninfo: str
+    loop: asyncio.AbstractEventLoop
+    conn: AsyncConnection[Any]
+
+
+_here = threading.local()
+
+
+def _desk_for(cell: Cell) -> Desk:
+    desk: Desk | None = getattr(_here, "desk", None)
+    if desk is None or desk.conninfo != cell.conninfo or desk.conn.closed:
+        loop = desk.loop if desk else asyncio.new_event_loop()
+        _here.desk = desk = Desk(cell.conninfo, loop, loop.run_until_complete(_connected(cell)))
+    return desk
+
+
+async def _connected(cell: Cell) -> AsyncConnection[Any]:
+    conn = await AsyncConnection.connect(cell.conninfo, autocommit=True)
+    await register_vector_async(conn)
+    return conn
 
 
 async def _recall(
-    cell: Cell, settings: Settings, scope: Scope, subject_id: UUID, texts: Sequence[str]
+    conn: AsyncConnection[Any], settings: Settings, scope: Scope, subject_id: UUID, texts: Sequence[str]
 ) -> list[list[Known]]:
-    if not texts:
-        return []
-    async with await AsyncConnection.connect(cell.conninfo, autocommit=True) as conn:
-        await register_vector_async(conn)
-        build = await _caught_up(conn, scope, subject_id)
-        embedder = embedder_for(build.model, settings)
-        vectors = await asyncio.to_thread(_embedded, embedder, texts)
-        known = Selection(scope=scope, exact=True)
-        found = []
-        for text, vector in zip(texts, vectors, strict=True):
-            query = search.Query(selection=known, text=text, vector=vector, limit=RECALLED)
-            hits = await search.search(conn, build, query, embedder.similarity)
-            found.append(
-                [
-                    Known(
-                        id=hit.memory.id,
-                        version=hit.memory.version,
-                        text=hit.memory.text,
-                        similarity=hit.similarity,
-                    )
-                    for hit in hits
-                    if len(hit.memory.text) <= MAX_TEXT
-                ]
-            )
+    build = await _caught_up(conn, scope, subject_id)
+    embedder = embedder_for(build.model, settings)
+    vectors = await asyncio.to_thread(_embedded, embedder, texts)
+    known = Selection(scope=scope, exact=True)
+    found = []
+    for text, vector in zip(texts, vectors, strict=True):
+        query = search.Query(selection=known, text=text, vector=vector, limit=RECALLED)
+        hits = await search.search(conn, build, query, embedder.similarity)
+        found.append(
+            [
+                Known(
+                    id=hit.memory.id,
+                    version=hit.memory.version,
+                    text=hit.memory.text,
+                    similarity=hit.similarity,
+                )
+                for hit in hits
+                if len(hit.memory.text) <= MAX_TEXT
+            ]
+        )
     return found
 
 
