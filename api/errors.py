@@ -41,7 +41,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def refusals(*statuses: HTTPStatus | int) -> dict[int, ResponseSpec]:
     """What the OpenAPI document says of refusals: those named, and those that any keyed request may get."""
-    usual = (400, 401, 403, 422, 503)
+    usual = (400, 401, 403, 422, 429, 503)
     return {
         int(status): ResponseSpec(
             Problem,

@@ -6,6 +6,7 @@ import anyio.to_thread
 import msgspec
 from litestar import MediaType, Response, get
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 
 from api import metrics
 from api.engine import Engine
@@ -26,7 +27,12 @@ def live() -> Health:
     return Health("ok")
 
 
-@get("/health/ready", operation_id="ready", summary="The log and all projections can be read")
+@get(
+    "/health/ready",
+    operation_id="ready",
+    responses={503: ResponseSpec(Health, description="Not yet, or not now")},
+    summary="The log and all projections can be read",
+)
 async def ready(engine: NamedDependency[Engine]) -> Response[Health]:
     try:
         statuses = [await anyio.to_thread.run_sync(status_of, cell) for cell in engine.cells.all.values()]

@@ -9,6 +9,7 @@ import anyio.to_thread
 import msgspec
 from litestar import Response, get, post
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 
 from api.engine import Asked, Engine
@@ -130,7 +131,7 @@ async def listing(
     "/v1/ingestions/{ingestion_id:str}/retry",
     operation_id="retryIngestion",
     opt={"scope": "write", "bodiless": True},
-    responses=refusals(404, 409),
+    responses={200: ResponseSpec(IngestionAnswer, description="Extracted by now"), **refusals(404, 409)},
     status_code=202,
     summary="Extract a failed ingestion again",
 )
@@ -145,9 +146,10 @@ async def retry(
     await engine.execute(asked, [(id, Retry())])
     ingestion = await engine.settled(asked, id, engine.patience(prefer))
     told = answer(ingestion)
+    headers = {"Everlog-Position": str(ingestion.position)}
     if ingestion.status == "extracted":
-        return Response(told, status_code=200)
-    return Response(told, status_code=202, headers={"Location": f"/v1/ingestions/{told.id}"})
+        return Response(told, status_code=200, headers=headers)
+    return Response(told, status_code=202, headers={**headers, "Location": f"/v1/ingestions/{told.id}"})
 
 
 ROUTES = [get_one, listing, retry]

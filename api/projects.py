@@ -18,6 +18,7 @@ from domain.cells import Cell
 from domain.errors import NotFound
 from domain.eventstore.reading import Filter, read_log
 from domain.eventstore.states import states_of
+from domain.eventstore.writer import Result
 from domain.ids import PROJECT_PREFIX, new_id, read, spell
 from domain.project import ChangeProject, CreateProject, DeleteProject, Guidance, Project
 from domain.recorded import stored_names
@@ -116,7 +117,7 @@ async def create(
     )
     command = CreateProject(name=data.name, guidance=guidance)
     (result,) = await engine.execute(asked, [(new_id(), command)])
-    return Response(_told(_project(result.state)), status_code=201)
+    return _answer(result, status=201)
 
 
 @patch(
@@ -132,7 +133,7 @@ async def update(
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
     idempotency_key: IdempotencyKey = None,
-) -> ProjectAnswer:
+) -> Response[ProjectAnswer]:
     command = ChangeProject(
         name=data.name, custom_instructions=data.custom_instructions, custom_categories=data.categories()
     )
@@ -140,7 +141,7 @@ async def update(
     if id is None:
         raise NotFound("no such project")
     (result,) = await engine.execute(asked, [(id, command)])
-    return _told(_project(result.state))
+    return _answer(result)
 
 
 @delete(
@@ -156,12 +157,14 @@ async def remove(
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
     idempotency_key: IdempotencyKey = None,
-) -> Deletion:
+) -> Response[Deletion]:
     id = read(PROJECT_PREFIX, project_id)
     if id is None:
         raise NotFound("no such project")
-    await engine.execute(asked, [(id, DeleteProject())])
-    return Deletion(message="Project deleted")
+    (result,) = await engine.execute(asked, [(id, DeleteProject())])
+    return Response(
+        Deletion(message="Project deleted"), headers={"Everlog-Position": str(result.state.position)}
+    )
 
 
 ROUTES = [listing, create, update, remove]
@@ -193,9 +196,11 @@ def _projects(cell: Cell, owner: str) -> list[Project]:
     return [state for state in states.values() if isinstance(state, Project) and not state.deleted]
 
 
-def _project(state: object) -> Project:
-    assert isinstance(state, Project)  # noqa: S101 - the command was one on a project
-    return state
+def _answer(result: Result, status: int = 200) -> Response[ProjectAnswer]:
+    project = result.state
+    assert isinstance(project, Project)  # noqa: S101 - the command was one on a project
+    headers = {"Everlog-Position": str(project.position)}
+    return Response(_told(project), status_code=status, headers=headers)
 
 
 def _told(one: Project) -> ProjectAnswer:

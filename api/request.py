@@ -109,7 +109,7 @@ async def _admit(scope: Scope, headers: Headers) -> None:
     caller = await engine.authenticate(headers)
     scope["auth"] = caller
     require(caller, needed)
-    require_dialect(caller, scope["path"])
+    require_dialect(caller, scope["path"], f"http://{headers.get('host', 'HOST')}")
     limits: Limits = scope["litestar_app"].state.limits
     if standing := await limits.take(caller):
         scope["state"]["standing"] = standing.headers()

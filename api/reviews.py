@@ -103,7 +103,8 @@ async def request(
     review = result.state
     assert isinstance(review, Review)  # noqa: S101 - the command was one on a review
     told = answer(review)
-    return Response(told, status_code=202, headers={"Location": f"/v1/reviews/{told.id}"})
+    headers = {"Location": f"/v1/reviews/{told.id}", "Everlog-Position": str(review.position)}
+    return Response(told, status_code=202, headers=headers)
 
 
 @get(

@@ -110,7 +110,7 @@ EXAMPLE = {
     opt={"scope": "write"},
     responses={
         202: ResponseSpec(AddAnswer, description="Kept; extraction goes on"),
-        **answers(409, 413, 415),
+        **answers(409, 413, 415, 422),
     },
     dependencies=ONCE,
     tags=TAGS,

@@ -326,7 +326,7 @@ class ConsolidateAnswer(msgspec.Struct, frozen=True, kw_only=True):
     "/api/v1/memories/consolidate",
     operation_id="memorystackConsolidate",
     opt={"scope": "write", "bodiless": True},
-    responses=answers(409, 413, 415),
+    responses=answers(409, 413, 415, 422),
     dependencies=ONCE,
     status_code=200,
     tags=TAGS,

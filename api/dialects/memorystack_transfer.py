@@ -92,7 +92,7 @@ class ImportAnswer(msgspec.Struct, frozen=True, kw_only=True):
     "/api/v1/memories/import",
     operation_id="memorystackImport",
     opt={"scope": "write"},
-    responses=answers(409, 413, 415),
+    responses=answers(409, 413, 415, 422),
     dependencies=ONCE,
     status_code=201,
     tags=TAGS,

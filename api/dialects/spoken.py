@@ -27,7 +27,7 @@ def dialect_of(path: str) -> Dialect | None:
     return next((dialect for prefix, dialect, _ in PLACES if path.startswith(prefix)), None)
 
 
-def require_dialect(caller: Caller, path: str) -> None:
+def require_dialect(caller: Caller, path: str, host: str) -> None:
     """Raises Refusal with 403 for a key that was made for another dialect."""
     wanted, spoken = caller.terms.dialect, dialect_of(path)
     if wanted is None or spoken in (None, wanted):
@@ -36,7 +36,7 @@ def require_dialect(caller: Caller, path: str) -> None:
     raise Refusal(
         HTTPStatus.FORBIDDEN,
         "wrong-dialect",
-        f"this key speaks {wanted}, and here is {spoken}: its base URL is {base}",
+        f"this key speaks {wanted}, and here is {spoken}: its base URL is {base.replace('HOST', host)}",
     )
 
 

@@ -83,9 +83,10 @@ class EventLog(Application[UUID]):
         return [(entry, self.mapper.to_domain_event(entry)) for entry in entries]
 
     def _state(self, kind: type[_S], id: UUID) -> _S:
-        state = self.state(id)
+        name = kind.__name__.lower()
+        state = self._get(name, id, aggregate.project_stream)
         if not isinstance(state, kind):
-            raise NotFound(f"no such {kind.__name__.lower()}")
+            raise NotFound(f"no such {name}")  # in the same words: nobody learns that it is something else
         return state
 
     def _get(self, kind: str, id: UUID, project: Any, version: int | None = None) -> Any:
