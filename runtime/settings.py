@@ -77,7 +77,15 @@ def load(environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
         if text:
             values[field.name] = text
     values.update({name: value for name, value in overrides.items() if value is not None})
-    return msgspec.convert({name: _checked(name, value) for name, value in values.items()}, Settings)
+    settings = msgspec.convert({name: _checked(name, value) for name, value in values.items()}, Settings)
+    require_model(settings)
+    return settings
+
+
+def require_model(settings: Settings) -> None:
+    """Raises SettingsError where the model is to extract and none is configured."""
+    if settings.extractor == "model" and not (settings.openai_api_key or settings.openai_base_url):
+        raise SettingsError("EVERLOG_EXTRACTOR: `model` wants OPENAI_API_KEY or OPENAI_BASE_URL")
 
 
 def _from_file(path: str | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from domain.errors import NotWaiting, Unavailable
 from domain.ingestion import Fail, Failed
 from providers.chat_model import ModelGarbage, ModelRefused, ModelUnavailable
 from providers.embedder import EmbedderUnavailable
-from runtime.settings import Settings
+from runtime.settings import Settings, SettingsError
 from workers import backlog
 from workers.backlog import Waiting
 from workers.extraction.readers import reader_for
@@ -89,11 +89,11 @@ def _attempt(
     except OUTAGES as error:
         _put_off(conn, cell, settings, waiting, error)
     except Exception as error:
-        known = isinstance(error, ModelGarbage | ModelRefused)
+        known = isinstance(error, ModelGarbage | ModelRefused | SettingsError)
         if not known:
             log.exception("extraction failed")
         reason = str(error) if known else f"an error: {type(error).__name__}"
-        if isinstance(error, ModelRefused) or waiting.attempts + 1 >= GARBAGE_TRIES:
+        if isinstance(error, ModelRefused | SettingsError) or waiting.attempts + 1 >= GARBAGE_TRIES:
             return _give_up(conn, cell, settings, waiting, reason)
         backlog.put_off(conn, waiting.stream_id, _pause(waiting.attempts), reason)
 

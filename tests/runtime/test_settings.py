@@ -40,3 +40,10 @@ def test_an_unknown_key_in_the_file_is_named(tmp_path: Path) -> None:
     file.write_text("prot = 1\n")
     with pytest.raises(SettingsError, match="prot"):
         load({"EVERLOG_CONFIG": str(file)})
+
+
+def test_a_model_that_is_to_extract_must_be_configured() -> None:
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY or OPENAI_BASE_URL"):
+        load({"EVERLOG_EXTRACTOR": "model"})
+    assert load({"EVERLOG_EXTRACTOR": "model", "OPENAI_API_KEY": "k"}).extractor == "model"
+    assert load({"EVERLOG_EXTRACTOR": "rules"}).extractor == "rules"

@@ -2,7 +2,7 @@
 
 import threading
 
-from runtime.settings import Settings, SettingsError
+from runtime.settings import Settings, require_model
 from workers.extraction.extractor import Reader
 from workers.extraction.model import ModelReader
 from workers.extraction.rules import Rules
@@ -18,8 +18,7 @@ def reader_for(settings: Settings) -> Reader:
     """
     with _lock:
         if settings not in _made:
-            if settings.extractor == "model" and not (settings.openai_api_key or settings.openai_base_url):
-                raise SettingsError("EVERLOG_EXTRACTOR: `model` wants OPENAI_API_KEY or OPENAI_BASE_URL")
+            require_model(settings)
             chosen = settings.extractor or ("model" if settings.openai_api_key else "rules")
             _made[settings] = ModelReader(settings) if chosen == "model" else Rules()
         return _made[settings]
