@@ -20,8 +20,9 @@ from api.request import IdempotencyKey
 from domain.aggregate import Command
 from domain.cells import Cell
 from domain.errors import NotFound
+from domain.eventstore.states import states_of
 from domain.ids import INGESTION_PREFIX, REVIEW_PREFIX, new_id, read, spell
-from domain.ingestion import Received, Usage, commands_of
+from domain.ingestion import Ingestion, Received, Usage, commands_of
 from domain.memory import Scope
 from domain.review import Apply, Request, Requested, Review, Status, chosen
 
@@ -164,12 +165,16 @@ def commands_to_apply(
     if not proposals or review.proposed is None:
         return []
     extractor = str(review.proposed.extractor)
+    with cell.pool.connection() as conn:
+        ids = list({one.ingestion_id for one in proposals if one.ingestion_id})
+        sources = states_of(conn, cell.log.mapper, ids)
     commands: list[tuple[UUID, Command]] = []
     for one in proposals:
-        source = Received(scope=review.scope, messages=())
-        if one.ingestion_id:
-            source = cell.log.ingestion(one.ingestion_id).received
-        commands += commands_of(source, [one.decision], extractor)
+        source = sources.get(one.ingestion_id) if one.ingestion_id else None
+        received = (
+            source.received if isinstance(source, Ingestion) else Received(scope=review.scope, messages=())
+        )
+        commands += commands_of(received, [one.decision], extractor)
     return [*commands, (review.id, Apply(numbers=tuple(one.number for one in proposals)))]
 
 
