@@ -3,15 +3,36 @@
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from domain import ingestion, memory, project, revert, review
+from domain import conversation, document, ingestion, memory, project, revert, review, share
 from domain.recorded import Event, Recorded
 
-State = memory.Memory | ingestion.Ingestion | project.Project | review.Review | revert.Revert
-Command = memory.Command | ingestion.Command | project.Command | review.Command | revert.RecordRevert
+State = (
+    memory.Memory
+    | ingestion.Ingestion
+    | conversation.Conversation
+    | share.Share
+    | document.Document
+    | project.Project
+    | review.Review
+    | revert.Revert
+)
+Command = (
+    memory.Command
+    | ingestion.Command
+    | conversation.Command
+    | share.Command
+    | document.Command
+    | project.Command
+    | review.Command
+    | revert.RecordRevert
+)
 
 STATES: dict[str, type[State]] = {
     "memory": memory.Memory,
     "ingestion": ingestion.Ingestion,
+    "conversation": conversation.Conversation,
+    "share": share.Share,
+    "document": document.Document,
     "project": project.Project,
     "review": review.Review,
     "revert": revert.Revert,
@@ -20,6 +41,9 @@ STATES: dict[str, type[State]] = {
 _EVOLVE: dict[str, Callable[..., State]] = {
     "memory": memory.evolve,
     "ingestion": ingestion.evolve,
+    "conversation": conversation.evolve,
+    "share": share.evolve,
+    "document": document.evolve,
     "project": project.evolve,
     "review": review.evolve,
     "revert": revert.evolve,
@@ -27,12 +51,21 @@ _EVOLVE: dict[str, Callable[..., State]] = {
 _DECIDE: list[tuple[Any, type[State], Callable[..., Event | None]]] = [
     (memory.Command, memory.Memory, memory.decide),
     (ingestion.Command, ingestion.Ingestion, ingestion.decide),
+    (conversation.Command, conversation.Conversation, conversation.decide),
+    (share.Command, share.Share, share.decide),
+    (document.Command, document.Document, document.decide),
     (project.Command, project.Project, project.decide),
     (review.Command, review.Review, review.decide),
     (revert.RecordRevert, revert.Revert, revert.decide),
 ]
 BEGINNINGS = (
-    memory.AddMemory | ingestion.Receive | project.CreateProject | review.Request | revert.RecordRevert
+    memory.AddMemory
+    | ingestion.Receive
+    | conversation.Start
+    | share.Publish
+    | project.CreateProject
+    | review.Request
+    | revert.RecordRevert
 )
 """Commands that begin a stream: its id is fresh, so nothing can be stored under it."""
 

@@ -30,7 +30,8 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     name: str
     cell: str
-    memory_on: bool = True
+    memory_on: bool | None = None
+    """None: never switched, so as the server has it."""
 
 
 def project(owner: Owner | None, events: Iterable[Recorded]) -> Owner | None:

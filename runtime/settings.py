@@ -43,15 +43,37 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     extractor: Literal["rules", "model"] | None = None
     """What turns conversations into memories; None: the model when `openai_api_key` is set, else rules."""
     chat_model: str = "gpt-4.1-mini"
-    """A model of the OpenAI-compatible endpoint, for extraction."""
+    """A model of the OpenAI-compatible endpoint, for chat and extraction."""
     chat_timeout: Annotated[float, msgspec.Meta(gt=0)] = 60.0
-    """Seconds until one call of the chat model is given up."""
+    """Seconds until one call of the chat model is given up; in a stream, until its next piece."""
     chat_prices: Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)?/\d+(\.\d+)?$")] | None = None
     """US dollars a million input and output tokens, `0.40/1.60`; None leaves costs out of the accounts."""
     ingestion_wait: Annotated[float, msgspec.Meta(ge=0, le=300)] = 30.0
     """Seconds that a request waits for its extraction before it is answered 202."""
+    chat_context: Annotated[int, msgspec.Meta(ge=1_000)] = 24_000
+    """Tokens, by estimate, of what one call of the chat model is told."""
+    chat_memory: Literal["enabled_default_on", "enabled_default_off", "disabled"] = "enabled_default_on"
+    """Whether chats use and make memories: until somebody switches it off, once they switch it on, never."""
+    chat_plan: Literal["free", "premium"] | None = None
+    """Daily limits of chats for keys that have no plan of their own; None: no limits."""
+    research_rounds: Annotated[int, msgspec.Meta(ge=1, le=50)] = 5
+    """How often `/research` may go back to its tools."""
+    web_search: Literal["searxng", "serper", "tavily", "brave"] | None = None
+    """Who searches the web for chats; None: nobody does."""
+    web_search_url: str | None = None
+    """The base URL of SearXNG; for the others only where it is not their own."""
+    web_search_key: str | None = None
+    """The key of the web search; SearXNG wants none."""
+    image_model: str | None = None
+    """An image model of the OpenAI-compatible endpoint; None: chats make no images."""
+    speech_model: str | None = None
+    """A speech model of the OpenAI-compatible endpoint; None: the local voice, if it is installed."""
+    speech_voice: str = "alloy"
+    """A voice of that model."""
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 2_000_000
     """Largest request body accepted; a larger one gets 413."""
+    max_upload_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 20_000_000
+    """Largest body of a chat with attachments, or of an upload of documents."""
     worker_threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
     """Job threads of one worker process; two keep a two-core machine's database responsive."""
     api_processes: Annotated[int, msgspec.Meta(ge=1, le=64)] = min(4, os.cpu_count() or 1)

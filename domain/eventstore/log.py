@@ -10,6 +10,8 @@ from psycopg_pool import ConnectionPool
 
 from domain import aggregate, key, memory, owner
 from domain.aggregate import State
+from domain.conversation import Conversation
+from domain.document import Document
 from domain.errors import NotFound
 from domain.eventstore.cipher import Subjects
 from domain.eventstore.mapper import EventMapper, LogEntry
@@ -20,6 +22,7 @@ from domain.project import Project
 from domain.recorded import Recorded
 from domain.revert import Revert
 from domain.review import Review
+from domain.share import Share
 
 _S = TypeVar("_S")
 
@@ -49,6 +52,18 @@ class EventLog(Application[UUID]):
     def ingestion(self, id: UUID) -> Ingestion:
         """Raises NotFound."""
         return self._state(Ingestion, id)
+
+    def conversation(self, id: UUID) -> Conversation:
+        """Also a deleted one. Raises NotFound."""
+        return self._state(Conversation, id)
+
+    def share(self, id: UUID) -> Share:
+        """Also a withdrawn one. Raises NotFound."""
+        return self._state(Share, id)
+
+    def document(self, id: UUID) -> Document:
+        """Also a removed one. Raises NotFound."""
+        return self._state(Document, id)
 
     def project(self, id: UUID) -> Project:
         """Also a deleted one. Raises NotFound."""
