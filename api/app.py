@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import uvicorn
-from litestar import Litestar, Request, get
+from litestar import Litestar, Request, Router, get
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
@@ -18,6 +18,21 @@ from litestar.types import ASGIApp
 
 from api import batch, docs, graph, health, ingestions, log, projects, provenance, reverts, reviews
 from api import usage as usage_of
+from api.chat import socket as chat_socket
+from api.chat import (
+    agents,
+    content,
+    conversations,
+    filters,
+    options,
+    sharing,
+    speech,
+    starters,
+    titles,
+    turns,
+)
+from api.chat import settings as chat_settings
+from api.chat.chat import Chat, provide_chat
 from api.dialects import khoj, mem0, memoid, memokit, memorystack
 from api.dialects.spoken import by_key
 from api.engine import Engine
@@ -25,6 +40,7 @@ from api.errors import to_problem
 from api.limits import Limits
 from api.request import RequestMiddleware, provide_asked, provide_engine
 from api.usage import Usage
+from providers.web_page import Browser
 from runtime.settings import Settings
 
 VERSION = "0.1.0"
@@ -35,8 +51,11 @@ def openapi(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
     return Response(request.app.openapi_schema.to_schema())
 
 
-def create_app(settings: Settings) -> ASGIApp:
-    """The application on the database that `settings` name. It is open for as long as it is served."""
+def create_app(settings: Settings, browser: Browser | None = None) -> ASGIApp:
+    """The application on the database that `settings` name. It is open for as long as it is served.
+
+    Chats read pages with `browser`; by default with one that opens none but public addresses.
+    """
 
     @asynccontextmanager
     async def opened(app: Litestar) -> AsyncIterator[None]:
@@ -44,10 +63,12 @@ def create_app(settings: Settings) -> ASGIApp:
         app.state.limits = limits = Limits(settings.redis_url)
         app.state.usage = usage = Usage(engine)
         await engine.open()
+        app.state.chats = chats = Chat(settings, engine, browser, limits)
         usage.open()
         try:
             yield
         finally:
+            await chats.close()
             await usage.close()
             await limits.close()
             await engine.close()
@@ -57,6 +78,21 @@ def create_app(settings: Settings) -> ASGIApp:
             *memokit.ROUTES,
             *memorystack.ROUTES,
             *khoj.ROUTES,
+            *conversations.ROUTES,
+            *sharing.ROUTES,
+            *filters.ROUTES,
+            *agents.ROUTES,
+            *chat_settings.ROUTES,
+            *content.ROUTES,
+            *starters.ROUTES,
+            *speech.ROUTES,
+            *titles.ROUTES,
+            *options.ROUTES,
+            Router(
+                "/",
+                route_handlers=[*turns.ROUTES, *chat_socket.ROUTES, *content.UPLOADS],
+                request_max_body_size=settings.max_upload_bytes,
+            ),
             *mem0.ROUTES,
             *memoid.ROUTES,
             *batch.ROUTES,
@@ -76,6 +112,7 @@ def create_app(settings: Settings) -> ASGIApp:
         middleware=[RequestMiddleware()],
         dependencies={
             "engine": Provide(provide_engine, sync_to_thread=False),
+            "chats": Provide(provide_chat, sync_to_thread=False),
             "asked": Provide(provide_asked),
         },
         exception_handlers={HTTPException: to_problem, Exception: to_problem},

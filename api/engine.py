@@ -3,11 +3,11 @@
 import asyncio
 import select
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -28,12 +28,20 @@ from domain.ids import new_id
 from domain.ingestion import Ingestion, Receive, Received
 from domain.memory import Memory, is_of_memory
 from domain.recorded import Context, Recorded
-from projections import memories, search
+from projections import documents, memories, passages, retrieval, search
 from projections.catalogue import Build, live
+from projections.passages import Passage
+from projections.ranking import Floats
+from projections.retrieval import Query
 from projections.selection import Selection
+from projections.vectors import KEYS
 from providers.embedder import Embedder, EmbedderUnavailable
 from providers.embedders import embedder_for
 from runtime.settings import Settings
+
+T = TypeVar("T")
+Retrieve = Callable[[AsyncConnection[Any], Build, Query, Callable[[Floats], Floats]], Awaitable[list[T]]]
+"""What a projection that holds vectors is asked by."""
 
 THREADS = 16
 """For by-id reads and query embedding, which block; more would only queue for two cores."""
@@ -67,10 +75,10 @@ class Engine:
         self.cells = Cells(settings.database_url, master_key(settings.master_key, Path(settings.data_dir)))
         self.authenticate = Authenticator(self.cells)
         self._pools = {cell.name: _pool(cell) for cell in self.cells.all.values()}
-        self._models: dict[str, str] = {}
-        """The model of each cell's last search."""
-        self._embedded: dict[str, int] = {}
-        """The position up to which a key's own writes have their vectors, or were waited for."""
+        self._models: dict[tuple[str, str], str] = {}
+        """(Cell, projection) → the model of the last search there."""
+        self._embedded: dict[tuple[str, str], int] = {}
+        """(Key, projection) → the position up to which its own writes have vectors, or were waited for."""
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="engine")
 
     async def open(self) -> None:
@@ -200,23 +208,43 @@ class Engine:
 
     async def find(self, asked: Asked, query: search.Query) -> tuple[list[search.Hit], int]:
         """The hits, and the position of the log up to which they hold."""
+        return await self._retrieved(asked, search.name, search.search, query)
+
+    async def find_passages(
+        self, asked: Asked, text: str, *, user_id: str | None, names: Sequence[str] | None, limit: int
+    ) -> list[Passage]:
+        """What the documents of a user, or of these names alone, say about a text, best first."""
+        selection = documents.selection_of(asked.caller.owner, user_id, names)
+        query = Query(selection=selection, text=text, limit=limit)
+        found, _ = await self._retrieved(asked, passages.name, passages.search, query)
+        return found
+
+    async def documents(self, asked: Asked, user_id: str | None) -> list[str]:
+        """The names of a user's documents, sorted; with None those of the owner's own."""
+        async with self.reading(asked, documents.name) as (conn, build):
+            return await documents.names(conn, build.version, asked.caller.owner, user_id)
+
+    async def _retrieved(
+        self, asked: Asked, name: str, retrieve: Retrieve[T], query: Query
+    ) -> tuple[list[T], int]:
         cell = await self.cell_of(asked.caller.owner)
         # Embedded before a connection is taken, by the model that was searched last: it hardly ever changes.
-        model = self._models.get(cell.name)
+        place = cell.name, name
+        model = self._models.get(place)
         if model:
             try:
                 query = await self._embedded_query(query, model)
             except EmbedderUnavailable:
-                self._models.pop(cell.name, None)  # the live build may have another by now
+                self._models.pop(place, None)  # the live build may have another by now
                 raise
-        async with self.reading(asked, search.name) as (conn, build):
+        async with self.reading(asked, name) as (conn, build):
             if build.model and build.model != model:
                 query = await self._embedded_query(query, build.model)
-            hits = await search.search(conn, build, query, self.embedder(build.model).similarity)
-            self._models[cell.name] = build.model or ""
-        return hits, build.position
+            found = await retrieve(conn, build, query, self.embedder(build.model).similarity)
+            self._models[place] = build.model or ""
+        return found, build.position
 
-    async def _embedded_query(self, query: search.Query, model: str) -> search.Query:
+    async def _embedded_query(self, query: Query, model: str) -> Query:
         if query.mode == "keyword":
             return query
         vectors = await asyncio.to_thread(self.embedder(model).embed, [query.text])
@@ -230,13 +258,13 @@ class Engine:
         while True:
             waited = time.monotonic() - started
             if build.position >= wanted:
-                if name != search.name or self._embedded.get(caller.actor, 0) >= wanted:
+                if name not in KEYS or self._embedded.get((caller.actor, name), 0) >= wanted:
                     return build
                 # Given up once, a vector is not waited for again: its text may be one that no model takes.
-                if waited > VECTOR_WAIT_SECONDS or not await search.waiting(
+                if waited > VECTOR_WAIT_SECONDS or not await retrieval.waiting(
                     conn, build, caller.owner, wanted
                 ):
-                    self._embedded[caller.actor] = wanted
+                    self._embedded[caller.actor, name] = wanted
                     return build
             elif waited > WAIT_SECONDS:
                 return build

@@ -115,6 +115,14 @@ def to_problem(request: Request[Any, Any, Any], error: Exception) -> Response[An
     return Response(body, status_code=status, media_type="application/json", headers=headers)
 
 
+def to_words(error: Exception) -> str:
+    """What the client is told of `error` where there is no response to shape."""
+    problem, _ = _problem(error)
+    if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("a request failed", exc_info=error)
+    return problem.detail
+
+
 def _problem(error: Exception) -> tuple[Problem, dict[str, str]]:
     if isinstance(error, Refusal):
         return _made(error.status, error.kind, str(error)), error.headers

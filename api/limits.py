@@ -44,6 +44,16 @@ return {'ok', tostring(tokens), used}
 """
 
 
+# A day's count, which grows only while it is allowed to.
+TAKE_OF_DAY = """
+local used = tonumber(redis.call('GET', KEYS[1]) or '0')
+if used >= tonumber(ARGV[1]) then return 0 end
+redis.call('INCR', KEYS[1])
+redis.call('EXPIRE', KEYS[1], 172800)
+return 1
+"""
+
+
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """How a key stands after one more request."""
 
@@ -86,6 +96,7 @@ class Limits:
     def __init__(self, redis_url: str | None) -> None:
         self._redis = Redis.from_url(redis_url) if redis_url else None
         self._take = self._redis.register_script(TAKE) if self._redis else None
+        self._take_of_day = self._redis.register_script(TAKE_OF_DAY) if self._redis else None
 
     async def close(self) -> None:
         if self._redis:
@@ -108,6 +119,17 @@ class Limits:
         if outcome != b"ok":
             raise _refusal(standing, outcome == b"quota", float(tokens))
         return standing
+
+    async def take_of_day(self, owner: str, what: str, most: int) -> bool:
+        """Count one more of something; False when an owner has had `most` of it today, UTC."""
+        if self._take_of_day is None:
+            return True
+        key = f"everlog:day:{datetime.now(UTC):%Y-%m-%d}:{what}:{owner}"
+        try:
+            return bool(await self._take_of_day(keys=[key], args=[most]))
+        except (RedisError, OSError) as error:
+            log.warning("limits are not kept: %s", error)
+            return True
 
 
 def _standing(caller: Caller, now: datetime, tokens: float, used: int) -> Standing:

@@ -20,6 +20,7 @@ from domain.ids import MEMORY_PREFIX, read, spell
 from domain.memory import CHANGE_NAMES
 from domain.recorded import Recorded
 from projections.catalogue import Build, builds
+from projections.vectors import KEYS
 
 MAX_PAGE = 1_000
 
@@ -134,13 +135,11 @@ def status_of(cell: Cell) -> StatusAnswer:
                 "SELECT projection, version, count(*) FROM parked GROUP BY projection, version"
             ).fetchall()
         }
-        waiting: dict[int, int] = {}
-        for build in builds(conn, "search"):
-            if build.state == "live":
-                row = conn.execute(
-                    f"SELECT count(*) FROM search_v{build.version} WHERE embedding IS NULL"
-                ).fetchone()
-                waiting[build.version] = row[0] if row else 0
+        waiting: dict[str, int] = {}
+        for build in builds(conn):
+            if build.state == "live" and build.name in KEYS:
+                row = conn.execute(f"SELECT count(*) FROM {build.table} WHERE embedding IS NULL").fetchone()
+                waiting[build.name] = row[0] if row else 0
         row = conn.execute(
             "SELECT count(*), count(*) FILTER (WHERE attempts + outages > 0),"
             " (SELECT error FROM backlog WHERE error IS NOT NULL ORDER BY due_at DESC LIMIT 1) FROM backlog"
@@ -157,7 +156,7 @@ def status_of(cell: Cell) -> StatusAnswer:
                     lag=max(0, last - build.position),
                     state=_state(build, parked.get((build.name, build.version), 0)),
                     parked=parked.get((build.name, build.version), 0),
-                    vectors_waiting=waiting.get(build.version, 0) if build.name == "search" else 0,
+                    vectors_waiting=waiting.get(build.name, 0) if build.state == "live" else 0,
                     model=build.model,
                     error=build.error,
                 )

@@ -30,6 +30,7 @@ from providers.local_embedder import MODEL
 from runtime.keys import opened
 
 GOAL = 0.4
+OF_MEMORIES = {name: projection for name, projection in ALL.items() if projection.aggregate == "memory"}
 
 
 def main() -> None:
@@ -45,10 +46,10 @@ def main() -> None:
         cell = cells.of("bench")
         fill(cell, options.events)
         with psycopg.connect(cell.conninfo, autocommit=True) as conn:
-            for name, projection in ALL.items():
+            for name, projection in OF_MEMORIES.items():
                 ensure_live(conn, projection, MODEL if projection is search else None)
                 _apply_all(conn, cell, name)
-            for name in ALL:
+            for name in OF_MEMORIES:
                 floors, ours = [], []
                 for _ in track(range(options.rounds), name, disable=options.json):
                     floors.append(_floor(conn, name))

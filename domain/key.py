@@ -15,6 +15,8 @@ from domain.recorded import Event, Recorded, register
 KeyScope = Literal["read", "write", "admin"]
 Dialect = Literal["memoid", "memokit", "memorystack", "khoj", "mem0"]
 """A published API contract that keys can be made for."""
+Plan = Literal["free", "premium"]
+"""Of chats, as Khoj sells them."""
 ALL_SCOPES: tuple[KeyScope, ...] = ("read", "write", "admin")
 
 
@@ -27,6 +29,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Requests; None: as many as the machine takes."""
     per_month: int | None = None
     """Requests of a calendar month, UTC."""
+    plan: Plan | None = None
+    """How much its chats may do; None: what the server is set to."""
 
 
 NO_TERMS = Terms()

@@ -2,9 +2,10 @@
 
 from typing import cast
 
-from projections import graph, history, memories, search
+from projections import conversations, documents, graph, history, memories, passages, search
 from projections.projection import Projection
 
 ALL: dict[str, Projection] = {
-    module.name: cast("Projection", module) for module in (memories, search, history, graph)
+    module.name: cast("Projection", module)
+    for module in (memories, search, history, graph, conversations, documents, passages)
 }

@@ -22,6 +22,11 @@ class Build(msgspec.Struct, frozen=True):
     updated_at: datetime
     error: str | None
 
+    @property
+    def table(self) -> str:
+        """Of the build's rows."""
+        return f"{self.name}_v{self.version}"
+
 
 COLUMNS = "name, version, state, position, loaded, to_load, model, updated_at, error"
 LIVE = f"""

@@ -1,64 +1,61 @@
-"""What a projection is fed: each event of a memory with the memory before and after it."""
+"""What a projection is fed: each event of its kind of aggregate, with the state before and after it."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from psycopg import Connection
 
+from domain.aggregate import State, evolve
 from domain.eventstore.mapper import EventMapper, LogEntry
 from domain.eventstore.states import states_of
-from domain.memory import Memory, evolve
 from domain.recorded import Recorded
 
+S = TypeVar("S", bound=State)
 
-class Change(NamedTuple):
-    """One event applied to one memory."""
 
-    before: Memory | None
+class Change(NamedTuple, Generic[S]):
+    """One event applied to one aggregate: `Change[Memory]`."""
+
+    before: S | None
     recorded: Recorded
-    after: Memory
+    after: S
 
 
-def changes_of(conn: Connection[Any], mapper: EventMapper, entries: Sequence[LogEntry]) -> list[Change]:
-    """The changes that `entries` (in order of position) make; entries of other aggregates make none.
+def changes_of(conn: Connection[Any], mapper: EventMapper, entries: Sequence[LogEntry]) -> list[Change[Any]]:
+    """The changes that `entries` (of one kind of aggregate, in order of position) make.
 
-    The memory before comes from the log itself, so that a batch gives the same rows as a replay.
+    The state before comes from the log itself, so that a batch gives the same rows as a replay.
     """
-    ours = [entry for entry in entries if entry.topic.startswith("memory.")]
-    mapper.subjects.load(conn, [entry.subject_id for entry in ours if entry.subject_id])
-    memories = _before(conn, mapper, ours)
-    changes: list[Change] = []
-    for entry in ours:
+    mapper.subjects.load(conn, [entry.subject_id for entry in entries if entry.subject_id])
+    states = _before(conn, mapper, entries)
+    changes: list[Change[Any]] = []
+    for entry in entries:
         recorded = mapper.to_domain_event(entry)
-        before = memories.get(recorded.originator_id)
-        after = memories[recorded.originator_id] = evolve(before, recorded)
+        before = states.get(recorded.originator_id)
+        after = states[recorded.originator_id] = evolve(before, recorded)
         changes.append(Change(before, recorded, after))
     return changes
 
 
-def changes_of_stream(mapper: EventMapper, entries: Sequence[LogEntry]) -> list[Change]:
+def changes_of_stream(mapper: EventMapper, entries: Sequence[LogEntry]) -> list[Change[Any]]:
     """The changes of one whole stream."""
-    memory: Memory | None = None
-    changes: list[Change] = []
+    state: State | None = None
+    changes: list[Change[Any]] = []
     for entry in entries:
         recorded = mapper.to_domain_event(entry)
-        before, memory = memory, evolve(memory, recorded)
-        changes.append(Change(before, recorded, memory))
+        before, state = state, evolve(state, recorded)
+        changes.append(Change(before, recorded, state))
     return changes
 
 
-def last_changes(changes: Sequence[Change]) -> list[Change]:
-    """The last change of each memory: one row a key, as an upsert of many rows needs."""
+def last_changes(changes: Sequence[Change[S]]) -> list[Change[S]]:
+    """The last change of each aggregate: one row a key, as an upsert of many rows needs."""
     return list({change.after.id: change for change in changes}.values())
 
 
-def _before(conn: Connection[Any], mapper: EventMapper, ours: Sequence[LogEntry]) -> dict[UUID, Memory]:
+def _before(conn: Connection[Any], mapper: EventMapper, entries: Sequence[LogEntry]) -> dict[UUID, State]:
     first: dict[UUID, int] = {}
-    for entry in ours:
+    for entry in entries:
         first.setdefault(entry.originator_id, entry.originator_version)  # type: ignore[arg-type]
-    older = [stream_id for stream_id, version in first.items() if version > 1]
-    if not older:
-        return {}
-    states = states_of(conn, mapper, older, first)
-    return {id: state for id, state in states.items() if isinstance(state, Memory)}
+    return states_of(conn, mapper, [id for id, version in first.items() if version > 1], first)

@@ -16,6 +16,7 @@ from projections.changes import Change, last_changes
 from projections.selection import Selection
 
 name = "graph"
+aggregate = "memory"
 
 COLUMNS = "memory_id, owner, user_id, agent_id, run_id, project_id, name, type, relation, target"
 TYPES = ("uuid", "text", "text", "text", "text", "text", "text", "text", "text", "text")
@@ -51,7 +52,7 @@ def drop(conn: Connection[Any], version: int) -> None:
     conn.execute(f"DROP TABLE IF EXISTS {table(version)}")
 
 
-def apply(conn: Connection[Any], build: Build, changes: Sequence[Change]) -> None:
+def apply(conn: Connection[Any], build: Build, changes: Sequence[Change[Memory]]) -> None:
     # Most memories speak of nothing: their changes touch no row here.
     last = [c for c in last_changes(changes) if c.after.version > 1 or _rows(c.after)]
     conn.execute(
@@ -60,7 +61,7 @@ def apply(conn: Connection[Any], build: Build, changes: Sequence[Change]) -> Non
     load(conn, build, [[change] for change in last])
 
 
-def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change]]) -> None:
+def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change[Memory]]]) -> None:
     with conn.cursor().copy(f"COPY {table(build.version)} ({COLUMNS}) FROM STDIN (FORMAT BINARY)") as copy:
         copy.set_types(TYPES)
         for changes in streams:

@@ -20,6 +20,7 @@ from projections.memories import memory_of, row_of
 from projections.selection import Selection
 
 name = "history"
+aggregate = "memory"
 
 COLUMNS = f"{MEMORY_COLUMNS}, event, actor, cause, correlation, valid_from, valid_to"
 TYPES = (*MEMORY_TYPES, "text", "text", "text", "text", "timestamptz", "timestamptz")
@@ -51,7 +52,7 @@ def drop(conn: Connection[Any], version: int) -> None:
     conn.execute(f"DROP TABLE IF EXISTS {table(version)}")
 
 
-def apply(conn: Connection[Any], build: Build, changes: Sequence[Change]) -> None:
+def apply(conn: Connection[Any], build: Build, changes: Sequence[Change[Memory]]) -> None:
     load(conn, build, [[change] for change in changes])
     followed = [change for change in changes if change.before]
     conn.execute(
@@ -66,7 +67,7 @@ def apply(conn: Connection[Any], build: Build, changes: Sequence[Change]) -> Non
     )
 
 
-def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change]]) -> None:
+def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change[Memory]]]) -> None:
     with conn.cursor().copy(f"COPY {table(build.version)} ({COLUMNS}) FROM STDIN (FORMAT BINARY)") as copy:
         copy.set_types(TYPES)
         for changes in streams:
@@ -75,7 +76,7 @@ def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change]
                 copy.write_row(_row(change, end))
 
 
-def _row(change: Change, valid_to: datetime | None) -> tuple[Any, ...]:
+def _row(change: Change[Memory], valid_to: datetime | None) -> tuple[Any, ...]:
     recorded = change.recorded
     context = recorded.context
     return (

@@ -15,6 +15,7 @@ from projections.changes import Change, last_changes
 from projections.selection import Selection
 
 name = "memories"
+aggregate = "memory"
 
 COLUMNS = (
     "memory_id, version, owner, user_id, agent_id, run_id, project_id, text, metadata, tags, traits,"
@@ -71,7 +72,7 @@ def row_of(memory: Memory) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def apply(conn: Connection[Any], build: Build, changes: Sequence[Change]) -> None:
+def apply(conn: Connection[Any], build: Build, changes: Sequence[Change[Memory]]) -> None:
     last = last_changes(changes)
     conn.execute(
         f"DELETE FROM {table(build.version)} WHERE memory_id = ANY(%s)",
@@ -80,7 +81,7 @@ def apply(conn: Connection[Any], build: Build, changes: Sequence[Change]) -> Non
     load(conn, build, [[change] for change in last])
 
 
-def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change]]) -> None:
+def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change[Memory]]]) -> None:
     with conn.cursor().copy(f"COPY {table(build.version)} ({COLUMNS}) FROM STDIN (FORMAT BINARY)") as copy:
         copy.set_types(TYPES)
         for changes in streams:

@@ -1,4 +1,4 @@
-"""Which memories a query is about, as SQL over the columns that all projections of memories share."""
+"""Which memories, or documents, a query is about, as SQL over the columns that their projections share."""
 
 from typing import Any
 

@@ -1,8 +1,10 @@
-"""The vector cache, and filling in the vectors that search rows still lack."""
+"""The vector cache, and the vectors of projections: copied in from the cache, filled in where it has none."""
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -14,12 +16,19 @@ from psycopg import Connection
 from projections.catalogue import Build
 from providers.embedder import Embedder, EmbedderRefused
 
+KEYS = {"search": "memory_id", "passages": "passage_id"}
+"""The projections that hold vectors, in the order they are given them → the column that names a row.
+
+Memories come first: they are short, and who has added one waits for it.
+"""
+COPY_ROWS = 2_000
+"""Rows whose cached vectors are fetched together."""
 FILL_TEXTS = 64
 """Texts in one job: about half a second of the local embedder, one request to a remote one."""
 
 
 def text_hash(text: str) -> bytes:
-    """SHA-256 of the text: a vector belongs to a text, never to a memory."""
+    """SHA-256 of the text: a vector belongs to a text, never to a memory or a passage."""
     return hashlib.sha256(text.encode()).digest()
 
 
@@ -36,34 +45,83 @@ def cached(
     return {(owner, hash): vector for owner, hash, vector in rows.fetchall()}
 
 
-def waiting(conn: Connection[Any], build: Build, limit: int, after: int = 0) -> list[tuple[UUID, int]]:
-    """(memory, position) of rows above a position that have no vector yet, in order."""
-    return conn.execute(
-        f"SELECT memory_id, position FROM search_v{build.version}"
-        " WHERE embedding IS NULL AND position > %s ORDER BY position LIMIT %s",
-        (after, limit),
-    ).fetchall()
+class Text(NamedTuple):
+    """A text to be found by, and the values of its row besides hash and vector."""
+
+    owner: str
+    text: str
+    row: tuple[Any, ...]
 
 
-def fill(conn: Connection[Any], build: Build, embedder: Embedder, memory_ids: Sequence[UUID]) -> int:
-    """Embed what `memory_ids` still lack and return how many rows got a vector. May run twice.
+def load(
+    conn: Connection[Any], build: Build, columns: str, types: Sequence[str], texts: Iterable[Text]
+) -> None:
+    """Copy rows of these columns into a build, with the vectors that are known already."""
+    ahead = iter(texts)
+    # The server is busy with the lexemes of one chunk while the next is read and decoded.
+    with ThreadPoolExecutor(1) as copying:
+        before: Future[None] | None = None
+        while chunk := list(islice(ahead, COPY_ROWS)):
+            if before:
+                before.result()
+            before = copying.submit(_copy, conn, build, columns, types, chunk)
+        if before:
+            before.result()
+
+
+def _copy(
+    conn: Connection[Any], build: Build, columns: str, types: Sequence[str], chunk: Sequence[Text]
+) -> None:
+    keys = [(owner, text_hash(text)) for owner, text, _ in chunk]
+    vectors = cached(conn, build.model or "", keys)
+    all_columns = f"{columns}, text_hash, embedding"
+    with conn.cursor().copy(f"COPY {build.table} ({all_columns}) FROM STDIN (FORMAT BINARY)") as copy:
+        # A vector is written in its own binary format, which COPY takes from bytea as it is.
+        copy.set_types((*types, "bytea", "bytea"))
+        for (_, _, row), key in zip(chunk, keys, strict=True):
+            copy.write_row((*row, key[1], vectors.get(key)))
+
+
+class Waiting(NamedTuple):
+    """A row that has no vector yet."""
+
+    id: UUID
+    position: int
+
+
+FIRST = Waiting(UUID(int=0), 0)
+"""Before every row."""
+
+
+def waiting(conn: Connection[Any], build: Build, limit: int, after: Waiting = FIRST) -> list[Waiting]:
+    """Rows beyond one that have no vector yet, in order of position."""
+    key = KEYS[build.name]
+    rows = conn.execute(
+        f"SELECT {key}, position FROM {build.table} WHERE embedding IS NULL"
+        f" AND (position, {key}) > (%s, %s) ORDER BY position, {key} LIMIT %s",
+        (after.position, after.id, limit),
+    )
+    return [Waiting(*row) for row in rows]
+
+
+def fill(conn: Connection[Any], build: Build, embedder: Embedder, ids: Sequence[UUID]) -> int:
+    """Embed what the rows `ids` still lack and return how many of them got a vector. May run twice.
 
     Raises EmbedderUnavailable. A row whose text changed meanwhile keeps waiting for its own vector; one
     whose text no model takes stays without, and is found by its words.
     """
-    table = f"search_v{build.version}"
+    key = KEYS[build.name]
     rows = conn.execute(
-        f"SELECT owner, text FROM {table} WHERE memory_id = ANY(%s) AND embedding IS NULL",
-        (list(memory_ids),),
+        f"SELECT owner, text FROM {build.table} WHERE {key} = ANY(%s) AND embedding IS NULL", (list(ids),)
     ).fetchall()
     texts = {(owner, text_hash(text)): text for owner, text in rows}
     known = cached(conn, embedder.model, list(texts))
-    _embed(conn, embedder, {key: text for key, text in texts.items() if key not in known})
+    _embed(conn, embedder, {pair: text for pair, text in texts.items() if pair not in known})
     updated = conn.execute(
-        f"UPDATE {table} AS s SET embedding = v.vector FROM vectors v"
-        " WHERE s.memory_id = ANY(%s) AND s.embedding IS NULL"
+        f"UPDATE {build.table} AS s SET embedding = v.vector FROM vectors v"
+        f" WHERE s.{key} = ANY(%s) AND s.embedding IS NULL"
         " AND v.owner = s.owner AND v.model = %s AND v.text_hash = s.text_hash",
-        (list(memory_ids), embedder.model),
+        (list(ids), embedder.model),
     )
     return updated.rowcount
 

@@ -13,7 +13,7 @@ import psycopg
 from redis.exceptions import RedisError
 
 from domain.eventstore.cipher import WrongMasterKey
-from domain.key import Dialect, Terms
+from domain.key import Dialect, Plan, Terms
 from runtime.settings import Settings, SettingsError, load
 
 ROOT = Path(__file__).parent.parent
@@ -81,7 +81,12 @@ def _migrate(settings: Settings, options: argparse.Namespace) -> None:
 def _keys_create(settings: Settings, options: argparse.Namespace) -> None:
     from runtime import keys
 
-    terms = Terms(dialect=options.dialect, per_minute=options.per_minute, per_month=options.per_month)
+    terms = Terms(
+        dialect=options.dialect,
+        per_minute=options.per_minute,
+        per_month=options.per_month,
+        plan=options.plan,
+    )
     made = keys.create(_connected(settings), options.name, options.owner, options.scopes.split(","), terms)
     _tell(made, options.json, f"{made['key']}\nThe key of {made['owner']}; it is shown this once.")
 
@@ -269,6 +274,7 @@ def _key_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     create.add_argument("--owner", default="default", help="the tenant whose memories it opens")
     create.add_argument("--scopes", default="read,write", help="some of read,write,admin")
     create.add_argument("--dialect", choices=get_args(Dialect), help="the only contract that it speaks")
+    create.add_argument("--plan", choices=get_args(Plan), help="daily limits of its chats")
     create.add_argument("--per-minute", type=_positive, metavar="N", help="requests a minute at the most")
     create.add_argument("--per-month", type=_positive, metavar="N", help="requests a calendar month (UTC)")
     _add(commands, "list", _keys_list, "all keys, without their texts").add_argument("--owner")

@@ -81,6 +81,7 @@ def _told(key: Key) -> dict[str, Any]:
         "dialect": key.terms.dialect,
         "per_minute": key.terms.per_minute,
         "per_month": key.terms.per_month,
+        "plan": key.terms.plan,
         "created_at": key.created_at.isoformat(),
         "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
     }

@@ -21,6 +21,7 @@ from api.app import create_app
 from domain.cells import Cell, Cells
 from domain.eventstore.cipher import MasterKey
 from domain.key import ALL_SCOPES
+from providers.web_page import Browser
 from runtime.migrate import migrate
 from runtime.postgres import Postgres
 from runtime.settings import Settings
@@ -114,14 +115,16 @@ class Service(msgspec.Struct):
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[Service]:
+def serving(settings: Settings, browser: Browser | None = None) -> Iterator[Service]:
     """An API and a worker with these settings, until the end of the block."""
     worker = WorkerProcess(settings)
     worker.cells.create_key(KEY, "test", "default", ALL_SCOPES)
     worker.cells.create_key(OTHER_KEY, "test", "another", ALL_SCOPES)
     worker.start()
     server = uvicorn.Server(
-        uvicorn.Config(create_app(settings), port=settings.port, log_level="warning", access_log=False)
+        uvicorn.Config(
+            create_app(settings, browser), port=settings.port, log_level="warning", access_log=False
+        )
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

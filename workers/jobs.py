@@ -19,7 +19,7 @@ from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.memory import DeleteMemory
 from domain.recorded import Context
-from projections import ALL, catalogue, memories, rebuild, search, vectors
+from projections import ALL, catalogue, memories, rebuild, retrieval, search, vectors
 from projections.catalogue import Build, builds
 from projections.selection import UNEXPIRED
 from providers.embedder import EmbedderUnavailable
@@ -53,7 +53,7 @@ class Jobs:
         self._broker = broker
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._index_due = 0.0
+        self._index_due: dict[tuple[str, str], float] = {}
         self._expiry_due: dict[str, float] = {}
         self._sweeper = threading.Thread(target=self._sweep_on, name="sweep", daemon=True)
         dramatiq.actor(actor_name=EMBED, queue_name=EMBED, broker=broker)(self.embed)
@@ -70,17 +70,19 @@ class Jobs:
         self._sweeper.join()
 
     def vectors_wanted(self, _: Build) -> None:
-        """Called after each batch of the search projection, from its thread."""
+        """Called after each batch of a projection that holds vectors, from its thread."""
         self._wake.set()
 
     # --- jobs -----------------------------------------------------------------------------------------
 
-    def embed(self, cell: str, version: int, memory_ids: list[str]) -> None:
-        """Give these memories of a search build their vectors."""
+    # The default is what an Everlog that knew of no other meant, whose messages may still be queued.
+
+    def embed(self, cell: str, version: int, ids: list[str], name: str = search.name) -> None:
+        """Give these rows of a build their vectors."""
         with psycopg.connect(self._cells.all[cell].conninfo, autocommit=True) as conn:
-            build = catalogue.build(conn, search.name, version)
+            build = catalogue.build(conn, name, version)
             if build:
-                self._fill(conn, build, [UUID(id) for id in memory_ids])
+                self._fill(conn, build, [UUID(id) for id in ids])
 
     def extract(self, cell: str, subject_id: str) -> None:
         """Work off what waits for extraction in one subject's queue."""
@@ -88,15 +90,16 @@ class Jobs:
         with psycopg.connect(home.conninfo, autocommit=True) as conn:
             attempts.work_off(conn, home, self._settings, UUID(subject_id))
 
-    def index(self, cell: str, version: int) -> None:
-        """Make the indexes that a search build's large scopes want: minutes, and one worker at a time."""
+    def index(self, cell: str, version: int, name: str = search.name) -> None:
+        """Make the indexes that a build's large scopes want: minutes, and one worker at a time."""
         with psycopg.connect(self._cells.all[cell].conninfo, autocommit=True) as conn:
-            build = catalogue.build(conn, search.name, version)
+            build = catalogue.build(conn, name, version)
             claimed = conn.execute(
-                "SELECT pg_try_advisory_lock(hashtextextended(current_schema() || '.index', 0))"
+                "SELECT pg_try_advisory_lock(hashtextextended(current_schema() || %s, 0))",
+                (f".index.{name}",),
             ).fetchone()
             if build and claimed == (True,):
-                search.index_large_scopes(conn, build)
+                retrieval.index_large_scopes(conn, build)
 
     def replay(self, cell: str, name: str, version: int) -> None:
         """Do a registered replay, unless someone else is doing it."""
@@ -116,14 +119,14 @@ class Jobs:
         vectors.fill(conn, build, embedder_for(build.model, self._settings), ids)
 
     def _complete(self, conn: Connection[Any], build: Build) -> None:
-        """Before a replayed search goes live: no row without a vector, and large scopes indexed."""
-        if build.name != search.name:
+        """Before a replayed build goes live: no row without a vector, and large scopes indexed."""
+        if build.name not in vectors.KEYS:
             return
-        last = 0
+        last = vectors.FIRST
         while rows := vectors.waiting(conn, build, vectors.FILL_TEXTS, last):
-            self._fill(conn, build, [id for id, _ in rows])
-            last = rows[-1][1]
-        search.index_large_scopes(conn, build)
+            self._fill(conn, build, [row.id for row in rows])
+            last = rows[-1]
+        retrieval.index_large_scopes(conn, build)
 
     # --- sweep ----------------------------------------------------------------------------------------
 
@@ -141,14 +144,15 @@ class Jobs:
             self._wake.wait(SWEEP_SECONDS)
 
     def _sweep(self, conn: Connection[Any], cell: Cell) -> None:
-        for build in builds(conn):
+        made = builds(conn)
+        for build in made:
             if build.state == "building" and build.error is None and not rebuild.under_way(conn, build.name):
                 enqueue(self._broker, REPLAY, cell.name, build.name, build.version)
-            if build.name == search.name and build.state == "live":
-                self._hand_out_vectors(conn, cell, build)
-                if time.monotonic() > self._index_due:
-                    enqueue(self._broker, INDEX, cell.name, build.version)
-                    self._index_due = time.monotonic() + INDEX_SECONDS
+        live = {build.name: build for build in made if build.state == "live"}
+        with_vectors = [live[name] for name in vectors.KEYS if name in live]
+        self._hand_out_vectors(cell, [(build, self._fill_few(conn, build)) for build in with_vectors])
+        for build in with_vectors:
+            self._ask_for_indexes(cell, build)
         if time.monotonic() > self._expiry_due.get(cell.name, 0.0):
             self._expiry_due[cell.name] = time.monotonic() + EXPIRY_SECONDS
             self.delete_expired(conn, cell)
@@ -181,16 +185,29 @@ class Jobs:
             with contextlib.suppress(VersionConflict):
                 future.result()
 
-    def _hand_out_vectors(self, conn: Connection[Any], cell: Cell, build: Build) -> None:
-        """Few texts are embedded at once, when that is cheap; many become jobs for all workers."""
+    def _fill_few(self, conn: Connection[Any], build: Build) -> list[UUID]:
+        """Few texts are embedded at once, when that is cheap; the rows that are too many for that."""
         local = embedder_for(build.model, self._settings).local
         while rows := vectors.waiting(conn, build, BACKLOG_TEXTS):
-            ids = [id for id, _ in rows]
-            if local and len(ids) <= AT_ONCE_TEXTS:
-                self._fill(conn, build, ids)
-                continue
-            if self._broker.do_qsize(EMBED) == 0:  # what was handed out before is not handed out again
-                for start in range(0, len(ids), vectors.FILL_TEXTS):
-                    chunk = [str(id) for id in ids[start : start + vectors.FILL_TEXTS]]
-                    enqueue(self._broker, EMBED, cell.name, build.version, chunk)
-            return
+            ids = [row.id for row in rows]
+            if not local or len(ids) > AT_ONCE_TEXTS:
+                return ids
+            self._fill(conn, build, ids)
+        return []
+
+    def _hand_out_vectors(self, cell: Cell, waiting: list[tuple[Build, list[UUID]]]) -> None:
+        """Make rows jobs for all workers, unless some that were handed out before still wait for one."""
+        jobs = [
+            (build, [str(id) for id in ids[start : start + vectors.FILL_TEXTS]])
+            for build, ids in waiting
+            for start in range(0, len(ids), vectors.FILL_TEXTS)
+        ]
+        if jobs and self._broker.do_qsize(EMBED) == 0:
+            for build, ids in jobs:
+                enqueue(self._broker, EMBED, cell.name, build.version, ids, build.name)
+
+    def _ask_for_indexes(self, cell: Cell, build: Build) -> None:
+        asked = cell.name, build.name
+        if time.monotonic() > self._index_due.get(asked, 0.0):
+            self._index_due[asked] = time.monotonic() + INDEX_SECONDS
+            enqueue(self._broker, INDEX, cell.name, build.version, build.name)

@@ -10,8 +10,9 @@ from dramatiq import Worker
 from domain.cells import Cells
 from domain.eventstore.cipher import master_key
 from domain.eventstore.follower import Follower
-from projections import ALL, search
+from projections import ALL
 from projections.runner import Runner
+from projections.vectors import KEYS
 from providers.embedders import embedder_for
 from runtime.settings import Settings
 from workers import broker
@@ -32,8 +33,8 @@ class WorkerProcess:
             Runner(
                 cell,
                 projection,
-                model if projection is search else None,
-                self._jobs.vectors_wanted if projection is search else None,
+                model if projection.name in KEYS else None,
+                self._jobs.vectors_wanted if projection.name in KEYS else None,
             )
             for cell in self.cells.all.values()
             for projection in ALL.values()

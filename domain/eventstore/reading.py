@@ -16,12 +16,6 @@ COLUMNS = (
 )
 
 
-MEMORY_COLUMNS = COLUMNS.replace(
-    "payload", "CASE WHEN type LIKE 'memory.%%' THEN payload ELSE '' END AS payload"
-)
-"""Conversations are a thousand times as large as memories: who only projects those need not fetch them."""
-
-
 class Filter(NamedTuple):
     """What to leave out of a page of the log; None leaves out nothing."""
 
@@ -35,6 +29,8 @@ class Filter(NamedTuple):
     until: datetime | None = None
     """Recorded before this moment."""
     types: Sequence[str] | None = None
+    kind: str | None = None
+    """The aggregate: `memory`."""
 
 
 CONDITIONS = {
@@ -46,6 +42,7 @@ CONDITIONS = {
     "since": "recorded_at >= %(since)s",
     "until": "recorded_at < %(until)s",
     "types": "type = ANY(%(types)s)",
+    "kind": "starts_with(type, %(kind)s || '.')",
 }
 EVERYTHING = Filter()
 
@@ -56,7 +53,6 @@ def read_log(
     limit: int,
     only: Filter = EVERYTHING,
     upto: int | None = None,
-    columns: str = COLUMNS,
 ) -> list[LogEntry]:
     """At most `limit` entries with positions above `after` (and not above `upto`), in order."""
     given = {name: value for name, value in only._asdict().items() if value is not None}
@@ -65,7 +61,7 @@ def read_log(
         conditions.append("position <= %(upto)s")
     return _entries(
         conn.cursor(binary=True).execute(
-            f"SELECT {columns} FROM events WHERE {' AND '.join(conditions)}"
+            f"SELECT {COLUMNS} FROM events WHERE {' AND '.join(conditions)}"
             " ORDER BY position LIMIT %(limit)s",
             {**given, "after": after, "upto": upto, "limit": limit},
         )

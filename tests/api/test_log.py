@@ -2,6 +2,7 @@
 
 import httpx
 
+from projections import ALL
 from tests.api.test_versions import add
 from tests.conftest import Service, eventually
 
@@ -54,7 +55,7 @@ def test_status_tells_the_head_and_how_far_each_projection_is(client: httpx.Clie
     add(client, "x", user)
     eventually(lambda: all(p["lag"] == 0 for p in client.get("/v1/status").json()["projections"]))
     status = client.get("/v1/status").json()
-    assert {p["name"] for p in status["projections"]} == {"memories", "search", "history", "graph"}
+    assert {p["name"] for p in status["projections"]} == ALL.keys()
     for projection in status["projections"]:
         assert projection["position"] == status["head"]
         assert projection["state"] == "live"

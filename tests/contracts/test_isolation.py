@@ -22,12 +22,19 @@ SHAPES: dict[str, set[str]] = {
     "/v1/": {"type", "title", "status", "detail"},
     "/memokit/v1/": {"error"},
     "/api/v1/": {"error"},
+    "/api/chat/history": {"status", "error", "message"},
     "/api/": {"status", "error", "message", "detail"},
     "/mem0/": {"detail", "type"},
 }
 """Path prefix → the keys of an error; the first that fits counts."""
 OPEN = {"live", "ready", "metrics"}
 """Operations that need no key, and know no owner."""
+MODELS = {"khojChat"}
+"""Operations that do nothing without a chat model: tests/chat has one, and sees what a stranger gets."""
+PUBLIC = {"khojGetSharedHistory", "khojForkConversation"}
+"""Operations on what its owner has shown to all."""
+LENIENT = {"khojDeleteConversations"}
+"""Operations for which an id that is not there is no error."""
 BY_NAME = {"mem0DeleteEntity", "mem0GetProfile"}
 """Operations with a user's name in their path, which may well be one of the caller's own."""
 BY_BODY = {"updateMemories", "deleteManyMemories", "mem0BatchUpdate", "mem0BatchDelete", "mem0Feedback"}
@@ -39,6 +46,8 @@ READING = {
 """POSTs that only read."""
 WORDLESS = {
     "getStatus", "getUsage", "getDailyUsage", "memorystackGetStats", "khojGetUser", "khojGetSettings",
+    "khojCountConversations", "khojListAgents", "khojGetAgent", "khojGetAgentOptions", "khojChatOptions",
+    "khojGetAgentOfConversation", "khojListFileFilters",
     "mem0Ping", "mem0GetProfileSettings", "mem0ListEntities", "mem0GetProfile", "memorystackReflect",
 }  # fmt: skip
 """Reading operations that tell their own owner none of the words, or not of these things."""
@@ -53,6 +62,8 @@ class Own(NamedTuple):
     event: UUID
     review: UUID
     project: UUID
+    conversation: UUID
+    share: str
     organization: str
     export: str
     actor: str
@@ -91,6 +102,10 @@ def own(service: Service) -> Own:
     read_of_old(service, USER, f"I love {WORD} hiking. I have a dog called {WORD}.", f"User owns {WORD}")
     review = review_of(client, user_id=USER)
     assert WORD in str(review["proposals"])
+    client.post("/api/chat/sessions")  # reading without an id begins no other
+    begun = client.post("/api/chat/sessions", params={"user_id": USER}).json()["conversation_id"]
+    client.patch("/api/chat/title", params={"conversation_id": begun, "title": WORD})
+    share = client.post("/api/chat/share", params={"conversation_id": begun}).json()["url"]
     return Own(
         memory=uuid_of(MEMORY_PREFIX, memory["id"]),
         number=number,
@@ -98,6 +113,8 @@ def own(service: Service) -> Own:
         event=UUID(event),
         review=uuid_of(REVIEW_PREFIX, review["id"]),
         project=uuid_of(PROJECT_PREFIX, project),
+        conversation=UUID(begun),
+        share=share.rstrip("/").rpartition("/")[2],
         organization=client.get("/mem0/v1/ping/").json()["org_id"],
         export=export,
         actor=version["actor"],
@@ -115,17 +132,17 @@ def nobodys(own: Own) -> Own:
     """The same of nobody at all."""
     return own._replace(
         memory=new_id(), number=MAX_NUMBER, ingestion=new_id(), event=new_id(), review=new_id(),
-        project=new_id(), organization=str(new_id()),
+        project=new_id(), conversation=new_id(), share="nobodys", organization=str(new_id()),
     )  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def nothing_changes(own: Own, client: httpx.Client) -> Iterator[None]:
-    """Whatever a stranger does, the first owner's log, memories, histories and projects stay as they are."""
-    before = everything(client)
-    assert WORD in str(before)
+    """Whatever a stranger does, all that the first owner has stays as it is."""
+    before = everything(client), chats(client, own)
+    assert all(WORD in str(part) for part in before)
     yield
-    assert everything(client) == before
+    assert (everything(client), chats(client, own)) == before
 
 
 def everything(client: httpx.Client) -> list[Any]:
@@ -140,6 +157,16 @@ def everything(client: httpx.Client) -> list[Any]:
     ]
 
 
+def chats(client: httpx.Client, own: Own) -> list[Any]:
+    user = {"user_id": USER}
+    return [
+        client.get("/api/chat/sessions").json(),
+        client.get("/api/chat/sessions", params=user).json(),
+        client.get("/api/chat/export", params=user).json(),
+        client.get("/api/chat/share/history", params={"public_conversation_slug": own.share}).json(),
+    ]
+
+
 # --- calls, out of the document ---------------------------------------------------------------------
 
 
@@ -149,7 +176,7 @@ def calls(client: httpx.Client, own: Own) -> Iterator[Call]:
     for path, item in document["paths"].items():
         for method, operation in item.items():
             id = operation["operationId"]
-            if id in OPEN:
+            if id in OPEN | MODELS | PUBLIC:
                 continue
             wanted = [one for one in operation.get("parameters", ()) if one["in"] != "header"]
             for spelled in paths(path, own):
@@ -173,6 +200,8 @@ def spellings(path: str, name: str, own: Own) -> list[str]:
         return [str(own.number)]
     if name == "event_id":
         return [str(own.event), own.event.hex, str(own.ingestion)]
+    if name == "conversation_id":
+        return [str(own.conversation), own.conversation.hex]
     known = {
         "memory_id": (MEMORY_PREFIX, own.memory),
         "ingestion_id": (INGESTION_PREFIX, own.ingestion),
@@ -182,7 +211,10 @@ def spellings(path: str, name: str, own: Own) -> list[str]:
     if name in known:
         prefix, id = known[name]
         return [spell(prefix, id), id.hex, str(id), str(id).upper()]
-    return {"org_id": [own.organization], "entity_type": ["user"], "rest": [USER, f"{USER}/profile"]}[name]
+    return {
+        "org_id": [own.organization], "entity_type": ["user"], "rest": [USER, f"{USER}/profile"],
+        "agent_slug": ["khoj"],
+    }[name]  # fmt: skip
 
 
 def queries(operation: str, wanted: list[dict[str, Any]], own: Own) -> Iterator[dict[str, Any]]:
@@ -191,6 +223,7 @@ def queries(operation: str, wanted: list[dict[str, Any]], own: Own) -> Iterator[
         "user_id": USER, "userId": USER, "agent_id": "bot", "agentId": "bot", "run_id": "run", "tags": WORD,
         "memory_id": spell(MEMORY_PREFIX, own.memory), "project_id": spell(PROJECT_PREFIX, own.project),
         "app_id": spell(PROJECT_PREFIX, own.project), "actor": own.actor, "cause": own.cause,
+        "conversation_id": str(own.conversation), "public_conversation_slug": own.share,
         "query": WORD, "enable_memory": False, "as_of": "2100-01-01T00:00:00Z",
     }  # fmt: skip
     required = {one["name"]: names[one["name"]] for one in wanted if one.get("required")}
@@ -209,6 +242,7 @@ def bodies(own: Own, spelled: Any) -> dict[str, list[Any]]:
     there = {"user_id": USER, "agent_id": "bot", "run_id": "run", "project_id": project}
     filters = {"filters": {"user_id": USER}}
     sought = [{"query": WORD}, {"query": WORD, **there}]
+    chat, share = {"conversation_id": str(own.conversation)}, {"public_conversation_slug": own.share}
     return {
         "addMemories": [said, {**said, "infer": False}, {**said, "project_id": project}],
         "updateMemory": [{"memory": "changed"}, {"metadata": {"about": None}}, {"tags": []}],
@@ -240,6 +274,17 @@ def bodies(own: Own, spelled: Any) -> dict[str, list[Any]]:
         "memorystackExport": [{}, {"user_id": USER}, {"format": "csv"}],
         "khojAddMemory": [{"raw": "User loves tea"}],
         "khojUpdateMemory": [{"raw": "changed"}],
+        "khojStartConversation": [{}, {"agent_slug": "khoj", "user_id": USER}],
+        "khojDeleteConversations": [{}, {"user_id": USER}, chat],
+        "khojSetTitle": [{**chat, "title": "changed"}, {**chat, "title": ""}],
+        "khojDeleteTurn": [{**chat, "turn_id": "t"}],
+        "khojSendFeedback": [{"uquery": "", "kquery": "", "sentiment": ""}],
+        "khojAddFileFilter": [{**chat, "filename": "a"}],
+        "khojRemoveFileFilter": [{**chat, "filename": "a"}],
+        "khojAddFileFilters": [{**chat, "filenames": ["a"]}],
+        "khojRemoveFileFilters": [{**chat, "filenames": ["a"]}],
+        "khojShareConversation": [chat, {**chat, "user_id": USER}],
+        "khojUnshareConversation": [share],
         "mem0Add": [said, {**said, "infer": False}, {**said, "app_id": project}],
         "mem0Search": [{"query": WORD, "threshold": 0, **filters}],
         "mem0List": [{}, filters, {"filters": {"OR": [{"user_id": "*"}, {"agent_id": "*"}]}}],
@@ -258,9 +303,20 @@ def has_id(call: Call, own: Own) -> bool:
     """Whether a call names something by an id that only one owner can have."""
     if call.operation in BY_BODY:
         return True
-    ids = [own.memory, own.ingestion, own.event, own.review, own.project, own.organization, own.number]
+    chatting = call.path.startswith(("/api/chat/", "/api/agents/")) and call.operation not in LENIENT
+    if chatting and {str(own.conversation), own.share} & said_in(call):
+        return True
+    ids = [own.memory, own.ingestion, own.event, own.review, own.project, own.conversation]
+    ids += [own.organization, own.number]
     parts = {part.lower().rpartition("_")[2].replace("-", "") for part in call.path.split("/")}
     return bool(parts & {str(id).replace("-", "") for id in ids}) and call.operation not in BY_NAME
+
+
+def said_in(call: Call) -> set[str]:
+    """The texts that a call's parameters and body hold."""
+    return {
+        value for part in (call.params, call.body) for value in (part or {}).values() if type(value) is str
+    }
 
 
 # --- what a stranger gets ---------------------------------------------------------------------------
@@ -286,7 +342,8 @@ def test_what_has_an_id_is_not_there_for_another_owner(
             answer = call.send(stranger)
             assert_missing(answer, call)
             # Nor can they tell that it is there for somebody.
-            assert answer.json() == of_nobody.send(stranger).json()
+            theirs = of_nobody.send(stranger).text.replace(str(nobody.conversation), "ID")
+            assert answer.text.replace(str(own.conversation), "ID") == theirs
 
 
 def test_a_project_is_not_there_below_the_organization_of_another_owner(

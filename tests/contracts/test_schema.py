@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 import schemathesis
 from schemathesis import engine
@@ -17,11 +18,12 @@ DIALECTS = {
     "memokit": "^/memokit/v1/",
     "memorystack": "^/api/v1/",
     "khoj": "^/api/(memories|user|settings)",
+    "khoj chats": "^/api/(chat/(sessions|history|title|conversation|stats|export|feedback|share)|agents)",
     "mem0": "^/mem0/",
 }
 """Of each dialect the paths, as a pattern."""
 MEMORIES = 40
-"""More than the requests of one run delete."""
+"""More than the requests of one run delete; as many conversations."""
 EITHER = 0.6
 """How likely an id is of something that is there; the others are made up too."""
 IDS = {
@@ -38,6 +40,11 @@ IDS = {
     "path.org_id": "organization",
     "path.entity_type": "entity_type",
     "path.rest": "user",
+    "path.conversation_id": "conversation",
+    "query.conversation_id": "conversation",
+    "body.conversation_id": "conversation",
+    "query.public_conversation_slug": "share",
+    "body.public_conversation_slug": "share",
     "query.user_id": "user",
 }
 """Parameter → what it names."""
@@ -82,6 +89,7 @@ def known(service: Service, dialect: str) -> dict[str, list[str]]:
         memories = [str(one["id"]) for one in client.get("/api/memories").json()]
     elif dialect in ("memorystack", "mem0"):
         memories = [id.removeprefix("mem_") for id in memories]
+    chats = [client.post("/api/chat/sessions").json()["conversation_id"] for _ in range(MEMORIES)]
     return {
         "memory": memories,
         "ingestion": [ingestion if dialect == "memoid" else ingestion.removeprefix("ing_")],
@@ -89,8 +97,17 @@ def known(service: Service, dialect: str) -> dict[str, list[str]]:
         "project": [client.post("/v1/projects", json={"name": f"p{n}"}).json()["id"] for n in range(5)],
         "organization": [client.get("/mem0/v1/ping").json()["org_id"]],
         "entity_type": ["user", "agent"],
+        "conversation": chats,
+        "share": [shared(client, id) for id in chats[:5]],
         "user": ["bob"],  # not ann, for all that they have is deleted
     }
+
+
+def shared(client: httpx.Client, conversation_id: str) -> str:
+    """The slug of a new share."""
+    answer = client.post("/api/chat/share", params={"conversation_id": conversation_id}).json()
+    slug: str = answer["url"].rstrip("/").rpartition("/")[2]
+    return slug
 
 
 def tried(found: Iterable[events.EngineEvent]) -> set[str]:

@@ -16,6 +16,7 @@ from projections import ALL, catalogue
 from projections.catalogue import Build
 from projections.projection import Projection
 from projections.runner import Runner, advance, ensure_live, lag
+from projections.vectors import KEYS
 from tests.conftest import eventually
 
 CONTEXT = Context(owner="default", actor="key", cause="command", correlation="request")
@@ -52,7 +53,7 @@ def rows(conn: psycopg.Connection[Any], name: str, columns: str, id: UUID) -> li
 def conn(cell: Cell) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(cell.conninfo, autocommit=True) as conn:
         for projection in ALL.values():
-            ensure_live(conn, projection, MODEL if projection.name == "search" else None)
+            ensure_live(conn, projection, MODEL if projection.name in KEYS else None)
             applied(conn, cell, projection)
         yield conn
 

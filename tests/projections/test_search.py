@@ -15,7 +15,7 @@ from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.memory import AddMemory, Scope
 from domain.recorded import Context
-from projections import catalogue, search, vectors
+from projections import catalogue, retrieval, search, vectors
 from projections.runner import advance, ensure_live
 from projections.selection import Selection
 from providers.local_embedder import LocalEmbedder
@@ -159,8 +159,8 @@ def test_a_vector_of_an_old_text_never_lands_on_a_newer_one(cell: Cell) -> None:
 
 
 def test_a_large_scope_answers_by_its_indexes(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "EXACT_ROWS", 500)
-    monkeypatch.setattr(search, "COMMON_ROWS", 100)
+    monkeypatch.setattr(retrieval, "EXACT_ROWS", 500)
+    monkeypatch.setattr(retrieval, "COMMON_ROWS", 100)
     rng = np.random.default_rng(7)
     embedder = LocalEmbedder()
     with _searchable(cell) as conn:
@@ -179,7 +179,7 @@ def test_a_large_scope_answers_by_its_indexes(cell: Cell, monkeypatch: pytest.Mo
             " WHERE s.memory_id = v.id",
             (ids, [HalfVector(point) for point in points]),
         )
-        search.index_large_scopes(conn, build)
+        retrieval.index_large_scopes(conn, build)
         indexes = conn.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'search_v1'").fetchall()
         assert {("search_v1_hnsw",), ("search_v1_terms",)} <= set(indexes)
 

@@ -35,7 +35,10 @@ VALID = {
             C x--x D
             A ----> E
             A & B --> C & D
-            e1@--> A
+            A -->
+            B
+            C
+            --> D
             A e2@==> B""",
     "flowchart with quoted labels": """\
         flowchart TD
@@ -65,7 +68,7 @@ VALID = {
             linkStyle 0 stroke:#ff3,color:red;
             click a1 "https://example.org/x" "A tooltip" _blank
             click b1 href "https://example.org/y;z" """,
-    "flowchart with End": "flowchart TD\n    Start --> End\n    endpoint --> weekend --> click",
+    "flowchart with End": "flowchart TD\n    Start --> End\n    endpoint --> weekend",
     "sequence": """\
         sequenceDiagram
             autonumber
@@ -136,6 +139,7 @@ VALID = {
                 <<interface>>
                 noOfVertices
             }
+            class Color
             <<enumeration>> Color
             Customer "1" --> "*" Ticket : has
             A --* B
@@ -204,7 +208,8 @@ VALID = {
               ::icon(fa fa-book)
             Research
               id["On (effectiveness)<br/>and features"]
-              Smile :)
+              Smile
+              ))bang((
             Tools""",
     "timeline": """\
         timeline
@@ -261,12 +266,15 @@ BROKEN = {
     "a label that is never closed": ("flowchart TD\nA --> B\nB --> C[World", 3, "label"),
     "brackets in a label": ("flowchart TD\nA --> B[f(x) = 1]", 2, "double quotes"),
     "quotes in a label": ('flowchart TD\nA[say "hi" now]', 2, "quot"),
+    "a path as a label": ("flowchart TD\nA[/path/to] --> B", 2, "double quotes"),
     "a quote that is never closed": ('flowchart TD\nA --> B\nB["hi]', 3, "quot"),
     "the wrong bracket": ("flowchart TD\nA[x} --> B", 2, "label"),
     "an edge to nowhere": ("flowchart TD\nA --> B\nB -->", 3, "both sides"),
     "an edge from nowhere": ("flowchart TD\n--> B", 2, "both sides"),
     "an arrow of one dash": ("flowchart TD\nA -> B", 2, "-->"),
     "an edge label that is not closed": ("flowchart TD\nA -->|yes B", 2, "label"),
+    "brackets in an edge's label": ("flowchart TD\nA -->|f(x)| B", 2, "label"),
+    "an edge that goes on to nothing": ("flowchart TD\nsubgraph a\nA -->\nend", 3, "reserved"),
     "an edge that does not end": ("flowchart TD\nA -- yes B", 2, "edge"),
     "a node of two words": ("flowchart TD\nfirst step --> B", 2, "one word"),
     "a node called end": ("flowchart TD\nA --> end", 2, "reserved"),
@@ -286,7 +294,7 @@ BROKEN = {
     "a class without brace": ("classDiagram\nclass A {\n+int x", 2, "'}'"),
     "a brace too many in classes": ("classDiagram\nclass A\n}", 3, "ends nothing"),
     "a relation to nothing": ("classDiagram\nA <|--", 2, "both sides"),
-    "an arrow of one dash between classes": ("classDiagram\nA -> B", 2, "-->"),
+    "an arrow of one dash between classes": ("classDiagram\nA->B", 2, "-->"),
     "a state without brace": ("stateDiagram-v2\nstate A {\n[*] --> B", 2, "'}'"),
     "a state of two words": ("stateDiagram-v2\n[*] --> Not running", 2, "one word"),
     "a transition to nothing": ("stateDiagram-v2\nA -->", 2, "transition"),
@@ -294,7 +302,6 @@ BROKEN = {
     "a note that does not end": ("stateDiagram-v2\nnote left of A\nhi", 2, "end note"),
     "a relation of unknown kind": ("erDiagram\nA --> B : has", 2, "||--o{"),
     "an attribute without name": ("erDiagram\nA {\nstring\n}", 3, "attribute"),
-    "an attribute with a comma": ("erDiagram\nA {\nstring name,\nint age;\n}", 4, "attribute"),
     "an entity that does not end": ("erDiagram\nA {\nstring name", 2, "'}'"),
     "a task without data": ("gantt\nsection a\nsome task", 3, "task"),
     "a slice without quotes": ("pie\nDogs : 3", 2, "slice"),
@@ -321,6 +328,10 @@ UNSAFE = {
     "a call": ("flowchart TD\nA-->B\nclick A call doIt()", 3),
     "a callback in one line": ("flowchart TD; A-->B; click A doIt", 1),
     "a callback behind a label": ('flowchart TD\nA["x"]; click A doIt', 2),
+    "a callback behind a label of two lines": ('flowchart TD\nA["x\n"]; click A doIt; B["y"]', 3),
+    "a callback behind a description": ("flowchart TD\naccDescr { a } b\nclick A doIt\n}", 3),
+    "a callback behind what looks like one": ('flowchart TD\nA["\naccDescr {\n"]\nclick A doIt\n}', 5),
+    "an address in capitals": ('gantt\nt :a, 2026-01-01, 1d\nCLICK a HREF "javascript:alert(1)"', 3),
     "a callback of a class": ('classDiagram\nclass A\ncallback A "doIt"', 3),
     "an address of a class": ('classDiagram\nclass A\nlink A "javascript:alert(1)"', 3),
     "an address of a task": ('gantt\nt :a, 2026-01-01, 1d\nclick a href "javascript:alert(1)"', 3),

@@ -1,0 +1,86 @@
+"""What chats stand on, beside the engine: the models and tools that are configured."""
+
+import asyncio
+from collections import Counter
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Protocol
+
+from litestar import Request
+
+from api.chat.plans import Plans
+from api.engine import Engine
+from api.errors import Refusal
+from api.limits import Limits
+from providers.conversing import ConversingModel, conversing_model_for
+from providers.image_model import ImageModel, image_model_for
+from providers.sandbox import Sandbox, available
+from providers.speech import Voice, voice_for
+from providers.web_page import Browser
+from providers.web_search import WebSearch, web_search_for
+from runtime.settings import Settings
+
+UNCONFIGURED = (
+    "no chat model is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL and EVERLOG_CHAT_MODEL for a local"
+    " one, and start Everlog again (`everlog doctor` looks for local ones)"
+)
+
+
+class UnderWay(Protocol):
+    """A turn that is being answered."""
+
+    task: "asyncio.Task[None]"
+
+    def stop(self) -> None:
+        """Keep what there is, then end."""
+
+
+class Chat:
+    """The means of all chats of one API process. None is what is not configured or not installed."""
+
+    model: ConversingModel | None
+    search: WebSearch | None
+    sandbox: Sandbox | None
+    painter: ImageModel | None
+    voice: Voice | None
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        browser: Browser | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.settings = settings
+        self.plans = Plans(settings, limits or Limits(None))
+        self.engine = engine
+        self.model = conversing_model_for(settings)
+        self.search = web_search_for(settings)
+        self.browser = browser or Browser()
+        self.sandbox = Sandbox(Path(settings.data_dir)) if available() else None
+        self.painter = image_model_for(settings)
+        self.voice = voice_for(settings)
+        self.under_way: set[UnderWay] = set()
+        self.sockets: Counter[str] = Counter()
+        """Owner → open WebSockets."""
+
+    def talker(self) -> ConversingModel:
+        """The chat model. Raises Refusal where none is configured."""
+        if self.model is None:
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "no-chat-model", UNCONFIGURED)
+        return self.model
+
+    async def close(self) -> None:
+        """Stop what is under way, so that each turn keeps what it has, then let go of all."""
+        turns = list(self.under_way)
+        for turn in turns:
+            turn.stop()
+        await asyncio.gather(*(turn.task for turn in turns), return_exceptions=True)
+        for part in (self.model, self.search, self.browser, self.painter):
+            if part:
+                await part.close()
+
+
+def provide_chat(request: Request[Any, Any, Any]) -> Chat:
+    chats: Chat = request.app.state.chats
+    return chats

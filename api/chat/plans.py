@@ -1,0 +1,56 @@
+"""How much the chats of an owner may do in a day (seed 004, Rate Limits); without a plan, all they like."""
+
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import NamedTuple
+
+from api.auth import Caller
+from api.errors import Refusal
+from api.limits import Limits
+from domain.key import Plan
+from runtime.settings import Settings
+
+EXCEEDED = (
+    "I'm glad you're enjoying interacting with me! You've unfortunately exceeded your usage limit for today."
+    " Please come back tomorrow."
+)
+
+
+class Allowance(NamedTuple):
+    """Of one day, UTC."""
+
+    messages: int
+    images: int
+
+
+PLANS: dict[Plan, Allowance] = {
+    "free": Allowance(messages=20, images=3),
+    "premium": Allowance(messages=75, images=30),
+}
+
+
+class Plans:
+    """The plans of all owners; a key's own counts more than the server's."""
+
+    def __init__(self, settings: Settings, limits: Limits) -> None:
+        self._usual = settings.chat_plan
+        self._limits = limits
+
+    async def take_message(self, caller: Caller) -> None:
+        """Count a question. Raises Refusal with 429."""
+        plan = caller.terms.plan or self._usual
+        if plan and not await self._limits.take_of_day(caller.owner, "messages", PLANS[plan].messages):
+            seconds = str(_until_midnight())
+            raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, "plan", EXCEEDED, {"Retry-After": seconds})
+
+    async def take_image(self, caller: Caller) -> bool:
+        """Count an image that is to be painted; False when today's are used up."""
+        plan = caller.terms.plan or self._usual
+        return not plan or await self._limits.take_of_day(caller.owner, "images", PLANS[plan].images)
+
+
+def _until_midnight() -> int:
+    """Seconds to the end of the day, UTC."""
+    now = datetime.now(UTC)
+    tomorrow = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return int((tomorrow - now).total_seconds()) + 1

@@ -1,0 +1,133 @@
+"""`/notes`: passages of the documents that the user has synced."""
+
+import asyncio
+import re
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from itertools import islice
+from typing import Annotated
+
+import msgspec
+from psycopg import OperationalError
+from psycopg_pool import PoolTimeout
+
+from api.chat.chat import Chat
+from api.chat.tools.telling import listed, phrases, told
+from api.chat.tools.tool import Desk, Outcome, ToolFailed
+from api.errors import Behind
+from domain.conversation import Note, References
+from projections.passages import Passage
+from providers.embedder import EmbedderUnavailable
+
+FILTER = re.compile(r'(?<!\S)(?P<out>-?)file:"(?P<name>[^"\n]{0,500})"', re.IGNORECASE)
+MAX_FILTERS = 20
+CANNOT_SEARCH = (EmbedderUnavailable, Behind, OperationalError, PoolTimeout)
+"""What keeps any search from its answer, but passes."""
+
+NONE_SYNCED = (
+    "Nothing is synced yet, so there are no notes to search. Upload documents (text, Markdown, PDF, HTML) "
+    "with `PATCH /api/content`, or sync them with a Khoj client."
+)
+NONE_CHOSEN = (
+    "None of the user's documents is among the files that this conversation or question is limited to."
+)
+
+
+class Queries(msgspec.Struct, frozen=True):
+    queries: Annotated[
+        list[str],
+        msgspec.Meta(description="One to three different searches, each a short phrase of its own."),
+    ]
+
+
+class Notes:
+    command = "notes"
+    description = (
+        "Searches the documents and notes that the user has synced, by meaning and by words. Use it for "
+        "questions on what the user wrote, read or keeps: journals, plans, reports, people, projects."
+    )
+    arguments: type[msgspec.Struct] = Queries
+
+    def available(self, chat: Chat) -> bool:
+        return True
+
+    def missing(self) -> str:
+        return NONE_SYNCED
+
+    def guess(self, question: str) -> Queries:
+        return Queries([without_filters(question)])
+
+    async def run(self, desk: Desk, arguments: Queries) -> Outcome:
+        queries = phrases(map(without_filters, arguments.queries))
+        if not queries:
+            raise ToolFailed("The search in the documents needs at least one query.")
+        try:
+            return await _found(desk, queries)
+        except CANNOT_SEARCH:
+            raise ToolFailed("The documents cannot be searched at the moment: try again soon.") from None
+
+
+def without_filters(text: str) -> str:
+    """What is asked, without `file:"…"` and `-file:"…"`."""
+    return " ".join(FILTER.sub("", text).split()) if FILTER.search(text) else text.strip()
+
+
+def chosen(documents: Sequence[str], files: Iterable[str], question: str) -> list[str]:
+    """The documents that neither the conversation's `files`, if any, nor the question's filters leave out."""
+    filters = [
+        (match["name"], bool(match["out"])) for match in islice(FILTER.finditer(question), MAX_FILTERS)
+    ]
+    wanted = [name for name, out in filters if not out]
+    unwanted = [name for name, out in filters if out]
+    of_conversation = set(files) or set(documents)
+    return [
+        document
+        for document in documents
+        if document in of_conversation
+        and (not wanted or any(_names(name, document) for name in wanted))
+        and not any(_names(name, document) for name in unwanted)
+    ]
+
+
+def _names(pattern: str, document: str) -> bool:
+    """Whether `pattern`, in which `*` stands for anything, is the document's path or the last part of it."""
+    glob = pattern.replace("[", "[[]").replace("?", "[?]")
+    return fnmatchcase(document, glob) or fnmatchcase(document.rpartition("/")[2], glob)
+
+
+async def _found(desk: Desk, queries: list[str]) -> Outcome:
+    documents = await desk.chat.engine.documents(desk.asked, desk.user_id)
+    if not documents:
+        raise ToolFailed(NONE_SYNCED)
+    names = chosen(documents, desk.files, desk.question)
+    if not names:
+        raise ToolFailed(NONE_CHOSEN)
+    desk.say(f"**Searching Documents for:** {listed(queries)}")
+    notes = await _notes(desk, queries, None if len(names) == len(documents) else names)
+    files = dict.fromkeys(note.file for note in notes)
+    desk.say(f"**Found {len(notes)} Notes Across {len(files)} Files**:{listed(files)}")
+    return Outcome(
+        told=told([{"file": note.file, "text": note.text} for note in notes]),
+        references=References(notes=tuple(notes)),
+    )
+
+
+async def _notes(desk: Desk, queries: list[str], names: list[str] | None) -> list[Note]:
+    """Each passage once, of the query that found it first."""
+
+    async def passages(query: str) -> list[Passage]:
+        return await desk.chat.engine.find_passages(
+            desk.asked, query, user_id=desk.user_id, names=names, limit=desk.notes
+        )
+
+    found = await asyncio.gather(*map(passages, queries))
+    first: dict[tuple[str, int], Note] = {}
+    for query, some in zip(queries, found, strict=True):
+        for passage in some:
+            first.setdefault(
+                (passage.name, passage.number), Note(query=query, text=passage.text, file=passage.name)
+            )
+    return list(first.values())
+
+
+NOTES = Notes()

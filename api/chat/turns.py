@@ -1,0 +1,256 @@
+"""POST /api/chat: a question, and its answer whole or piece by piece (seed 004; khoj.md, 1.3 and 2)."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from http import HTTPStatus
+from typing import Annotated, Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+from litestar import Request, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody, QueryParameter
+from litestar.response import Response, Stream
+
+from api.chat.agents import agent_of
+from api.chat.answering import Answering
+from api.chat.chat import Chat
+from api.chat.commands import parse
+from api.chat.draft import usage_of
+from api.chat.emission import Emission
+from api.chat.framing import HEARTBEAT_SECONDS, framing_for, written
+from api.chat.history import references_of
+from api.chat.question import Question
+from api.dialects.khoj_errors import refusals
+from api.engine import Asked
+from api.errors import Refusal
+from domain.aggregate import Command
+from domain.conversation import Ask, AttachedFile, Conversation, References, Start, Started, Turn
+from domain.conversation import Asked as AskedEvent
+from domain.errors import NotFound, NotWaiting
+from domain.ids import new_id
+from domain.memory import Scope
+from domain.recorded import now
+from projections import conversations
+from providers.pictures import PictureRefused, pictures_of
+
+GREETING = "Please ask your query to get started."
+STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+Emissions = AsyncGenerator[Emission | None, None]
+
+
+class Answer(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename={"conversation_id": "conversationId", "turn_id": "turnId", "diagram": "mermaidjsDiagram"},
+):
+    """An answer that is not streamed: what the seed has, and what Khoj's server sends."""
+
+    status: str = "ok"
+    response: str
+    conversation_id: str | None
+    turn_id: str | None
+    references: dict[str, Any]
+    usage: dict[str, Any]
+    images: list[str]
+    files: list[Any] = []
+    diagram: str | list[Any]
+
+
+@post(
+    "/api/chat",
+    operation_id="khojChat",
+    status_code=200,
+    opt={"scope": "write"},
+    responses=refusals(404, 409, 413),
+    tags=["Khoj Chat"],
+    summary="Ask; the answer is streamed unless `stream` is false",
+)
+async def chat(
+    data: JSONBody[Question],
+    asked: NamedDependency[Asked],
+    chats: NamedDependency[Chat],
+    request: Request[Any, Any, Any],
+    client: Annotated[str | None, QueryParameter()] = None,
+) -> Response[Answer] | Stream:
+    emissions = await begin(chats, asked, data, client)
+    if not data.streams(client):
+        return Response(await _collected(emissions), media_type="application/json")
+    framing = framing_for(client, request.headers.get("accept", ""))
+    return Stream(written(emissions, framing), media_type=framing.media_type, headers=STREAM_HEADERS)
+
+
+ROUTES = [chat]
+
+
+class Kept(NamedTuple):
+    """A question that is in the log now, in its conversation."""
+
+    conversation: Conversation
+    turn: Turn
+    before: bool
+    """An earlier request with the same Idempotency-Key has asked it."""
+
+
+async def begin(chats: Chat, asked: Asked, question: Question, client: str | None) -> Emissions:
+    """Keep the question and start to answer it. Raises Refusal and NotFound before anything is kept."""
+    if not question.q.strip():
+        return greeting()
+    kept = await keep(chats, asked, question, client)
+    if kept.before:
+        return _again(kept)
+    return Answering(chats, asked, kept.conversation, kept.turn, question).emissions(HEARTBEAT_SECONDS)
+
+
+async def keep(chats: Chat, asked: Asked, question: Question, client: str | None) -> Kept:
+    """Store the question, in a conversation of its own where none is to be gone on with."""
+    chats.talker()  # without one there is nothing to begin
+    turn = await _turn(question)
+    conversation = await _conversation(chats, asked, question, client)
+    await chats.plans.take_message(asked.caller)  # what is refused for other reasons costs nothing
+    id = conversation.id if conversation else new_id()
+    commands: list[tuple[UUID, Command]] = []
+    if conversation is None:
+        commands.append((id, Start(started=_started(asked, question))))
+    elif conversation.turn(turn.id):
+        turn = msgspec.structs.replace(turn, id=str(new_id()))
+    commands.append((id, Ask(asked=_asked(turn))))
+    *_, result = await chats.engine.execute(asked, commands, cause=turn.id)
+    stored = result.state
+    assert isinstance(stored, Conversation)  # noqa: S101 - the command was one on a conversation
+    if kept := stored.turn(turn.id):
+        return Kept(stored, kept, before=False)
+    cell = await chats.engine.cell_of(asked.caller.owner)
+    now = await asyncio.to_thread(cell.log.conversation, stored.id)
+    if not (kept := now.turn(stored.turns[-1].id)) or not kept.answer:
+        raise NotWaiting("this question is still being answered, or was removed: look into its conversation")
+    return Kept(now, kept, before=True)
+
+
+# --- what is asked ------------------------------------------------------------------------------------
+
+
+async def _turn(question: Question) -> Turn:
+    command, text = parse(question.q)
+    try:
+        images = await asyncio.to_thread(pictures_of, question.images or [])
+    except PictureRefused as refused:
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
+        if refused.kind != "invalid":
+            status = HTTPStatus.TOO_MANY_REQUESTS  # as Khoj has it
+        raise Refusal(status, "images", str(refused)) from None
+    files = [msgspec.convert(msgspec.to_builtins(file), AttachedFile) for file in question.files or ()]
+    return Turn(
+        id=question.turn_id or str(new_id()),
+        question=text,
+        asked_at=now(),
+        command=command,
+        images=tuple(images),
+        files=tuple(files),
+    )
+
+
+def _asked(turn: Turn) -> AskedEvent:
+    return AskedEvent(
+        turn_id=turn.id, question=turn.question, command=turn.command, images=turn.images, files=turn.files
+    )
+
+
+def _started(asked: Asked, question: Question) -> Started:
+    scope = Scope(owner=asked.caller.owner, user_id=question.user_id)
+    agent = agent_of(question.agent_slug or "khoj")
+    if agent is None:
+        raise Refusal(HTTPStatus.BAD_REQUEST, "no-agent", "No such agent currently exists.")
+    return Started(scope=scope, agent=agent.slug, title=(question.title or "").strip()[:200] or None)
+
+
+async def _conversation(
+    chats: Chat, asked: Asked, question: Question, client: str | None
+) -> Conversation | None:
+    """The conversation to go on with; None: a new one is to be started. Raises NotFound."""
+    if question.create_new:
+        return None
+    if question.conversation_id:
+        return await _given(chats, asked, question, question.conversation_id)
+    if client != "emacs":
+        return None
+    # Emacs never names one: without this, each of its messages would be a conversation of its own.
+    async with chats.engine.reading(asked, conversations.name) as (conn, build):
+        scope = Scope(owner=asked.caller.owner, user_id=question.user_id)
+        id = await conversations.latest(conn, build.version, scope)
+    return await _given(chats, asked, question, str(id)) if id else None
+
+
+async def _given(chats: Chat, asked: Asked, question: Question, text: str) -> Conversation:
+    try:
+        id = UUID(text)
+        cell = await chats.engine.cell_of(asked.caller.owner)
+        conversation = await asyncio.to_thread(cell.log.conversation, id)
+    except (ValueError, NotFound):
+        raise NotFound(f"Conversation {text} not found") from None
+    scope = conversation.scope
+    foreign = question.user_id is not None and scope.user_id != question.user_id
+    if scope.owner != asked.caller.owner or conversation.deleted or foreign:
+        raise NotFound(f"Conversation {text} not found")
+    return conversation
+
+
+# --- what is answered ---------------------------------------------------------------------------------
+
+
+async def _collected(emissions: Emissions) -> Answer:
+    """All emissions as one answer. Raises Refusal with 503 when there is none."""
+    told: dict[str, Any] = {"metadata": {}, "references": references_of(References()), "usage": {}}
+    text: list[str] = []
+    assets: dict[str, Any] = {}
+    async with aclosing(emissions):
+        async for emission in emissions:
+            match emission:
+                case Emission(type="message", data=piece):
+                    text.append(piece)
+                case Emission(type="generated_assets", data=made):
+                    assets |= made
+                case Emission(type="error", data={"message": message}):
+                    raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "no-answer", message, more=told["metadata"])
+                case Emission(type=type, data=data):
+                    told[type] = data
+    return Answer(
+        response="".join(text),
+        conversation_id=told["metadata"].get("conversationId"),
+        turn_id=told["metadata"].get("turnId"),
+        references=told["references"],
+        usage=told["usage"],
+        images=assets.get("images", []),
+        diagram=assets.get("mermaidjsDiagram", []),
+    )
+
+
+async def greeting() -> Emissions:
+    for emission in (
+        Emission("start_llm_response"),
+        Emission("message", GREETING),
+        Emission("end_llm_response"),
+        Emission("end_response"),
+    ):
+        yield emission
+
+
+async def _again(kept: Kept) -> Emissions:
+    """The answer that was given before."""
+    conversation, turn = kept.conversation, kept.turn
+    answer = turn.answer
+    assert answer  # noqa: S101 - the caller has looked
+    yield Emission("metadata", {"conversationId": str(conversation.id), "turnId": turn.id})
+    yield Emission("references", references_of(answer.references))
+    if answer.images:
+        yield Emission("generated_assets", {"images": list(answer.images)})
+    if answer.diagram:
+        yield Emission("generated_assets", {"mermaidjsDiagram": answer.diagram})
+    yield Emission("start_llm_response")
+    yield Emission("message", answer.text)
+    yield Emission("end_llm_response")
+    yield Emission("usage", usage_of(answer.spent))
+    yield Emission("end_response")

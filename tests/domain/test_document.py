@@ -1,0 +1,151 @@
+"""The Document aggregate: given events, when a command, then an event or a refusal."""
+
+from functools import reduce
+
+import msgspec
+import pytest
+from hypothesis import given as any_of
+from hypothesis import strategies as st
+
+from domain import aggregate
+from domain.document import (
+    Command,
+    Document,
+    DocumentIndexed,
+    DocumentRemoved,
+    IndexDocument,
+    RemoveDocument,
+    decide,
+    evolve,
+    id_of,
+)
+from domain.errors import NotFound
+from domain.memory import Scope
+from domain.recorded import Event
+from tests.domain.test_memory import HIKING, OWNER, stream
+
+NOTES = DocumentIndexed(
+    scope=Scope(owner=OWNER, user_id="alice"),
+    name="travel/notes.md",
+    text="# Lisbon\nThe tram 28",
+    media_type="text/markdown",
+    size=20,
+)
+LONGER = msgspec.structs.replace(NOTES, text="# Lisbon\nThe tram 28 and the tram 15", size=36)
+
+
+def state(*events: Event) -> Document | None:
+    return reduce(evolve, stream(*events), None)
+
+
+def when(command: Command, *events: Event, owner: str = OWNER) -> Event | None:
+    """The event that follows from `command` after `events`."""
+    return decide(state(*events), command, owner)
+
+
+def test_a_document_is_indexed_as_it_is() -> None:
+    assert when(IndexDocument(indexed=NOTES)) == NOTES
+    assert when(IndexDocument(indexed=LONGER), NOTES) == LONGER
+
+
+def test_a_document_that_is_there_already_makes_no_event() -> None:
+    assert when(IndexDocument(indexed=NOTES), NOTES) is None
+    from_elsewhere = msgspec.structs.replace(NOTES, source="github", size=99)
+    assert when(IndexDocument(indexed=from_elsewhere), NOTES) is None
+
+
+def test_the_same_text_of_another_kind_is_a_change() -> None:
+    plain = msgspec.structs.replace(NOTES, media_type="text/plain")
+    assert when(IndexDocument(indexed=plain), NOTES) == plain
+
+
+def test_a_document_is_removed_once_and_can_come_back() -> None:
+    assert when(RemoveDocument(), NOTES) == DocumentRemoved()
+    with pytest.raises(NotFound):
+        when(RemoveDocument(), NOTES, DocumentRemoved())
+    assert when(IndexDocument(indexed=NOTES), NOTES, DocumentRemoved()) == NOTES
+
+
+def test_what_is_absent_cannot_be_removed() -> None:
+    with pytest.raises(NotFound):
+        when(RemoveDocument())
+
+
+@pytest.mark.parametrize("command", [IndexDocument(indexed=LONGER), RemoveDocument()])
+def test_what_is_anothers_is_not_found(command: Command) -> None:
+    with pytest.raises(NotFound):
+        when(command, NOTES, owner="another")
+
+
+def test_nobody_indexes_for_another_owner() -> None:
+    with pytest.raises(NotFound):
+        when(IndexDocument(indexed=NOTES), owner="another")
+    theirs = msgspec.structs.replace(LONGER, scope=Scope(owner="another"))
+    with pytest.raises(NotFound):
+        when(IndexDocument(indexed=theirs), NOTES, owner="another")
+
+
+def test_a_stream_of_another_kind_is_no_document() -> None:
+    with pytest.raises(NotFound):
+        aggregate.decide(aggregate.project_stream(None, stream(HIKING)), RemoveDocument(), OWNER)
+
+
+def test_a_removed_document_is_remembered_as_it_was() -> None:
+    gone = state(NOTES, DocumentRemoved())
+    assert gone
+    assert (gone.deleted, gone.name, gone.text, gone.version) == (True, NOTES.name, NOTES.text, 2)
+
+
+def test_it_keeps_the_time_it_was_made() -> None:
+    events = stream(NOTES, DocumentRemoved(), LONGER)
+    document = reduce(evolve, events, None)
+    assert document
+    assert not document.deleted
+    assert (document.created_at, document.updated_at) == (events[0].occurred_at, events[2].occurred_at)
+    assert (document.scope, document.media_type) == (NOTES.scope, "text/markdown")
+    assert (document.size, document.source) == (36, "computer")
+
+
+def test_a_removal_cannot_begin_a_document() -> None:
+    with pytest.raises(ValueError, match="cannot follow"):
+        state(DocumentRemoved())
+
+
+words = st.text(max_size=4)
+
+
+@any_of(st.tuples(words, st.none() | words, words), st.tuples(words, st.none() | words, words))
+def test_two_documents_never_share_an_id(
+    one: tuple[str, str | None, str], other: tuple[str, str | None, str]
+) -> None:
+    assert (id_of(*one) == id_of(*other)) == (one == other)
+    assert (
+        len({id_of("a", "b", "c"), id_of("a", None, "b:c"), id_of("a", "b:c", ""), id_of("a:b", None, "c")})
+        == 4
+    )
+
+
+@any_of(
+    st.lists(
+        st.one_of(
+            st.builds(RemoveDocument),
+            st.sampled_from([NOTES, LONGER]).map(lambda indexed: IndexDocument(indexed=indexed)),
+        )
+    )
+)
+def test_after_any_commands_a_document_is_what_was_indexed_last_unless_it_was_removed_since(
+    commands: list[Command],
+) -> None:
+    events: list[Event] = []
+    text = None
+    for command in commands:
+        try:
+            event = when(command, *events)
+        except NotFound:
+            assert text is None
+            continue
+        assert (event is None) == (isinstance(command, IndexDocument) and command.indexed.text == text)
+        events += [event] if event else []
+        text = command.indexed.text if isinstance(command, IndexDocument) else None
+    document = state(*events)
+    assert (document.text if document and not document.deleted else None) == text

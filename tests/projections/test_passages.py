@@ -1,0 +1,399 @@
+"""Passages: given documents, then what is found in them, by words and by meaning, and by whom."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import numpy as np
+import psycopg
+import pytest
+from pgvector import HalfVector
+from pgvector.psycopg import register_vector, register_vector_async
+
+from api.auth import Caller
+from api.engine import Asked, Engine
+from domain.cells import Cell, Cells
+from domain.document import DocumentIndexed, id_of
+from domain.ids import new_id
+from domain.key import ALL_SCOPES
+from domain.memory import AddMemory, Scope
+from projections import ALL, passages, rebuild, retrieval, vectors
+from projections.catalogue import builds
+from projections.documents import selection_of
+from projections.passages import Passage
+from projections.runner import ensure_live, lag
+from providers.documents import passages_of
+from providers.local_embedder import LocalEmbedder
+from runtime.settings import Settings
+from tests.conftest import KEY, Service, eventually, free_port
+from tests.projections.test_documents import indexed, remove, upload
+from tests.projections.test_rebuild import checksum
+from tests.projections.test_runner import applied, build_of, given
+from workers import broker
+from workers.jobs import Jobs
+from workers.process import WorkerProcess
+
+PASSAGES = ALL["passages"]
+TRAVEL = (
+    "# Travel\n\nOn the last day we went hiking in the Serra de Sintra.\n\n# Keys\n\nThe code is Xq7-Zorblax."
+)
+COOKING = (
+    "# Kitchen\n\nBoil the spaghetti for nine minutes.\n\n# Cellar\n\nThe red wine lies under the stairs."
+)
+LONG = "\n\n".join(f"# Chapter {n}\n\n" + f"In this chapter number {n} is praised. " * 3 for n in range(40))
+
+
+@pytest.fixture
+def ann() -> str:
+    """A user of this test's own."""
+    return f"ann-{uuid4().hex[:8]}"
+
+
+# --- rows, without a worker -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def conn(cell: Cell) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(cell.conninfo, autocommit=True) as conn:
+        ensure_live(conn, PASSAGES, LocalEmbedder.model)
+        register_vector(conn)
+        yield conn
+
+
+def texts(conn: psycopg.Connection[Any], one: DocumentIndexed) -> list[str]:
+    """The passages of a document, in order."""
+    rows = conn.execute(
+        f"SELECT text, number FROM {build_of(conn, 'passages').table} WHERE owner = %s AND name = %s"
+        " AND user_id IS NOT DISTINCT FROM %s ORDER BY number",
+        (one.scope.owner, one.name, one.scope.user_id),
+    ).fetchall()
+    assert [number for _, number in rows] == list(range(len(rows)))
+    return [text for text, _ in rows]
+
+
+@pytest.mark.parametrize("one_by_one", [True, False], ids=["in batches of one", "in one batch"])
+def test_the_passages_are_those_of_the_documents_that_are_there_now(
+    cell: Cell, conn: psycopg.Connection[Any], ann: str, one_by_one: bool
+) -> None:
+    def step() -> None:
+        if one_by_one:
+            applied(conn, cell, PASSAGES)
+
+    changed, shorter, gone = (
+        indexed(ann, "a.md", TRAVEL),
+        indexed(ann, "b.md", LONG),
+        indexed(ann, "c.md", LONG),
+    )
+    for one in (changed, shorter, gone):
+        upload(cell, one)
+        step()
+    remove(cell, gone)
+    step()
+    upload(cell, indexed(ann, "a.md", COOKING), indexed(ann, "b.md", TRAVEL))
+    applied(conn, cell, PASSAGES)
+    assert texts(conn, changed) == passages_of("a.md", COOKING)
+    assert texts(conn, shorter) == passages_of("b.md", TRAVEL)
+    assert texts(conn, gone) == []
+    assert len(passages_of("b.md", LONG)) > len(passages_of("b.md", TRAVEL)) > 1
+
+
+def test_a_passage_has_one_id_however_often_it_is_made(
+    cell: Cell, conn: psycopg.Connection[Any], ann: str
+) -> None:
+    def ids() -> set[UUID]:
+        return {
+            id
+            for (id,) in conn.execute(
+                f"SELECT passage_id FROM {build_of(conn, 'passages').table} WHERE document_id = %s",
+                (id_of("default", ann, "a.md"),),
+            )
+        }
+
+    upload(cell, indexed(ann, "a.md", TRAVEL))
+    applied(conn, cell, PASSAGES)
+    before = ids()
+    upload(cell, indexed(ann, "a.md", COOKING))
+    applied(conn, cell, PASSAGES)
+    assert len(before) == 2
+    assert ids() == before
+
+
+def test_a_document_that_cannot_be_applied_is_parked_alone_until_a_replay_can(
+    cell: Cell, conn: psycopg.Connection[Any], ann: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(name: str, text: str) -> list[str]:
+        if name == "poison.md":
+            raise ValueError("cannot make passages of this")
+        return passages_of(name, text)
+
+    poison, healthy = indexed(ann, "poison.md"), indexed(ann, "healthy.md")
+    upload(cell, poison, healthy, indexed(ann, "poison.md", "later"))
+    with monkeypatch.context() as patched:
+        patched.setattr(passages, "passages_of", refusing)
+        applied(conn, cell, PASSAGES)
+    build = build_of(conn, "passages")
+    assert lag(conn, build) == 0
+    assert texts(conn, healthy) == passages_of("healthy.md", healthy.text)
+    assert texts(conn, poison) == []
+    parked = conn.execute(
+        "SELECT stream_id FROM parked WHERE projection = 'passages' AND version = %s", (build.version,)
+    ).fetchall()
+    assert parked == [(id_of("default", ann, "poison.md"),)] * 2
+    assert rebuild.replay(cell, PASSAGES, rebuild.begin(conn, "passages", LocalEmbedder.model))
+    assert texts(conn, poison) == passages_of("poison.md", "later")
+
+
+def test_zero_bytes_which_postgresql_refuses_are_left_out(
+    cell: Cell, conn: psycopg.Connection[Any], ann: str
+) -> None:
+    upload(cell, indexed(ann, "no\0tes.md", "zero\0byte"))
+    applied(conn, cell, PASSAGES)
+    (text,) = texts(conn, indexed(ann, "notes.md"))
+    assert "\0" not in text
+
+
+def test_every_passage_of_a_long_document_is_waiting_until_it_is_filled(
+    cell: Cell, conn: psycopg.Connection[Any], ann: str
+) -> None:
+    """All passages of a document have one position, so pages of them must not go by it alone."""
+    upload(cell, indexed(ann, "long.md", LONG))
+    applied(conn, cell, PASSAGES)
+    build = build_of(conn, "passages")
+    seen, last = [], vectors.FIRST
+    while rows := vectors.waiting(conn, build, 7, last):
+        seen += [row.id for row in rows]
+        last = rows[-1]
+    assert len(seen) == len(set(seen))
+    assert set(seen) == {row.id for row in vectors.waiting(conn, build, 10_000)}
+    assert len(seen) >= len(passages_of("long.md", LONG)) > 14
+
+
+def test_a_text_is_embedded_once_and_a_replay_finds_its_vector(
+    cell: Cell, conn: psycopg.Connection[Any], ann: str
+) -> None:
+    class Counting(LocalEmbedder):
+        asked = 0
+
+        def embed(self, texts: Any) -> Any:
+            Counting.asked += len(texts)
+            return super().embed(texts)
+
+    def fill() -> None:
+        applied(conn, cell, PASSAGES)
+        build = build_of(conn, "passages")
+        while rows := vectors.waiting(conn, build, 64):
+            assert vectors.fill(conn, build, Counting(), [row.id for row in rows])
+
+    fill()
+    Counting.asked = 0
+    unique = f"# Only {ann}\n\nA text that nobody else has: {ann}."
+    upload(cell, indexed(ann, "one.md", unique), indexed(ann, "copy.md", unique))
+    fill()
+    assert Counting.asked == 1
+    remove(cell, indexed(ann, "one.md", unique))
+    upload(cell, indexed(ann, "back.md", unique))
+    fill()
+    assert Counting.asked == 1
+    before = checksum(conn, "passages")
+    assert rebuild.replay(cell, PASSAGES, rebuild.begin(conn, "passages", LocalEmbedder.model))
+    assert checksum(conn, "passages") == before
+    assert vectors.waiting(conn, build_of(conn, "passages"), 10) == []
+
+
+def test_many_passages_answer_by_their_indexes(
+    cell: Cell, conn: psycopg.Connection[Any], ann: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrieval, "EXACT_ROWS", 200)
+    monkeypatch.setattr(retrieval, "COMMON_ROWS", 50)
+    book = "\n\n".join(f"# Entry {n}\n\nThis entry speaks of word{n} alone." for n in range(300))
+    upload(cell, indexed(ann, "book.md", book), indexed(ann, "other.md", book))
+    applied(conn, cell, PASSAGES)
+    build = build_of(conn, "passages")
+    # Vectors of no model: embedding 600 texts would take seconds and show nothing more.
+    points = np.random.default_rng(7).normal(size=(300, 384)).astype(np.float32)
+    conn.execute(
+        f"UPDATE {build.table} p SET embedding = v.e FROM unnest(%s::int[], %s::halfvec[]) AS v(number, e)"
+        " WHERE p.number = v.number AND p.name = 'book.md' AND p.user_id = %s",
+        (list(range(300)), [HalfVector(point) for point in points], ann),
+    )
+    retrieval.index_large_scopes(conn, build)
+    indexes = conn.execute("SELECT indexname FROM pg_indexes WHERE tablename = %s", (build.table,)).fetchall()
+    assert {(f"{build.table}_hnsw",), (f"{build.table}_terms",)} <= set(indexes)
+
+    def ask(text: str, names: Sequence[str] | None, number: int) -> list[Passage]:
+        async def go() -> list[Passage]:
+            async with await psycopg.AsyncConnection.connect(cell.conninfo, autocommit=True) as asking:
+                await register_vector_async(asking)
+                vector = points[number] / np.linalg.norm(points[number])
+                query = retrieval.Query(
+                    selection=selection_of("default", ann, names), text=text, vector=vector, limit=10
+                )
+                return await passages.search(asking, build, query, LocalEmbedder().similarity)
+
+        return asyncio.run(go())
+
+    assert (ask("", None, 217)[0].name, ask("", None, 217)[0].number) == ("book.md", 217)
+    assert "word123 " in ask("word123", ["other.md"], 217)[0].text
+    assert {one.name for one in ask("word123", ["other.md"], 217)} == {"other.md"}
+
+
+# --- the whole way, with a worker and an engine -----------------------------------------------------
+
+
+def find(
+    service: Service,
+    text: str,
+    user: str | None,
+    names: Sequence[str] | None = None,
+    owner: str = "default",
+    limit: int = 10,
+) -> list[Passage]:
+    """What the engine finds for a caller whose key is named after the user."""
+
+    async def ask(engine: Engine) -> list[Passage]:
+        return await engine.find_passages(_asked(owner, user), text, user_id=user, names=names, limit=limit)
+
+    found: list[Passage] = _with_engine(service, ask)
+    return found
+
+
+def _asked(owner: str, actor: str | None) -> Asked:
+    return Asked(Caller(owner, str(actor), ("read",)), "request")
+
+
+def _with_engine(service: Service, ask: Any) -> Any:
+    async def go() -> Any:
+        engine = Engine(service.settings)
+        await engine.open()
+        try:
+            return await ask(engine)
+        finally:
+            await engine.close()
+
+    return asyncio.run(go())
+
+
+@pytest.fixture
+def home(service: Service) -> Cell:
+    """Where the worker of the service works."""
+    return service.worker.cells.of("default")
+
+
+def test_words_find_what_meaning_does_not_and_the_other_way_round(
+    service: Service, home: Cell, ann: str
+) -> None:
+    upload(home, indexed(ann, "travel.md", TRAVEL), indexed(ann, "cooking.md", COOKING), actor=ann)
+    word = find(service, "Zorblax", ann)[0]
+    assert (word.name, word.number) == ("travel.md", 1)
+    assert "Xq7-Zorblax" in word.text
+    pasta = find(service, "how long does pasta cook?", ann)
+    assert pasta[0].text == passages_of("cooking.md", COOKING)[0]
+    assert pasta[0].score > 0.5
+    assert [one.score for one in pasta] == sorted((one.score for one in pasta), reverse=True)
+    assert len(find(service, "pasta", ann, limit=1)) == 1
+
+
+def test_a_search_sees_what_its_caller_has_just_uploaded_or_removed(
+    service: Service, home: Cell, ann: str
+) -> None:
+    for n in range(5):
+        text = f"# Day {n}\n\nThe password of the day is quokka{n}."
+        upload(home, indexed(ann, f"{n}.md", text), actor=ann)
+        assert find(service, f"quokka{n}", ann)[0].name == f"{n}.md"
+        remove(home, indexed(ann, f"{n}.md"), actor=ann)
+        assert find(service, f"quokka{n}", ann) == []
+
+
+def test_files_that_are_named_limit_the_search(service: Service, home: Cell, ann: str) -> None:
+    upload(home, *(indexed(ann, name, TRAVEL) for name in ("a.md", "b.md", "c.md")), actor=ann)
+
+    def names(limited: Sequence[str] | None) -> set[str]:
+        return {one.name for one in find(service, "hiking", ann, limited)}
+
+    assert names(None) == {"a.md", "b.md", "c.md"}
+    assert names(["a.md", "c.md", "unknown.md"]) == {"a.md", "c.md"}
+    assert names(["unknown.md"]) == names([]) == set()
+
+
+def test_nobody_finds_what_is_another_users_or_owners(service: Service, home: Cell, ann: str) -> None:
+    bob = f"{ann}-bob"
+    text = f"# Secret\n\nThe word is {ann.replace('-', '')}."
+    upload(home, indexed(ann, "mine.md", text), actor=ann)
+    word = ann.replace("-", "")
+    assert [one.name for one in find(service, word, ann)] == ["mine.md"]
+    assert find(service, word, bob) == find(service, word, None) == []
+    assert find(service, word, bob, ["mine.md"]) == []
+    assert find(service, word, ann, owner="another") == []
+
+
+def test_the_engine_names_the_documents_of_a_user(service: Service, home: Cell, ann: str) -> None:
+    upload(home, indexed(ann, "b.md"), indexed(ann, "a.md"), actor=ann)
+
+    async def ask(engine: Engine) -> list[list[str]]:
+        return [
+            await engine.documents(_asked("default", ann), ann),
+            await engine.documents(_asked("another", ann), ann),
+            await engine.documents(_asked("default", ann), f"{ann}-bob"),
+        ]
+
+    assert _with_engine(service, ask) == [["a.md", "b.md"], [], []]
+
+
+def test_a_long_document_gets_its_vectors_by_jobs(service: Service, home: Cell, ann: str) -> None:
+    words = [f"{ann} speaks of number {n} and of nothing else" for n in range(vectors.FILL_TEXTS + 30)]
+    text = "\n\n".join(f"# Chapter {n}\n\n{line}." for n, line in enumerate(words))
+    upload(home, indexed(ann, "long.md", text), actor=ann)
+    with psycopg.connect(home.conninfo, autocommit=True) as conn:
+        table = build_of(conn, "passages").table
+
+        def embedded() -> tuple[int, int]:
+            row = conn.execute(
+                f"SELECT count(*), count(embedding) FROM {table} WHERE user_id = %s", (ann,)
+            ).fetchone()
+            assert row
+            return row[0], row[1]
+
+        eventually(lambda: embedded() == (len(words), len(words)))
+
+
+# --- from an earlier Everlog ------------------------------------------------------------------------
+
+
+def test_a_job_that_an_earlier_everlog_asked_for_is_done(
+    cells: Cells, cell: Cell, conn: psycopg.Connection[Any], redis_url: str
+) -> None:
+    search = ALL["search"]
+    ensure_live(conn, search, LocalEmbedder.model)
+    given(cell, (new_id(), AddMemory(text="likes tea", scope=Scope(owner="default"))))
+    applied(conn, cell, search)
+    build = build_of(conn, "search")
+    ids = [str(row.id) for row in vectors.waiting(conn, build, 10)]
+    assert ids
+    jobs = Jobs(Settings(), cells, broker.connect(redis_url))
+    jobs.embed(cell.name, build.version, ids)
+    assert vectors.waiting(conn, build, 10) == []
+    jobs.index(cell.name, build.version)
+
+
+def test_a_database_of_an_earlier_everlog_gets_its_new_projections_when_a_worker_starts(
+    new_database: Callable[[], str], redis_url: str, folder: Path
+) -> None:
+    settings = Settings(
+        database_url=new_database(), redis_url=redis_url, data_dir=str(folder / uuid4().hex), port=free_port()
+    )
+    worker = WorkerProcess(settings)
+    worker.cells.create_key(KEY, "test", "default", ALL_SCOPES)
+    home = worker.cells.of("default")
+    with psycopg.connect(home.conninfo, autocommit=True) as conn:
+        for name in ("memories", "search", "history", "graph"):
+            ensure_live(conn, ALL[name], LocalEmbedder.model if name == "search" else None)
+        given(home, (new_id(), AddMemory(text="likes tea", scope=Scope(owner="default"))))
+        position = upload(home, indexed("ann", "old.md", TRAVEL))
+        worker.start()
+        eventually(lambda: {build.name for build in builds(conn) if build.position == position} == ALL.keys())
+        build = build_of(conn, "passages")
+        eventually(lambda: not vectors.waiting(conn, build, 10))
+        assert texts(conn, indexed("ann", "old.md")) == passages_of("old.md", TRAVEL)
+        worker.stop()
