@@ -18,7 +18,6 @@ from litestar.types import ASGIApp
 
 from api import batch, docs, graph, health, ingestions, log, projects, provenance, reverts, reviews
 from api import usage as usage_of
-from api.chat import socket as chat_socket
 from api.chat import (
     agents,
     content,
@@ -32,6 +31,7 @@ from api.chat import (
     turns,
 )
 from api.chat import settings as chat_settings
+from api.chat import socket as chat_socket
 from api.chat.chat import Chat, provide_chat
 from api.dialects import khoj, mem0, memoid, memokit, memorystack
 from api.dialects.spoken import by_key

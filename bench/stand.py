@@ -45,14 +45,21 @@ class Stand(msgspec.Struct):
 
 
 @contextmanager
-def stand() -> Iterator[Stand]:
-    """Servers in a temporary folder, migrated, with a key; the API is running, no worker is."""
+def stand(**more: str) -> Iterator[Stand]:
+    """Servers in a temporary folder, migrated, with a key; the API is running, no worker is.
+
+    `more` are settings of its own.
+    """
     with tempfile.TemporaryDirectory(prefix="everlog-bench-") as folder:
         Path(folder).chmod(0o755)
         data_dir = Path(folder) / "data"
         postgres, valkey = Postgres(data_dir), Valkey(data_dir)
         settings = load(
-            data_dir=str(data_dir), database_url=postgres.start(), redis_url=valkey.start(), port=free_port()
+            data_dir=str(data_dir),
+            database_url=postgres.start(),
+            redis_url=valkey.start(),
+            port=free_port(),
+            **more,
         )
         migrate(settings)
         key = create(settings, "bench", "bench", ["read", "write"])["key"]

@@ -27,7 +27,7 @@ from api.chat.parameters import (
     combined,
     conversation_of,
     required,
-)  # fmt: skip
+)
 from api.dialects.khoj_errors import KhojError, refusals
 from api.engine import Asked, Engine
 from domain.cells import Cell
@@ -38,7 +38,7 @@ from domain.conversation import (
     Start,
     Started,
     Title,
-)  # fmt: skip
+)
 from domain.errors import NotFound
 from domain.eventstore.states import states_of
 from domain.ids import new_id

@@ -31,7 +31,7 @@ Messages = Annotated[
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request may name; None is what it does not. No text of it is stored as it came."""
+    """What a request may name; None is what it does not."""
 
     user_id: Id | None = None
 

@@ -29,7 +29,7 @@ from api.chat.parameters import (
     combined,
     conversation_of,
     required,
-)  # fmt: skip
+)
 from api.dialects.khoj_errors import refusals
 from api.engine import Asked, Engine
 from api.errors import Refusal

@@ -42,7 +42,8 @@ SAME = r"was|had|can|can't|could|will|would|must|went|got|began|moved|[a-z]+ed"
 ABOUT_USER = re.compile(rf"(?:The )?[Uu]ser (?P<verb>{'|'.join(SAYS)}|{SAME}) (?P<rest>.+)")
 BY_USER = re.compile(rf"I (?P<verb>{'|'.join(sorted(set(SAYS.values()), reverse=True))}|{SAME}) (?P<rest>.+)")
 OWN = re.compile(
-    r"(?:(?:The )?[Uu]ser's|My) (?P<thing>[a-z]+(?: [a-z]+)?) (?:is|are|was|were|has|likes|loves|lives|works)\b.*"
+    r"(?:(?:The )?[Uu]ser's|My) (?P<thing>[a-z]+(?: [a-z]+)?)"
+    r" (?:is|are|was|were|has|likes|loves|lives|works)\b.*"
 )
 UNCLEAR = re.compile(
     r"[.!?;:<>\"“”()\[\]{}]|\b(?:they|their|them|themselves|he|him|his|himself|she|her|hers|herself|its?"

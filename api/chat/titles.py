@@ -1,4 +1,4 @@
-"""What a conversation is called in lists, where its user does not say: POST /api/chat/title (khoj.md, 1.5)."""
+"""What a conversation is called where its user does not say: POST /api/chat/title (khoj.md, 1.5)."""
 
 import asyncio
 import logging

@@ -40,8 +40,6 @@ class KhojMemory(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
-# --- memories ---------------------------------------------------------------------------------------
-
 NUMBERED = """
     SELECT e.position, m.text, m.created_at
     FROM {table} m JOIN events e ON e.stream_id = m.memory_id AND e.version = 1

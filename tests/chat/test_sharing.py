@@ -18,7 +18,7 @@ from tests.chat.test_conversations import (
     ann,
     assert_missing,
     either,
-)  # fmt: skip
+)
 from tests.conftest import Service
 
 __all__ = ["ann"]

@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
+from socket import SHUT_RDWR
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -54,6 +56,10 @@ class Page:
         while not done(events[-1]):
             events.append(self.event())
         return events
+
+    def loses_its_network(self) -> None:
+        """Without a word of farewell."""
+        self.socket.socket.shutdown(SHUT_RDWR)
 
     def turn(self, q: str, **more: Any) -> list[Json]:
         """A question, and all events of its answer."""
@@ -369,7 +375,11 @@ def test_junk_images_are_told_and_the_socket_lives_on(web: Page) -> None:
 
 @pytest.mark.parametrize("politely", [True, False])
 def test_a_socket_that_is_lost_keeps_the_turn_as_far_as_it_came(
-    service: Service, client: httpx.Client, model: ScriptedChat, politely: bool
+    service: Service,
+    client: httpx.Client,
+    model: ScriptedChat,
+    politely: bool,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     before = model.disconnected
     model.reply = Scripted(pieces=["as far as this", " and no further"], gate=threading.Event())
@@ -377,25 +387,31 @@ def test_a_socket_that_is_lost_keeps_the_turn_as_far_as_it_came(
         web.send({"q": "Talk"})
         conversation = conversation_of(web.until_text("as far as this"))
         if not politely:
-            web.socket.socket.close()
+            web.loses_its_network()
     eventually(lambda: len(history(client, conversation)) == 2)
     eventually(lambda: history(client, conversation)[1]["message"] == "as far as this")
     eventually(lambda: model.disconnected > before)
+    assert not errors(caplog)
 
 
 def test_a_socket_that_is_lost_while_much_is_said_harms_nobody(
-    service: Service, client: httpx.Client, model: ScriptedChat
+    service: Service, client: httpx.Client, model: ScriptedChat, caplog: pytest.LogCaptureFixture
 ) -> None:
     model.reply = Scripted(pieces=["word " * 100] * 500)
     for _ in range(5):
         with page(service) as web:
             web.send({"q": "Talk much"})
             conversation = conversation_of(web.until_text("word"))
-            web.socket.socket.close()
+            web.loses_its_network()
         eventually(lambda id=conversation: len(history(client, id)) == 2)
     model.reply = "Still here"
     with page(service) as web:
         assert shown(web.turn("Talk")) == "Still here"
+    assert not errors(caplog)
+
+
+def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 def test_a_key_with_a_limit_is_told_of_it(service: Service) -> None:

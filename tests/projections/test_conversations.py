@@ -21,7 +21,7 @@ from domain.conversation import (
     Start,
     Started,
     Title,
-)  # fmt: skip
+)
 from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.memory import Scope
