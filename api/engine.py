@@ -1,6 +1,7 @@
 """What every dialect stands on: commands into the log, queries out of the projections."""
 
 import asyncio
+import logging
 import select
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -26,9 +27,9 @@ from domain.eventstore.recorder import Receipt
 from domain.eventstore.writer import Result, Work
 from domain.ids import new_id
 from domain.ingestion import Ingestion, Receive, Received
-from domain.memory import Memory, is_of_memory
+from domain.memory import EraseMemory, Memory, is_of_memory
 from domain.recorded import Context, Recorded
-from projections import documents, memories, passages, retrieval, search
+from projections import documents, erasure, memories, passages, retrieval, search
 from projections.catalogue import Build, live
 from projections.passages import Passage
 from projections.ranking import Floats
@@ -38,6 +39,8 @@ from projections.vectors import KEYS
 from providers.embedder import Embedder, EmbedderUnavailable
 from providers.embedders import embedder_for
 from runtime.settings import Settings
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Retrieve = Callable[[AsyncConnection[Any], Build, Query, Callable[[Floats], Floats]], Awaitable[list[T]]]
@@ -120,6 +123,20 @@ class Engine:
         work = Work(context=context, commands=commands, receipt=asked.receipt)
         return await asyncio.wrap_future(cell.writer.submit(work))
 
+    async def erase(self, asked: Asked, commands: Sequence[tuple[UUID, EraseMemory]]) -> list[Result]:
+        """Erase all of these memories or none, and take their words out of the log and what is built of it.
+
+        From the commit of the commands on they are gone; should the rest fail, a worker's sweep does it.
+        """
+        results = await self.execute(asked, commands)
+        cell = await self.cell_of(asked.caller.owner)
+        ids = [result.state.id for result in results]
+        try:
+            await asyncio.to_thread(_redact, cell, asked.caller.owner, ids)
+        except (psycopg.OperationalError, PoolTimeout):
+            log.warning("an erasure is left to the sweep", exc_info=True)
+        return results
+
     async def ingest(self, asked: Asked, received: Received, wait: float) -> Ingestion:
         """Keep a conversation, then give its extraction `wait` seconds; the ingestion as it is by then."""
         (result,) = await self.execute(asked, [(new_id(), Receive(received=received))])
@@ -161,6 +178,8 @@ class Engine:
         """A memory as it is now, or was at `version`. Raises NotFound."""
         cell = await self.cell_of(asked.caller.owner)
         memory = await asyncio.to_thread(cell.log.memory, id, version)
+        if version is not None and (await asyncio.to_thread(cell.log.memory, id)).erased:
+            raise NotFound("no such memory")
         if memory.scope.owner != asked.caller.owner or memory.deleted:
             raise NotFound("no such memory")
         return memory
@@ -172,6 +191,17 @@ class Engine:
         if not events or events[0].context.owner != asked.caller.owner or not is_of_memory(events[0]):
             raise NotFound("no such memory")
         return events
+
+    async def unerased(self, asked: Asked, ids: Sequence[UUID]) -> list[UUID]:
+        """Of these, the caller's memories that can be erased: also those that are deleted."""
+        async with self.connection(asked.caller.owner) as conn:
+            cursor = await conn.execute(
+                "SELECT stream_id FROM events e WHERE stream_id = ANY(%s) AND owner = %s AND version = 1"
+                " AND type LIKE 'memory.%%' AND NOT EXISTS (SELECT FROM events l"
+                " WHERE l.stream_id = e.stream_id AND l.type LIKE 'memory.erased.%%')",
+                (list(ids), asked.caller.owner),
+            )
+            return [id for (id,) in await cursor.fetchall()]
 
     # --- queries on projections -----------------------------------------------------------------------
 
@@ -271,6 +301,11 @@ class Engine:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_LOOK_SECONDS)
             build, _ = await live(conn, name, caller.actor)
+
+
+def _redact(cell: Cell, owner: str, ids: Sequence[UUID]) -> None:
+    with cell.pool.connection() as conn:
+        erasure.erase(conn, cell.log.mapper, owner, ids)
 
 
 async def _require_alive(conn: AsyncConnection[Any]) -> None:

@@ -62,6 +62,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     deleted: bool
     chain: list[Step]
     """Oldest first."""
+    erased: bool | msgspec.UnsetType = msgspec.UNSET
+    """Only where it is, and its chain without words."""
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -105,7 +107,11 @@ def explanation(cell: Cell, events: Sequence[Recorded]) -> Explanation:
         chain.append(_step(recorded, before, memory, _origin(causes, recorded)))
     assert memory  # noqa: S101 - a stream has events
     return Explanation(
-        id=spell(MEMORY_PREFIX, memory.id), memory=memory.text, deleted=memory.deleted, chain=chain
+        id=spell(MEMORY_PREFIX, memory.id),
+        memory=memory.text,
+        deleted=memory.deleted,
+        chain=chain,
+        erased=memory.erased or msgspec.UNSET,
     )
 
 

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -45,7 +46,7 @@ class Stand(msgspec.Struct):
 
 
 @contextmanager
-def stand(**more: str) -> Iterator[Stand]:
+def stand(**more: Any) -> Iterator[Stand]:
     """Servers in a temporary folder, migrated, with a key; the API is running, no worker is.
 
     `more` are settings of its own.

@@ -4,6 +4,7 @@ The messages are an event before any model is asked, so no failure of a model ca
 """
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import date, datetime
 from typing import Any, ClassVar, Literal
 from uuid import UUID
@@ -114,6 +115,41 @@ class Failed(Event, frozen=True, kw_only=True):
 @register
 class Retried(Event, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "ingestion.retried.v1"
+
+
+# --- erasure ----------------------------------------------------------------------------------------
+
+
+def without_memories(extracted: Extracted, memory_ids: AbstractSet[UUID]) -> Extracted:
+    """The same decisions, those on these memories without words."""
+    return msgspec.structs.replace(
+        extracted, decisions=tuple(redacted(one, memory_ids) for one in extracted.decisions)
+    )
+
+
+def redacted(decision: Decision, memory_ids: AbstractSet[UUID]) -> Decision:
+    """A decision without its words if it is one on these memories; else as it is."""
+    if decision.memory_id not in memory_ids:
+        return decision
+    before = None if decision.before is None else ""
+    return msgspec.structs.replace(decision, text="", reason="", before=before, traits=NO_TRAITS)
+
+
+def silenced(received: Received, messages: AbstractSet[int], *, barren: bool) -> Received:
+    """A conversation without the words of these messages, by index.
+
+    If it is `barren`, as none of its memories is left, what was sent along for them goes too, and what others
+    replied: that repeats the user's words, and is read for no memory.
+    """
+    left = tuple(
+        msgspec.structs.replace(message, text="")
+        if index in messages or (barren and message.role != "user")
+        else message
+        for index, message in enumerate(received.messages)
+    )
+    if barren:
+        received = msgspec.structs.replace(received, metadata={}, tags=())
+    return msgspec.structs.replace(received, messages=left)
 
 
 # --- state ------------------------------------------------------------------------------------------

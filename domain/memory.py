@@ -105,13 +105,41 @@ class Deleted(Event, frozen=True, kw_only=True):
     extractor: str | None = None
 
 
+@register
+class Erased(Event, frozen=True, kw_only=True):
+    """A memory is gone for good: the words of its earlier events are taken out of the log."""
+
+    TYPE: ClassVar[str] = "memory.erased.v1"
+
+
+def redacted(event: Event) -> Event:
+    """What is left of an event of a memory that is erased: that it happened, and where."""
+    match event:
+        case Added():
+            return msgspec.structs.replace(event, text="", metadata={}, tags=(), traits=NO_TRAITS)
+        case Updated():
+            return msgspec.structs.replace(
+                event,
+                text=None if event.text is None else "",
+                metadata=None if event.metadata is None else {},
+                tags=None if event.tags is None else (),
+                traits=None if event.traits is None else NO_TRAITS,
+            )
+    return event
+
+
 def is_of_memory(recorded: Recorded) -> bool:
     """Whether an event is one of a memory's stream."""
-    return isinstance(recorded.event, Added | Updated | Deleted)
+    return isinstance(recorded.event, Added | Updated | Deleted | Erased)
 
 
-CHANGE_NAMES: dict[type[Event], str] = {Added: "ADD", Updated: "UPDATE", Deleted: "DELETE"}
-"""What the contracts call each event."""
+CHANGE_NAMES: dict[type[Event], str] = {
+    Added: "ADD",
+    Updated: "UPDATE",
+    Deleted: "DELETE",
+    Erased: "DELETE",
+}
+"""What the contracts call each event; they know of no erasure."""
 
 
 # --- state ------------------------------------------------------------------------------------------
@@ -132,12 +160,14 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     position: int
     """Where the log holds the event that made this version."""
     deleted: bool = False
+    erased: bool = False
+    """Deleted for good, and without its words."""
 
 
 def evolve(memory: Memory | None, recorded: Recorded) -> Memory:
     """The memory after one more of its events."""
     match recorded.event:
-        case Added() as added:
+        case Added() as added if not (memory and memory.erased):
             return Memory(
                 id=recorded.originator_id,
                 version=recorded.originator_version,
@@ -168,6 +198,19 @@ def evolve(memory: Memory | None, recorded: Recorded) -> Memory:
                 updated_at=recorded.occurred_at,
                 position=recorded.position,
                 deleted=True,
+            )
+        case Erased() if memory:
+            return msgspec.structs.replace(
+                memory,
+                version=recorded.originator_version,
+                text="",
+                metadata={},
+                tags=(),
+                traits=NO_TRAITS,
+                updated_at=recorded.occurred_at,
+                position=recorded.position,
+                deleted=True,
+                erased=True,
             )
     raise ValueError(f"{type(recorded.event).__name__} cannot follow in stream {recorded.originator_id}")
 
@@ -224,6 +267,14 @@ class DeleteMemory(msgspec.Struct, frozen=True, kw_only=True):
     """Of many: one that has gone meanwhile is no error."""
 
 
+class EraseMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """Delete for good; also what was deleted before, as its words are still in the log."""
+
+    expected_version: int | None = None
+    missing_ok: bool = False
+    """Of many: one that has gone meanwhile is no error."""
+
+
 class RestoreMemory(msgspec.Struct, frozen=True, kw_only=True):
     """Make a memory again what it was, deleted or not meanwhile."""
 
@@ -231,20 +282,21 @@ class RestoreMemory(msgspec.Struct, frozen=True, kw_only=True):
     expected_version: int
 
 
-Command = AddMemory | UpdateMemory | DeleteMemory | RestoreMemory
+Command = AddMemory | UpdateMemory | DeleteMemory | EraseMemory | RestoreMemory
 
 
 def decide(memory: Memory | None, command: Command, owner: str) -> Event | None:
     """The event that `command` makes of this state; None when it changes nothing.
 
-    Raises NotFound for a memory that is absent, deleted or another owner's, and VersionConflict.
+    Raises NotFound for a memory that is absent, deleted or another owner's, and VersionConflict. A deleted
+    one can still be erased or come back; an erased one cannot.
     """
     if isinstance(command, AddMemory):
         return _added(memory, command, owner)
     if isinstance(command, RestoreMemory):
         return _restored(memory, command, owner)
-    if memory is None or memory.deleted or memory.scope.owner != owner:
-        if isinstance(command, DeleteMemory) and command.missing_ok:
+    if memory is None or _is_gone(memory, command) or memory.scope.owner != owner:
+        if isinstance(command, DeleteMemory | EraseMemory) and command.missing_ok:
             return None
         raise NotFound("no such memory")
     expected = command.expected_version
@@ -252,11 +304,17 @@ def decide(memory: Memory | None, command: Command, owner: str) -> Event | None:
         raise VersionConflict(expected, memory.version)
     if isinstance(command, DeleteMemory):
         return Deleted(extractor=command.extractor)
+    if isinstance(command, EraseMemory):
+        return Erased()
     return _updated(memory, command)
 
 
+def _is_gone(memory: Memory, command: Command) -> bool:
+    return memory.erased if isinstance(command, EraseMemory) else memory.deleted
+
+
 def _added(memory: Memory | None, command: AddMemory, owner: str) -> Event:
-    if command.scope.owner != owner or (memory and memory.scope.owner != owner):
+    if command.scope.owner != owner or (memory and (memory.erased or memory.scope.owner != owner)):
         raise NotFound("no such memory")
     if memory and not memory.deleted:
         raise VersionConflict(0, memory.version)
@@ -296,7 +354,7 @@ def _updated(memory: Memory, command: UpdateMemory) -> Event | None:
 
 
 def _restored(memory: Memory | None, command: RestoreMemory, owner: str) -> Event | None:
-    if memory is None or memory.scope.owner != owner:
+    if memory is None or memory.erased or memory.scope.owner != owner:
         raise NotFound("no such memory")
     if memory.version != command.expected_version:
         raise VersionConflict(command.expected_version, memory.version)

@@ -4,6 +4,7 @@ Nothing changes until somebody applies a proposal.
 """
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 from uuid import UUID
@@ -11,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from domain.errors import NotFound, NotWaiting
-from domain.ingestion import Decision, Extractor, Usage
+from domain.ingestion import Decision, Extractor, Usage, redacted
 from domain.memory import Scope
 from domain.recorded import Event, Recorded, register
 
@@ -67,6 +68,20 @@ class Applied(Event, frozen=True, kw_only=True):
 class ReviewFailed(Event, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "review.failed.v1"
     reason: str
+
+
+# --- erasure ----------------------------------------------------------------------------------------
+
+
+def without_memories(proposed: Proposed, memory_ids: AbstractSet[UUID]) -> Proposed:
+    """The same proposals, those that concern these memories without words."""
+    return msgspec.structs.replace(
+        proposed,
+        proposals=tuple(
+            msgspec.structs.replace(one, decision=redacted(one.decision, memory_ids))
+            for one in proposed.proposals
+        ),
+    )
 
 
 # --- state ------------------------------------------------------------------------------------------

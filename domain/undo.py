@@ -31,9 +31,14 @@ class Undo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def undo(events: Sequence[Recorded], undone: AbstractSet[UUID]) -> Undo:
-    """A memory without the events whose ids are `undone`; changes that others made since are kept."""
+    """A memory without the events whose ids are `undone`; changes that others made since are kept.
+
+    Nothing is undone of an erased memory: there is nothing left that it could become.
+    """
     before = project(None, events)
     assert before is not None  # noqa: S101 - a stream has events
+    if before.erased:
+        return Undo(memory_id=before.id, action="NONE", before=before, after=None)
     kept = [recorded for recorded in events if recorded.event_id not in undone]
     try:
         after = project(None, kept)

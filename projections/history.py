@@ -6,11 +6,13 @@ By-id history is read from the log itself; this one answers for a whole scope as
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Any
+from uuid import UUID
 
+import msgspec
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import class_row
 
-from domain.memory import CHANGE_NAMES, Memory
+from domain.memory import CHANGE_NAMES, NO_TRAITS, Memory
 from projections.catalogue import Build
 from projections.changes import Change
 from projections.memories import COLUMNS as MEMORY_COLUMNS
@@ -65,6 +67,17 @@ def apply(conn: Connection[Any], build: Build, changes: Sequence[Change[Memory]]
             [change.recorded.occurred_at for change in followed],
         ),
     )
+    silence(conn, build, [change.after.id for change in changes if change.after.erased])
+
+
+def silence(conn: Connection[Any], build: Build, ids: Sequence[UUID]) -> None:
+    """Take the words of erased memories out of all their versions."""
+    if ids:
+        conn.execute(
+            f"UPDATE {table(build.version)} SET text = '', metadata = '{{}}', tags = '{{}}', traits = '{{}}'"
+            " WHERE memory_id = ANY(%s)",
+            (list(ids),),
+        )
 
 
 def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change[Memory]]]) -> None:
@@ -72,18 +85,23 @@ def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change[
         copy.set_types(TYPES)
         for changes in streams:
             ends = [change.recorded.occurred_at for change in changes[1:]]
+            erased = changes[-1].after.erased
             for change, end in zip(changes, [*ends, None], strict=True):
-                copy.write_row(_row(change, end))
+                copy.write_row(_row(change, _silenced(change.after) if erased else change.after, end))
 
 
-def _row(change: Change[Memory], valid_to: datetime | None) -> tuple[Any, ...]:
+def _row(change: Change[Memory], memory: Memory, valid_to: datetime | None) -> tuple[Any, ...]:
     recorded = change.recorded
     context = recorded.context
     return (
-        *row_of(change.after),
+        *row_of(memory),
         CHANGE_NAMES[type(recorded.event)], context.actor, context.cause, context.correlation,
         recorded.occurred_at, valid_to,
     )  # fmt: skip
+
+
+def _silenced(memory: Memory) -> Memory:
+    return msgspec.structs.replace(memory, text="", metadata={}, tags=(), traits=NO_TRAITS)
 
 
 # --- queries ----------------------------------------------------------------------------------------
@@ -95,7 +113,7 @@ async def as_of(
     """One page of what is selected, as it was at `moment`, newest first, and how many there were then."""
     where, values = selection.where()
     then = (
-        f"FROM {table(version)} WHERE {where} AND event <> 'DELETE'"
+        f"FROM {table(version)} WHERE {where} AND event <> 'DELETE' AND text <> ''"  # no words: erased since
         " AND valid_from <= %(moment)s AND coalesce(valid_to > %(moment)s, true)"
     )
     values["moment"] = moment

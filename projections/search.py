@@ -45,11 +45,14 @@ def drop(conn: Connection[Any], version: int) -> None:
 
 def apply(conn: Connection[Any], build: Build, changes: Sequence[Change[Memory]]) -> None:
     last = last_changes(changes)
-    conn.execute(
-        f"DELETE FROM {table(build.version)} WHERE memory_id = ANY(%s)",
+    gone = conn.execute(
+        f"DELETE FROM {table(build.version)} WHERE memory_id = ANY(%s) RETURNING memory_id, owner, text_hash",
         ([change.after.id for change in last],),
-    )
+    ).fetchall()
     load(conn, build, [[change] for change in last])
+    # The erasure itself may have come before a vector that was being computed.
+    erased = {change.after.id for change in last if change.after.erased}
+    vectors.forget(conn, [(owner, hash) for id, owner, hash in gone if id in erased])
 
 
 def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change[Memory]]]) -> None:

@@ -1,6 +1,7 @@
 """The vector cache, and the vectors of projections: copied in from the cache, filled in where it has none."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
@@ -116,7 +117,7 @@ def fill(conn: Connection[Any], build: Build, embedder: Embedder, ids: Sequence[
     ).fetchall()
     texts = {(owner, text_hash(text)): text for owner, text in rows}
     known = cached(conn, embedder.model, list(texts))
-    _embed(conn, embedder, {pair: text for pair, text in texts.items() if pair not in known})
+    _embed(conn, embedder, build, ids, {pair: text for pair, text in texts.items() if pair not in known})
     updated = conn.execute(
         f"UPDATE {build.table} AS s SET embedding = v.vector FROM vectors v"
         f" WHERE s.{key} = ANY(%s) AND s.embedding IS NULL"
@@ -126,16 +127,34 @@ def fill(conn: Connection[Any], build: Build, embedder: Embedder, ids: Sequence[
     return updated.rowcount
 
 
-def _embed(conn: Connection[Any], embedder: Embedder, texts: dict[tuple[str, bytes], str]) -> None:
+def _embed(
+    conn: Connection[Any],
+    embedder: Embedder,
+    build: Build,
+    ids: Sequence[UUID],
+    texts: dict[tuple[str, bytes], str],
+) -> None:
+    """Embed texts of the rows `ids`, and remember the vectors of those that are still there."""
     if not texts:
         return
     try:
-        store(conn, embedder.model, list(texts), embedder.embed(list(texts.values())))
+        vectors = dict(zip(texts, embedder.embed(list(texts.values())), strict=True))
     except EmbedderRefused:
         # One text spoils the request for all: each by itself, so that it spoils no other.
         if len(texts) > 1:
             for key, text in texts.items():
-                _embed(conn, embedder, {key: text})
+                _embed(conn, embedder, build, ids, {key: text})
+        return
+    with conn.transaction():
+        # A model takes its time: a memory that was erased meanwhile must leave nothing in the cache.
+        rows = conn.execute(
+            f"SELECT owner, text_hash FROM {build.table} WHERE {KEYS[build.name]} = ANY(%s)"
+            " FOR KEY SHARE SKIP LOCKED",
+            (list(ids),),
+        ).fetchall()
+        there = [key for key in dict.fromkeys(rows) if key in vectors]
+        if there:
+            store(conn, embedder.model, there, np.stack([vectors[key] for key in there]))
 
 
 def store(
@@ -150,3 +169,12 @@ def store(
         " ON CONFLICT DO NOTHING",
         (model, [owner for owner, _ in keys], [hash for _, hash in keys], [HalfVector(v) for v in vectors]),
     )
+
+
+def forget(conn: Connection[Any], keys: Iterable[tuple[str, bytes]]) -> None:
+    """Forget the vectors of texts by owner and hash, of all models."""
+    of_owner: defaultdict[str, list[bytes]] = defaultdict(list)
+    for owner, hash in keys:
+        of_owner[owner].append(hash)
+    for owner, hashes in of_owner.items():
+        conn.execute("DELETE FROM vectors WHERE owner = %s AND text_hash = ANY(%s)", (owner, hashes))

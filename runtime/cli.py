@@ -143,6 +143,12 @@ def _revert(settings: Settings, options: argparse.Namespace) -> None:
     revert(_connected(settings), options.owner, asked, options.json)
 
 
+def _erase(settings: Settings, options: argparse.Namespace) -> None:
+    from runtime.erasing import erase
+
+    erase(_connected(settings), options.memory_ids, options.yes, options.json)
+
+
 def _reextract(settings: Settings, options: argparse.Namespace) -> None:
     from runtime.reextract import reextract
 
@@ -218,6 +224,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add(commands, "history", _history, "every change of one memory").add_argument("memory_id")
     _add(commands, "explain", _explain, "why a memory says what it says").add_argument("memory_id")
+    erase = _add(commands, "erase", _erase, "delete memories for good, their words in the log too")
+    erase.add_argument("memory_ids", nargs="+", metavar="MEMORY_ID")
+    erase.add_argument("--yes", action="store_true", help="do it; else only show what would be erased")
     _extraction_commands(commands)
     _exchange_commands(commands)
     _add(commands, "doctor", _doctor, "what is configured, reachable and missing")

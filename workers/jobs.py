@@ -15,11 +15,12 @@ from redis.exceptions import RedisError
 
 from domain.cells import Cell, Cells
 from domain.errors import VersionConflict
+from domain.eventstore.erasure import under_way
 from domain.eventstore.writer import Work
 from domain.ids import new_id
-from domain.memory import DeleteMemory
+from domain.memory import EraseMemory
 from domain.recorded import Context
-from projections import ALL, catalogue, memories, rebuild, retrieval, search, vectors
+from projections import ALL, catalogue, erasure, memories, rebuild, retrieval, search, vectors
 from projections.catalogue import Build, builds
 from projections.selection import UNEXPIRED
 from providers.embedder import EmbedderUnavailable
@@ -156,12 +157,14 @@ class Jobs:
         if time.monotonic() > self._expiry_due.get(cell.name, 0.0):
             self._expiry_due[cell.name] = time.monotonic() + EXPIRY_SECONDS
             self.delete_expired(conn, cell)
+            erasure.erase_left_behind(conn)
         conn.execute(
             "DELETE FROM receipts WHERE created_at < now() - make_interval(hours => %s)", (RECEIPT_HOURS,)
         )
+        self.finish_erasures(conn, cell)
 
     def delete_expired(self, conn: Connection[Any], cell: Cell) -> None:
-        """Delete the memories of a cell that have expired; a change meanwhile keeps one for the next time."""
+        """Erase the memories of a cell that have expired; a change meanwhile keeps one for the next time."""
         rows = [
             row
             for build in builds(conn, memories.name)
@@ -172,18 +175,24 @@ class Jobs:
             )
         ]
         correlation = str(new_id())
-        deleted = [
+        erased = [
             cell.writer.submit(
                 Work(
                     context=Context(owner=owner, actor="worker", cause="expiration", correlation=correlation),
-                    commands=[(id, DeleteMemory(missing_ok=True, expected_version=version))],
+                    commands=[(id, EraseMemory(missing_ok=True, expected_version=version))],
                 )
             )
             for owner, id, version in rows
         ]
-        for future in deleted:
+        for future in erased:
             with contextlib.suppress(VersionConflict):
                 future.result()
+        self.finish_erasures(conn, cell)
+
+    def finish_erasures(self, conn: Connection[Any], cell: Cell) -> None:
+        """Take the words of all memories whose erasure has begun out of what still holds them."""
+        for owner, ids in under_way(conn).items():
+            erasure.erase(conn, cell.log.mapper, owner, ids)
 
     def _fill_few(self, conn: Connection[Any], build: Build) -> list[UUID]:
         """Few texts are embedded at once, when that is cheap; the rows that are too many for that."""

@@ -155,9 +155,9 @@ class Answering:
                 return
 
     async def _beginning(self) -> list[Json]:
-        known = await self._remembered()
-        if self._turn.command != "notes" and "notes" in self._tools and not await self._documents():
-            del self._tools["notes"]
+        known, documents = await asyncio.gather(self._remembered(), self._documents())
+        if not documents and self._turn.command != "notes":
+            self._tools.pop("notes", None)
         research = self._chat.settings.research_rounds if self._turn.command == "research" else None
         return context.messages(
             context.system(self._conversation.agent.title(), self._question, research),
@@ -180,6 +180,8 @@ class Answering:
         return known
 
     async def _documents(self) -> list[str]:
+        if "notes" not in self._tools:
+            return []
         return await self._chat.engine.documents(self._asked, self._conversation.scope.user_id)
 
     def _earlier(self) -> list[Turn]:

@@ -6,6 +6,7 @@ What cannot be read is told, file by file, and keeps nothing else from being ind
 import asyncio
 import math
 import re
+import time
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 from uuid import UUID, uuid5
 
 import msgspec
-from litestar import delete, get, patch, post, put
+from litestar import Request, delete, get, patch, post, put
 from litestar.datastructures import UploadFile
 from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
@@ -24,7 +25,8 @@ from litestar.exceptions import ValidationException
 from litestar.params import Body as BodyOf
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from api.body import Body, IdParameter
+from api.body import Body
+from api.chat.parameters import User
 from api.chat.tools.notes import chosen, without_filters
 from api.dialects.khoj_errors import refusals
 from api.engine import Asked, Engine
@@ -55,6 +57,8 @@ BATCH = 200
 TRIES = 3
 AT_ONCE = 2
 """Files of one request that are read at a time, so that other requests get their turn."""
+SECONDS = 300.0
+"""How long the files of one request are read; those that are left are refused."""
 READERS = ThreadPoolExecutor(2 * CHILDREN, thread_name_prefix="documents")
 """Not the engine's threads: a PDF may take half a minute."""
 
@@ -69,11 +73,14 @@ TOLD_FAULTS = 20
 
 COMPUTER = "computer"
 """Where all documents come from: the clients of a user's."""
+WINDOWS = re.compile(r'filename="((?:[A-Za-z]:\\|\\\\)[^"]*)"')
+"""A whole path, which the parser of forms takes for an old browser's mistake and cuts to its end."""
 MEDIA_TYPE = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}", re.ASCII)
 HEAD = "SELECT coalesce(max(position), 0) FROM events"
 
 MISSING = "File not found"
 FULL = f"the texts of one request may have {MAX_CHARACTERS:,} characters: send this file in another one"
+LATE = "reading the files before it took too long: send this one in another request"
 NAMELESS = "the file has no name"
 LONG_NAME = f"the name is longer than {MAX_NAME:,} bytes: give the file a shorter one"
 CONTROLS = "the name holds control characters: rename the file"
@@ -185,19 +192,26 @@ class Found(msgspec.Struct, frozen=True, kw_only=True, rename={"corpus_id": "cor
     corpus_id: str
 
 
+async def buffered(request: Request[Any, Any, Any]) -> None:
+    """Read the body of a request with an Idempotency-Key ahead of the form, which leaves nothing of it."""
+    if "idempotency-key" in request.headers:
+        await request.body()
+
+
 # --- sending ----------------------------------------------------------------------------------------
 
 
 @put(
     "/api/content",
     operation_id="khojReplaceContent",
+    before_request=buffered,
     opt={"scope": "write", "bodiless": True},
     responses=refusals(409, 413),
     tags=["Khoj Chat"],
     summary="Make these files the user's documents; all others are removed",
 )
 async def replace(
-    data: Form, asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: IdParameter = None
+    data: Form, asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: User = None
 ) -> Indexed:
     """The earlier version of a file that cannot be read now stays: it was sent, so it is not meant to go."""
     read, refused = await _read(data.files)
@@ -210,13 +224,14 @@ async def replace(
 @patch(
     "/api/content",
     operation_id="khojAddContent",
+    before_request=buffered,
     opt={"scope": "write", "bodiless": True},
     responses=refusals(409, 413),
     tags=["Khoj Chat"],
     summary="Index these files beside the user's documents; an empty file removes the one of its name",
 )
 async def update(
-    data: Form, asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: IdParameter = None
+    data: Form, asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: User = None
 ) -> Indexed:
     read, refused = await _read(data.files)
     gone = {one.name for one in read if not one.size}
@@ -228,7 +243,8 @@ async def update(
 @post(
     "/api/content/convert",
     operation_id="khojConvertContent",
-    opt={"scope": "write", "bodiless": True},
+    before_request=buffered,
+    opt={"scope": "read", "bodiless": True},
     responses=refusals(413),
     status_code=200,
     tags=["Khoj Chat"],
@@ -264,7 +280,7 @@ async def remove_one(
     filename: Annotated[str, QueryParameter()],
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
-    user_id: IdParameter = None,
+    user_id: User = None,
 ) -> Removed:
     return await _remove(asked, engine, user_id, lambda one: one.name == filename)
 
@@ -282,7 +298,7 @@ async def remove_many(
     data: JSONBody[Names],
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
-    user_id: IdParameter = None,
+    user_id: User = None,
 ) -> Removed:
     doomed = set(data.files)
     return await _remove(asked, engine, user_id, lambda one: one.name in doomed)
@@ -301,7 +317,7 @@ async def remove_type(
     content_type: FromPath[str],
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
-    user_id: IdParameter = None,
+    user_id: User = None,
 ) -> Removed:
     return await _remove(
         asked, engine, user_id, lambda one: kind_of(one.name, one.media_type) == content_type
@@ -321,7 +337,7 @@ async def remove_source(
     content_source: FromPath[str],
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
-    user_id: IdParameter = None,
+    user_id: User = None,
 ) -> Removed:
     return await _remove(asked, engine, user_id, lambda one: one.source == content_source)
 
@@ -341,7 +357,7 @@ async def names(
     content_source: FromPath[str],
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
-    user_id: IdParameter = None,
+    user_id: User = None,
 ) -> list[str]:
     return [one.name for one in await _listed(asked, engine, user_id) if one.source == content_source]
 
@@ -359,7 +375,7 @@ async def files(
     engine: NamedDependency[Engine],
     page: Annotated[int, QueryParameter(ge=0, le=MAX_PAGES)] = 0,
     truncated: Annotated[bool, QueryParameter()] = True,
-    user_id: IdParameter = None,
+    user_id: User = None,
 ) -> FilesAnswer:
     owner = asked.caller.owner
     async with engine.reading(asked, documents.name) as (conn, build):
@@ -392,7 +408,7 @@ async def one_file(
     file_name: Annotated[str, QueryParameter()],
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
-    user_id: IdParameter = None,
+    user_id: User = None,
 ) -> FileAnswer:
     owner = asked.caller.owner
     cell = await engine.cell_of(owner)
@@ -412,7 +428,7 @@ async def one_file(
     summary="How large the documents are together",
 )
 async def size(
-    asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: IdParameter = None
+    asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: User = None
 ) -> Size:
     there = await _listed(asked, engine, user_id)
     return Size(indexed_data_size_in_mb=math.ceil(sum(one.size for one in there) / 1024**2))
@@ -445,7 +461,7 @@ async def search(
     n: Annotated[int, QueryParameter(ge=1, le=MAX_FOUND)] = 5,
     t: Annotated[Wanted, QueryParameter(description="Only documents of this type.")] = "all",
     dedupe: Annotated[bool, QueryParameter(description="Tell the same text once.")] = True,
-    user_id: IdParameter = None,
+    user_id: User = None,
 ) -> list[Found]:
     query = without_filters(q)[:QUERY_CHARACTERS]
     among: list[str] | None = None
@@ -518,9 +534,9 @@ async def _read(files: Sequence[UploadFile]) -> tuple[list[Read], list[RefusedFi
             "too-many-files",
             f"{len(files):,} files are too many for one request: send at most {MAX_FILES:,}",
         )
-    last = {file.filename: file for file in files}
+    last = {_name_of(file): file for file in files}
     reader = _Reader()
-    outcomes = await asyncio.gather(*map(reader.read, last.values()))
+    outcomes = await asyncio.gather(*(reader.read(name, file) for name, file in last.items()))
     return (
         [outcome for outcome in outcomes if isinstance(outcome, Read)],
         [outcome for outcome in outcomes if isinstance(outcome, RefusedFile)],
@@ -528,20 +544,20 @@ async def _read(files: Sequence[UploadFile]) -> tuple[list[Read], list[RefusedFi
 
 
 class _Reader:
-    """Reads the files of one request, a few at a time, as long as there is room for their texts."""
+    """Reads the files of one request, a few at a time, as long as there is time, and room for their texts."""
 
     def __init__(self) -> None:
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._room = MAX_CHARACTERS
+        self._until = time.monotonic() + SECONDS
 
-    async def read(self, file: UploadFile) -> Read | RefusedFile:
-        name = file.filename
+    async def read(self, name: str, file: UploadFile) -> Read | RefusedFile:
         if fault := _fault(name):
             return RefusedFile(file=_shown(name), reason=fault)
         media_type = file.content_type.partition(";")[0].strip().lower()
         async with self._turns:
-            if not self._room:
-                return RefusedFile(file=name, reason=FULL)
+            if not self._room or time.monotonic() > self._until:
+                return RefusedFile(file=name, reason=LATE if self._room else FULL)
             content = await file.read()
             loop = asyncio.get_running_loop()
             try:
@@ -552,6 +568,11 @@ class _Reader:
                 return RefusedFile(file=name, reason=FULL)
             self._room -= len(text)
         return Read(name, text, media_type if MEDIA_TYPE.fullmatch(media_type) else None, len(content))
+
+
+def _name_of(file: UploadFile) -> str:
+    whole = WINDOWS.search(file.headers.get("Content-Disposition", ""))
+    return whole[1].replace("%22", '"') if whole else file.filename
 
 
 def _fault(name: str) -> str | None:
@@ -614,10 +635,10 @@ async def _change(
         gone = await _doomed(asked, engine, user_id, doomed) if doomed else []
         remove = [(id_of(scope.owner, user_id, name), RemoveDocument()) for name in gone]
         try:
-            await _execute(asked, engine, [*index, *remove])
+            states = await _execute(asked, engine, [*index, *remove])
         except NotFound:
             continue  # somebody else has just removed one of them
-        return gone
+        return [one.name for one in states if one.deleted]
     raise Contended("these documents are being removed by others too; try again")
 
 
@@ -634,11 +655,14 @@ async def _doomed(asked: Asked, engine: Engine, user_id: str | None, doomed: Doo
     return [one.name for one in await _listed(asked, engine, user_id, row[0]) if doomed(one)]
 
 
-async def _execute(asked: Asked, engine: Engine, commands: Sequence[tuple[UUID, Command]]) -> None:
+async def _execute(asked: Asked, engine: Engine, commands: Sequence[tuple[UUID, Command]]) -> list[Document]:
+    """All in one step, or where there are very many in several; the documents as they are then."""
     batches = [commands[at : at + BATCH] for at in range(0, len(commands), BATCH)]
+    if not batches and asked.receipt:
+        batches = [commands]  # what an earlier request with this key has done is to be answered
     if len(batches) > 1:
         # A receipt stands for one step; sent again, all of these come to the same.
         asked = asked._replace(receipt=None)
     cause = str(new_id())
-    for batch in batches:
-        await engine.execute(asked, batch, cause=cause)
+    results = [result for batch in batches for result in await engine.execute(asked, batch, cause=cause)]
+    return [result.state for result in results if isinstance(result.state, Document)]

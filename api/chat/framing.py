@@ -62,6 +62,7 @@ LINES = Framing("application/x-ndjson", lambda emission: as_json(emission) + "\n
 
 def framing_for(client: str | None, accept: str) -> Framing:
     """The framing that a client and its Accept header ask for."""
+    accept = accept.lower()
     if client in CLIENTS:
         return KHOJ
     if "text/event-stream" in accept:

@@ -3,6 +3,8 @@
 import asyncio
 import time
 
+import msgspec
+
 from api.chat.chat import Chat
 from api.engine import Asked
 from api.errors import Behind
@@ -65,17 +67,23 @@ async def _learnt(chat: Chat, owner: str, user_id: str | None) -> int:
 
 async def _look(chat: Chat, asked: Asked, user_id: str | None, question: str) -> list[Memory]:
     scope = Scope(owner=asked.caller.owner, user_id=user_id)
-    ours = Selection(scope=scope, without_user=user_id is None)
-    recently = Selection(scope=scope, without_user=user_id is None, also=RECENT_CONDITION)
-    async with chat.engine.reading(asked, memories.name) as (conn, build):
-        recent = await memories.listing(conn, build.version, recently, RECENT)
-    query = search.Query(
-        selection=ours, text=question[:QUERY_CHARACTERS], limit=SIMILAR, threshold=LEAST_SCORE
+    recent, similar = await asyncio.gather(
+        _recent(chat, asked, scope), _similar(chat, asked, scope, question[:QUERY_CHARACTERS])
     )
+    return [*recent, *similar]
+
+
+async def _recent(chat: Chat, asked: Asked, scope: Scope) -> list[Memory]:
+    selection = Selection(scope=scope, without_user=scope.user_id is None, also=RECENT_CONDITION)
+    async with chat.engine.reading(asked, memories.name) as (conn, build):
+        return await memories.listing(conn, build.version, selection, RECENT)
+
+
+async def _similar(chat: Chat, asked: Asked, scope: Scope, text: str) -> list[Memory]:
+    selection = Selection(scope=scope, without_user=scope.user_id is None)
+    query = search.Query(selection=selection, text=text, limit=SIMILAR, threshold=LEAST_SCORE)
     try:
         hits, _ = await chat.engine.find(asked, query)
-    except (EmbedderUnavailable, EmbedderRefused):
-        hits, _ = await chat.engine.find(
-            asked, search.Query(selection=ours, text=query.text, limit=SIMILAR, mode="keyword")
-        )
-    return [*recent, *(hit.memory for hit in hits)]
+    except (EmbedderUnavailable, EmbedderRefused):  # then by words alone
+        hits, _ = await chat.engine.find(asked, msgspec.structs.replace(query, mode="keyword"))
+    return [hit.memory for hit in hits]

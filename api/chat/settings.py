@@ -10,9 +10,9 @@ from litestar import Request, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
-from api.body import IdParameter
 from api.chat.chat import Chat
 from api.chat.content import has_documents
+from api.chat.parameters import User
 from api.chat.remembered import remembers
 from api.dialects.khoj_errors import refusals
 from api.engine import Asked, Engine
@@ -155,7 +155,7 @@ async def settings(
     engine: NamedDependency[Engine],
     chats: NamedDependency[Chat],
     detailed: Annotated[bool, QueryParameter()] = False,
-    user_id: IdParameter = None,
+    user_id: User = None,
 ) -> DetailedSettings | Settings:
     name, synced = asked.caller.owner, await has_documents(asked, engine, user_id)
     if not detailed:
@@ -182,7 +182,7 @@ async def settings(
     summary="Who is logged in: the owner of the key",
 )
 async def user(
-    asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: IdParameter = None
+    asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: User = None
 ) -> KhojUser:
     name = asked.caller.owner
     return KhojUser(email=name, username=name, has_documents=await has_documents(asked, engine, user_id))

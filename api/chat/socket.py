@@ -17,7 +17,7 @@ from api.chat.answering import Answering
 from api.chat.chat import Chat
 from api.chat.emission import Emission
 from api.chat.framing import DELIMITER, segments
-from api.chat.question import Question
+from api.chat.question import MAX_QUESTION, Question
 from api.chat.turns import Emissions, greeting, keep
 from api.dialects.spoken import require_dialect
 from api.engine import Asked, Engine
@@ -37,6 +37,7 @@ MAX_SOCKETS = 100
 """Of one owner, a process."""
 INVALID_FRAME = 1011
 MISSING_Q = "Missing required field 'q' in chat message"
+TOO_LONG = f"the instruction is longer than {MAX_QUESTION} characters: ask anew and attach it as a file"
 
 
 class Frame(msgspec.Struct):
@@ -58,7 +59,7 @@ async def chat_socket(socket: "WebSocket[Any, Any, Any]") -> None:
     chats.sockets[caller.owner] += 1
     try:
         await socket.accept(subprotocols=PROTOCOL if PROTOCOL in _offered(socket.headers) else None)
-        await _Socket(socket, chats, caller).serve()
+        await _Socket(socket, chats).serve()
     finally:
         chats.sockets[caller.owner] -= 1
 
@@ -69,10 +70,9 @@ ROUTES = [chat_socket]
 class _Socket:
     """One connection; at most one turn of it is under way."""
 
-    def __init__(self, socket: "WebSocket[Any, Any, Any]", chats: Chat, caller: Caller) -> None:
+    def __init__(self, socket: "WebSocket[Any, Any, Any]", chats: Chat) -> None:
         self._socket = socket
         self._chats = chats
-        self._caller = caller
         self._client = socket.query_params.get("client")
         self._sending = asyncio.Lock()
         self._answering: Answering | None = None
@@ -92,7 +92,7 @@ class _Socket:
         try:
             frame = msgspec.json.decode(text, type=Frame)
             if frame.type == "interrupt":
-                await self._interrupt(frame.query or "")
+                await self._interrupt((frame.query or "").strip())
             elif frame.q is None:
                 await self._control({"error": MISSING_Q})
             else:
@@ -105,9 +105,7 @@ class _Socket:
 
     async def _ask(self, question: Question) -> None:
         try:
-            limits: Limits = self._socket.app.state.limits
-            await limits.take(self._caller)
-            asked = Asked(caller=self._caller, request_id=str(new_id()))
+            asked = Asked(caller=await self._allowed(), request_id=str(new_id()))
             if question.q.strip():
                 kept = await keep(self._chats, asked, question, self._client)
                 self._answering = Answering(self._chats, asked, kept.conversation, kept.turn, question)
@@ -119,11 +117,28 @@ class _Socket:
 
     async def _interrupt(self, text: str) -> None:
         if text and self._answering and self._speaking and not self._speaking.done():
-            self._answering.instruct(text)
-            await self._control({"type": "interrupt_message_acknowledged"})
+            await self._instruct(self._answering, text)
             return
         await self._silence()
         await self._control({"type": "interrupt_acknowledged"})
+
+    async def _instruct(self, answering: Answering, text: str) -> None:
+        try:
+            if len(text) > MAX_QUESTION:
+                raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", TOO_LONG)
+            await self._allowed()  # the model is asked again for it
+        except Exception as error:
+            await self._control({"error": to_words(error)})
+            return
+        answering.instruct(text)
+        await self._control({"type": "interrupt_message_acknowledged"})
+
+    async def _allowed(self) -> Caller:
+        """Who asks, whose key may have been revoked since they connected. Raises Refusal."""
+        caller = await _caller(self._socket)
+        limits: Limits = self._socket.app.state.limits
+        await limits.take(caller)
+        return caller
 
     async def _silence(self) -> None:
         """Stop the turn that is under way; it is kept as far as it came."""
@@ -172,16 +187,21 @@ def _due(pending: Emission, since: float) -> bool:
 
 async def _admitted(socket: "WebSocket[Any, Any, Any]", chats: Chat) -> Caller:
     """Who connects. Raises Refusal."""
-    headers = socket.headers
-    _require_origin(headers.get("origin", ""), chats.settings)
-    engine: Engine = socket.app.state.engine
-    caller = await engine.authenticate(_with_key(headers))
-    require(caller, "write")
-    require_dialect(caller, socket.url.path, f"http://{headers.get('host', 'HOST')}")
+    _require_origin(socket.headers.get("origin", ""), chats.settings)
+    caller = await _caller(socket)
     if chats.sockets[caller.owner] >= MAX_SOCKETS:
         raise Refusal(
             HTTPStatus.TOO_MANY_REQUESTS, "too-many-sockets", f"more than {MAX_SOCKETS} connections are open"
         )
+    return caller
+
+
+async def _caller(socket: "WebSocket[Any, Any, Any]") -> Caller:
+    """Whose key it is, if it may ask. Raises Refusal."""
+    engine: Engine = socket.app.state.engine
+    caller = await engine.authenticate(_with_key(socket.headers))
+    require(caller, "write")
+    require_dialect(caller, socket.url.path, f"http://{socket.headers.get('host', 'HOST')}")
     return caller
 
 

@@ -45,7 +45,7 @@ async def speak(
 ) -> Response[bytes]:
     said = required("text", combined(OfText(text=text), data).text)
     words = await asyncio.to_thread(plain, said)
-    if not words.strip():
+    if not any(character.isprintable() and not character.isspace() for character in words):
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", SILENT)
     if len(words) > MAX_TEXT:
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", TOO_LONG)

@@ -12,8 +12,8 @@ from hashlib import sha256
 from litestar import get
 from litestar.di import NamedDependency
 
-from api.body import IdParameter
 from api.chat.chat import Chat
+from api.chat.parameters import User
 from api.chat.remembered import remembers
 from api.dialects.khoj_errors import refusals
 from api.engine import Asked, Engine
@@ -47,17 +47,21 @@ OWN = re.compile(
 )
 UNCLEAR = re.compile(
     r"[.!?;:<>\"“”()\[\]{}]|\b(?:they|their|them|themselves|he|him|his|himself|she|her|hers|herself|its?"
-    r"|users?|user's|you|your|i|me|my|mine|we|our|us|who|which|but|because)\b",
+    r"|users?|user's|you|your|i|me|my|mine|we|our|us|who|which|but|because)\b"
+    rf"|\b(?:{'|'.join(SAYS)})\b|\b(?:and|or|then) [a-z]+s [a-z]",
     re.IGNORECASE,
 )
-"""What may mean somebody else in another mouth, or begin another sentence."""
+"""What may mean somebody else in another mouth, begin another sentence, or have another verb to change."""
 DULL = frozenset({"name", "full name", "first name", "last name"})
 """Nobody asks after their own."""
-DAY_TO_DAY = [
+FRAMES = [
     (re.compile(r"am learning (?!to\b)|learn (?!to\b)|study "), "I {said}. What should I practise next?"),
     (re.compile(r"(?:like|love|enjoy) "), "I {said}. What else might I enjoy?"),
     (re.compile(r"live in "), "I {said}. What is worth doing around here?"),
-    (re.compile(r"(?:want|plan|hope) to "), "I {said}. How do I begin?"),
+    (
+        re.compile(r"(?:want|plan|hope) to (?:learn|start|write|build|read|run|cook|paint|play|grow) "),
+        "I {said}. How do I begin?",
+    ),
     (re.compile(""), "Besides that I {said}, what do you remember about me?"),
 ]
 """What is asked where it begins so; the first that fits counts."""
@@ -76,7 +80,7 @@ async def starters(
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
     chats: NamedDependency[Chat],
-    user_id: IdParameter = None,
+    user_id: User = None,
 ) -> list[str]:
     if not await remembers(chats, asked.caller.owner):
         return []
@@ -104,7 +108,7 @@ def chosen(recent: Sequence[Memory], day: date) -> list[str]:
 
 def question_on(text: str) -> str | None:
     """A question on a memory; None where none is certain to be right."""
-    line = " ".join(text.split()).removesuffix(".")
+    line = " ".join(text.replace("’", "'").split()).removesuffix(".")
     if own := OWN.fullmatch(line):
         thing = own["thing"]
         return None if thing in DULL or UNCLEAR.search(thing) else f"What do you remember about my {thing}?"
@@ -112,13 +116,13 @@ def question_on(text: str) -> str | None:
     if not said or len(line) > LONGEST or UNCLEAR.search(said["rest"]) or not line.isprintable():
         return None
     words = f"{SAYS.get(said['verb'], said['verb'])} {said['rest']}"
-    return next(frame.format(said=words) for beginning, frame in DAY_TO_DAY if beginning.match(words))
+    return next(frame.format(said=words) for beginning, frame in FRAMES if beginning.match(words))
 
 
 def quotation_of(text: str) -> str | None:
     """A question that repeats a memory, shortened; None where there is nothing else to ask, or no text."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    if not line or question_on(text) or OWN.fullmatch(line.removesuffix(".")):
+    if not line or question_on(text) or OWN.fullmatch(line.replace("’", "'").removesuffix(".")):
         return None
     if len(line) > LONGEST:
         line = line[:LONGEST].rsplit(" ", 1)[0].rstrip(" ,;:.-") + "…"

@@ -12,11 +12,10 @@ from litestar import post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from api.body import IdParameter
 from api.chat.chat import Chat
 from api.chat.context import fenced
 from api.chat.conversations import clean
-from api.chat.parameters import OfConversation, Value, combined, conversation_of, required
+from api.chat.parameters import OfConversation, User, Value, combined, conversation_of, required
 from api.dialects.khoj_errors import refusals
 from api.engine import Asked, Engine
 from domain.conversation import Conversation, Title
@@ -63,7 +62,7 @@ async def name(
     engine: NamedDependency[Engine],
     chats: NamedDependency[Chat],
     conversation_id: Value = None,
-    user_id: IdParameter = None,
+    user_id: User = None,
     data: JSONBody[OfConversation | None] = None,
 ) -> TitleAnswer:
     said = combined(OfConversation(conversation_id=conversation_id, user_id=user_id), data)

@@ -17,6 +17,7 @@ from api.chat.agents import agent_of
 from api.chat.answering import Answering
 from api.chat.chat import Chat
 from api.chat.commands import parse
+from api.chat.conversations import clean
 from api.chat.draft import usage_of
 from api.chat.emission import Emission
 from api.chat.framing import HEARTBEAT_SECONDS, framing_for, written
@@ -26,7 +27,7 @@ from api.dialects.khoj_errors import refusals
 from api.engine import Asked
 from api.errors import Refusal
 from domain.aggregate import Command
-from domain.conversation import Ask, AttachedFile, Conversation, References, Start, Started, Turn
+from domain.conversation import MAX_TITLE, Ask, AttachedFile, Conversation, References, Start, Started, Turn
 from domain.conversation import Asked as AskedEvent
 from domain.errors import NotFound, NotWaiting
 from domain.ids import new_id
@@ -161,10 +162,10 @@ def _asked(turn: Turn) -> AskedEvent:
 
 def _started(asked: Asked, question: Question) -> Started:
     scope = Scope(owner=asked.caller.owner, user_id=question.user_id)
-    agent = agent_of(question.agent_slug or "khoj")
+    agent = agent_of(question.agent_slug)
     if agent is None:
         raise Refusal(HTTPStatus.BAD_REQUEST, "no-agent", "No such agent currently exists.")
-    return Started(scope=scope, agent=agent.slug, title=(question.title or "").strip()[:200] or None)
+    return Started(scope=scope, agent=agent.slug, title=clean(question.title or "")[:MAX_TITLE] or None)
 
 
 async def _conversation(

@@ -24,7 +24,7 @@ from domain.errors import NotFound
 from domain.eventstore.reading import Filter
 from domain.ids import read
 from domain.ingestion import Ingestion
-from domain.memory import CHANGE_NAMES, Added, Deleted, Updated
+from domain.memory import CHANGE_NAMES, Added, Deleted, Erased, Updated
 from domain.recorded import Recorded
 from projections import memories
 from projections.conditions import ENTITIES
@@ -116,7 +116,7 @@ async def _status(asked: Asked, engine: Engine, ingestion: Ingestion) -> EventSt
 
 def _changes(cell: Cell, owner: str, cause: UUID) -> list[Recorded]:
     """The changes of memories that one request made."""
-    types = [Added.TYPE, Updated.TYPE, Deleted.TYPE]
+    types = [Added.TYPE, Updated.TYPE, Deleted.TYPE, Erased.TYPE]
     page = cell.log.page(0, MAX_RESULTS, Filter(owner=owner, cause=str(cause), types=types))
     return [recorded for _, recorded in page]
 

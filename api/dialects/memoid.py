@@ -31,6 +31,7 @@ from domain.memory import (
     CHANGE_NAMES,
     AddMemory,
     DeleteMemory,
+    EraseMemory,
     Memory,
     Scope,
     UpdateMemory,
@@ -223,6 +224,8 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     changed_at: datetime
     created_at: datetime
     position: int
+    erased: bool | msgspec.UnsetType = msgspec.UNSET
+    """Only where the memory is erased, and this version without its words."""
 
 
 class HistoryAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -406,18 +409,23 @@ async def update(
     opt={"scope": "write"},
     responses=refusals(404, 409, 412),
     status_code=200,
-    summary="Delete a memory; its history stays",
+    summary="Delete a memory; its history stays, unless `erase` takes the words out of it too",
 )
 async def delete_one(
     memory_id: FromPath[str],
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
+    erase: Annotated[bool, QueryParameter(description="For good; also one that was deleted before")] = False,
     if_match: IfMatch = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response[DeleteAnswer]:
-    command = DeleteMemory(expected_version=expected_version(if_match))
-    results = await engine.execute(asked, [(memory_id_of(memory_id), command)])
-    return Response(DeleteAnswer(message="Memory deleted", deleted=1), headers=position_header(results))
+    id, expected = memory_id_of(memory_id), expected_version(if_match)
+    if erase:
+        results = await engine.erase(asked, [(id, EraseMemory(expected_version=expected))])
+    else:
+        results = await engine.execute(asked, [(id, DeleteMemory(expected_version=expected))])
+    message = "Memory erased" if erase else "Memory deleted"
+    return Response(DeleteAnswer(message=message, deleted=1), headers=position_header(results))
 
 
 @delete(
@@ -507,6 +515,8 @@ def versions(events: Sequence[Recorded]) -> list[Version]:
                 position=recorded.position,
             )
         )
+    if memory and memory.erased:
+        told = [msgspec.structs.replace(version, erased=True) for version in told]
     return told[::-1]
 
 

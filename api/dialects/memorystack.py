@@ -1,8 +1,6 @@
-"""The MemoryStack contract (seed 003) below /api/v1, as its SDK (memorystack 1.0.4) uses it.
+"""The MemoryStack contract (seed 003) below /api/v1, as its SDK (memorystack 1.0.4) uses it."""
 
-`hard` deletions are normal ones, and said to be: erasure would have to take the history too.
-"""
-
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -30,8 +28,9 @@ from api.dialects.memorystack_repeats import ONCE
 from api.engine import Asked, Engine
 from api.request import IdempotencyKey, MinPosition
 from domain.errors import NotFound, VersionConflict
+from domain.eventstore.writer import Result
 from domain.ids import MEMORY_PREFIX, read
-from domain.memory import DeleteMemory, Memory, Scope, Traits, UpdateMemory
+from domain.memory import DeleteMemory, EraseMemory, Memory, Scope, Traits, UpdateMemory
 from projections import memories, search
 from projections.selection import Selection
 
@@ -39,7 +38,6 @@ MAX_LISTED = 100
 MAX_FOUND = 50
 MAX_DELETED = 1_000
 UPDATE_TRIES = 5
-NO_ERASURE = "deleted; its history is kept, because this server cannot erase yet"
 
 Order = Literal["asc", "desc"]
 Mode = Literal["hybrid", "vector", "text", "graph", "keyword"]
@@ -107,11 +105,10 @@ class OneAnswer(msgspec.Struct, frozen=True, kw_only=True):
     memory: MemoryAnswer
 
 
-class DeleteAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class DeleteAnswer(msgspec.Struct, frozen=True, kw_only=True):
     success: bool
     deleted_count: int
     hard_delete: bool
-    message: str | None = None
 
 
 # --- listing ----------------------------------------------------------------------------------------
@@ -295,17 +292,21 @@ async def update(
     dependencies=ONCE,
     status_code=200,
     tags=TAGS,
-    summary="Delete a memory; its history stays",
+    summary="Delete a memory; its history stays, unless `hard` erases the words there too",
 )
 async def delete_one(
     memory_id: FromPath[str],
     once: NamedDependency[Asked],
     engine: NamedDependency[Engine],
-    hard: FromQuery[bool] = False,
+    hard: Annotated[bool, QueryParameter(description="Erase it; also one that was deleted before")] = False,
     idempotency_key: IdempotencyKey = None,
 ) -> DeleteAnswer:
-    await engine.execute(once, [(_id(memory_id), DeleteMemory())])
-    return _deleted(1, hard)
+    id = _id(memory_id)
+    if hard:
+        await engine.erase(once, [(id, EraseMemory())])
+    else:
+        await engine.execute(once, [(id, DeleteMemory())])
+    return DeleteAnswer(success=True, deleted_count=1, hard_delete=hard)
 
 
 @delete(
@@ -325,12 +326,16 @@ async def delete_many(
     idempotency_key: IdempotencyKey = None,
 ) -> DeleteAnswer:
     named = list({id for text in data.memory_ids if (id := read(MEMORY_PREFIX, text))})
+    # Only those that are there: a receipt does not tell which of its results changed nothing.
+    if data.hard:
+        ids = await engine.unerased(once, named)
+        results = await engine.erase(once, [(id, EraseMemory(missing_ok=True)) for id in ids])
+        return DeleteAnswer(success=True, deleted_count=_changed(results), hard_delete=True)
     there = selected(once)
     there = msgspec.structs.replace(there, also="memory_id = ANY(%(named)s)", values={"named": named})
-    # Only those that are there: a receipt does not tell which of its results changed nothing.
     ids = await engine.ids_in(once, there)
     results = await engine.execute(once, [(id, DeleteMemory(missing_ok=True)) for id in ids])
-    return _deleted(sum(result.changed for result in results), data.hard)
+    return DeleteAnswer(success=True, deleted_count=_changed(results), hard_delete=False)
 
 
 ROUTES = [
@@ -351,10 +356,8 @@ def _traits(memory: Memory, data: UpdateRequest) -> Traits:
     return traits
 
 
-def _deleted(count: int, hard: bool) -> DeleteAnswer:
-    return DeleteAnswer(
-        success=True, deleted_count=count, hard_delete=False, message=NO_ERASURE if hard else None
-    )
+def _changed(results: Sequence[Result]) -> int:
+    return sum(result.changed for result in results)
 
 
 def _id(text: str) -> UUID:

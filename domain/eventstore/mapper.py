@@ -1,7 +1,7 @@
 """Between domain events and log entries: stable names, upcasting, encryption. An eventsourcing Mapper."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -72,6 +72,15 @@ class EventMapper(Mapper[UUID]):
             occurred_at=entry.occurred_at,
             position=entry.position,
         )
+
+    def replaced(self, entry: LogEntry, event: Event) -> LogEntry:
+        """An entry with another event in its place, under the same subject's key, which must be loaded."""
+        state = encode(event)
+        if entry.subject_id is not None:
+            subject = self.subjects.known_id(entry.subject_id)
+            assert subject is not None, "what was read can be written"  # noqa: S101
+            state = subject.encrypt(state, _place(entry, event.TYPE))
+        return replace(entry, topic=event.TYPE, state=state)
 
     def _event(self, entry: LogEntry) -> Event:
         if entry.subject_id is None:

@@ -1,4 +1,4 @@
-"""Streams of answers, read as those read them who really do: Khoj's clients, EventSource, readers of lines."""
+"""Streams of answers as they are really read: by Khoj's clients, by EventSource, by readers of lines."""
 
 import codecs
 import json

@@ -2,6 +2,8 @@
 
 import base64
 import io
+import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -56,8 +58,8 @@ def sessions(client: httpx.Client) -> list[Json]:
 @pytest.mark.parametrize("streams", [True, False])
 @pytest.mark.parametrize(
     "id",
-    [str(new_id()), str(UUID(int=0)), "nowhere", "1", "null", "../..", "' OR 1=1 --", "🦾", "%00", " ", "a" * 255,
-     "<script>"],
+    [str(new_id()), str(UUID(int=0)), "nowhere", "1", "null", "../..", "' OR 1=1 --", "🦾", "%00", " ",
+     "<script>", "a" * 255],
 )  # fmt: skip
 def test_a_conversation_that_is_none_is_404(
     client: httpx.Client, model: ScriptedChat, id: str, streams: bool
@@ -123,7 +125,7 @@ def test_a_question_of_a_megabyte_is_422_and_says_what_to_do(client: httpx.Clien
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"{}", b"[]", b"null", b'"Hi"', b'{"q": null}', b'{"q": 5}', b'{"q": ["Hi"]}', b'{"q": {"q": "Hi"}}',
+    [b"", b"{", b"{}", b"[]", b"null", b'"Hi"', b'{"q": null}', b'{"q": 5}', b'{"q": ["Hi"]}', b'{"q": {}}',
      b'{"q": "\xff\xfe"}', b'{"q": "\\ud83d"}', b'{"q": "a\\u0000b"}', b'{"q": "Hi", "title": "a\\u0000"}',
      b'{"q": "Hi", "turn_id": "a\\u0000"}', b'{"q": "Hi", "city": {}}', b'{"q": "Hi"} {"q": "Ho"}',
      b'{"q": ' + b"[" * 100_000, b'{"q": "Hi", "extra": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
@@ -132,9 +134,7 @@ def test_a_question_of_a_megabyte_is_422_and_says_what_to_do(client: httpx.Clien
      b'{"q": "Hi", "files": [{"content": "x"}]}', b"\x00", b"q=Hi"],
     ids=lambda body: repr(body[:40]),
 )  # fmt: skip
-def test_a_bad_body_is_422_and_keeps_nothing(
-    client: httpx.Client, model: ScriptedChat, body: bytes
-) -> None:
+def test_a_bad_body_is_422_and_keeps_nothing(client: httpx.Client, model: ScriptedChat, body: bytes) -> None:
     before = sessions(client)
     assert_refused(client.post("/api/chat", content=body, headers=JSON), 422)
     assert sessions(client) == before
@@ -239,7 +239,7 @@ def shown(model: ScriptedChat) -> list[str]:
     [
         lambda: f"data:image/png;base64,{png()}",
         lambda: quote(f"data:image/png;base64,{png()}", safe=""),
-        lambda: png(),
+        png,
         lambda: f"  DATA:image/png;base64,{png()}\n",
     ],
     ids=["data URI", "URL-encoded", "bare", "shouted"],
@@ -260,11 +260,6 @@ def test_fifty_images_are_429_in_khojs_words(client: httpx.Client, model: Script
     assert_refused(answer, 429, words)
     assert answer.json()["detail"] == words
     assert model.asked == []
-
-
-def test_images_that_are_too_large_together_are_429(client: httpx.Client) -> None:
-    body = {"q": "Look", "stream": False, "images": ["A" * 1_000_000]}
-    assert_refused(client.post("/api/chat", json=body), 422)
 
 
 @pytest.mark.parametrize(
@@ -308,13 +303,25 @@ def test_too_many_and_too_long_files_are_422(client: httpx.Client) -> None:
 def test_files_with_bad_parts_are_422(client: httpx.Client) -> None:
     for file in (
         {"name": "n" * 256, "content": "x"},
-        {"name": "a", "content": "a\x00"},
-        {"name": "a\x00", "content": "x"},
         {"name": "a", "content": "x", "size": "many"},
-        {"name": "a", "content": "x", "file_type": "t\x00"},
         {"name": "a", "content": None},
     ):
         assert_refused(post(client, q="Read", files=[file]), 422)
+
+
+def test_the_character_nul_in_a_file_harms_nothing(client: httpx.Client, model: ScriptedChat) -> None:
+    file = {"name": "a\x00", "content": "x\x00y", "file_type": "t\x00"}
+    id = ask(client, "Read", files=[file])["conversationId"]
+    assert "x\\u0000y" in str(model.asked[-1]["messages"][-2]["content"])
+    assert history(client, id)[0]["queryFiles"] == [{**file, "size": None}]
+    assert client.get("/api/chat/export").is_success
+
+
+def test_the_character_nul_in_an_answer_harms_nothing(client: httpx.Client, model: ScriptedChat) -> None:
+    model.reply = "a\x00b"
+    answer = ask(client, "Say it")
+    assert answer["response"] == "a\x00b"
+    assert history(client, answer["conversationId"])[1]["message"] == "a\x00b"
 
 
 def test_a_body_over_the_limit_is_413(client: httpx.Client, service: Service) -> None:
@@ -413,6 +420,38 @@ def test_a_stream_that_is_asked_for_again_tells_the_same(client: httpx.Client, m
     assert len(model.asked) == 1
 
 
+def test_a_request_that_is_sent_again_too_early_is_409(client: httpx.Client, model: ScriptedChat) -> None:
+    headers = {"Idempotency-Key": uuid4().hex}
+    gate = threading.Event()
+    model.reply = Scripted(pieces=["first ", "and last"], gate=gate)
+    with client.stream("POST", "/api/chat", json={"q": "Once"}, headers=headers) as answer:
+        lines = answer.iter_lines()
+        assert any('"first "' in line for line in lines)
+        early = client.post("/api/chat", json={"q": "Once"}, headers=headers)
+        assert_refused(early, 409, "still being answered")
+        gate.set()
+        assert any('"end_response"' in line for line in lines)
+    again = client.post("/api/chat", json={"q": "Once"}, headers=headers)
+    assert '"first and last"' in again.text
+    assert len(model.asked) == 1
+
+
+def test_a_conversation_that_is_deleted_while_it_is_answered_stays_deleted(
+    client: httpx.Client, model: ScriptedChat
+) -> None:
+    gate = threading.Event()
+    model.reply = Scripted(pieces=["first ", "and last"], gate=gate)
+    with client.stream("POST", "/api/chat", json={"q": "Talk"}) as answer:
+        lines = answer.iter_lines()
+        id = json.loads(next(lines))["data"]["conversationId"]
+        assert any('"first "' in line for line in lines)
+        assert client.delete("/api/chat/history", params={"conversation_id": id}).is_success
+        gate.set()
+        assert any('"end_response"' in line for line in lines)
+    assert client.get("/api/chat/history", params={"conversation_id": id}).status_code == 404
+    assert id not in str(sessions(client))
+
+
 def test_a_key_of_another_request_is_422(client: httpx.Client) -> None:
     headers = {"Idempotency-Key": uuid4().hex}
     assert client.post("/api/chat", json={"q": "One", "stream": False}, headers=headers).is_success
@@ -422,7 +461,9 @@ def test_a_key_of_another_request_is_422(client: httpx.Client) -> None:
 # --- who asks ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer kk-unknown"}, {"Authorization": "Basic eDp5"}])
+@pytest.mark.parametrize(
+    "headers", [{}, {"Authorization": "Bearer kk-unknown"}, {"Authorization": "Basic eDp5"}]
+)
 def test_without_a_key_or_with_an_unknown_one_it_is_401(service: Service, headers: dict[str, str]) -> None:
     answer = httpx.post(f"{service.url}/api/chat", json={"q": "Hi"}, headers=headers)
     assert_refused(answer, 401)

@@ -16,6 +16,7 @@ from api.chat.emission import Emission
 from api.chat.framing import CLIENTS, DELIMITER, EVENTS, KHOJ, LINES, Framing, framing_for, written
 from tests.chat.clients import KHOJS, Way, cut
 from tests.chat.model import Scripted, ScriptedChat
+from tests.conftest import Service
 
 WAYS = [
     *(pytest.param(Way({"client": client}, {}, KHOJS), id=client) for client in sorted(CLIENTS)),
@@ -24,22 +25,69 @@ WAYS = [
     pytest.param(Way({}, {}, "application/x-ndjson"), id="curl"),
 ]
 HARD = [
-    "Grüße, 世界 👩🏽‍🚀", " e\u0301", "\u2028\u2029\x85\ufeff", "🔚", "␃", "🔚␗", "␃🔚", DELIMITER, f"a{DELIMITER}b",
+    "Grüße, 世界 👩🏽‍🚀", " e\u0301", "\u2028\u2029\x85\ufeff", "🔚", "␃", "🔚␗", "␃🔚", DELIMITER,
+    f"a{DELIMITER}b",
     '{"a": 1}', "{", "{}", "{not json}", ' {"b": {"c": "}"}} \n', '{"type": "end_response"}', "{{}}", "}{",
-    '{"type":"message","data":"x"}', f'{{"a": "{DELIMITER}"}}', "\n\n", "\r\n", "data: x\n\n", ": no comment\n",
+    '{"type":"message","data":"x"}', f'{{"a": "{DELIMITER}"}}', "\n\n", "\r\n", "data: x\n\n",
+    ": no comment\n",
     "event: y\n", "\t", " ", "[DONE]", "\\u0041", '"', "null", "{\n}", "\xa0{z}\xa0", "\x1c\x1f\x7f",
 ]  # fmt: skip
 """Pieces of an answer, each of which might be taken for something else."""
 ORDER = [
-    "metadata", "thought", "status", "references", "start_llm_response", "message", "end_llm_response", "usage",
-    "end_response",
+    "metadata", "thought", "status", "references", "start_llm_response", "message", "end_llm_response",
+    "usage", "end_response",
 ]  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def forgetful(client: httpx.Client) -> None:
-    """Nothing is learnt from what is said here, so that no turn waits for it."""
+@pytest.fixture
+def client(service: Service) -> httpx.Client:
+    """One for whom nothing is learnt from what is said, so that no turn waits for it."""
+    client = service.client
     assert client.patch("/api/user/memory", params={"enable_memory": "false"}).is_success
+    return client
+
+
+# --- any text at all --------------------------------------------------------------------------------------
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('{}"␃🔚␗\r\n: \u2028'), min_size=1)
+PIECES = st.lists(TEXTS | st.sampled_from(HARD), max_size=8)
+CUTS = st.lists(st.integers(1, 12), max_size=40)
+
+
+@given(PIECES, CUTS)
+@example(HARD, [1] * 2000)
+@pytest.mark.parametrize("framing", [KHOJ, EVENTS, LINES], ids=["khoj", "sse", "lines"])
+def test_any_text_survives_and_no_piece_of_it_is_taken_for_an_event(
+    framing: Framing, pieces: list[str], sizes: list[int]
+) -> None:
+    emissions = [
+        Emission("metadata", {"conversationId": "c"}),
+        *(Emission("thought", piece) for piece in pieces),
+        *(Emission("message", piece) for piece in pieces),
+        Emission("end_response"),
+    ]
+    way = Way({}, {}, framing.media_type)
+    events = way.read(cut(b"".join(_written(emissions, framing)), sizes))
+    assert way.answer(events) == "".join(pieces)
+    assert [event["data"] for event in events if event["type"] == "thought"] == pieces
+    assert set(types(events)) <= {"metadata", "thought", "message", "end_response"}
+    assert [events[0]["type"], events[-1]["type"]] == ["metadata", "end_response"]
+
+
+def _written(emissions: list[Emission], framing: Framing) -> Iterator[bytes]:
+    async def source() -> AsyncGenerator[Emission | None, None]:
+        for emission in emissions:
+            yield emission
+            yield None
+
+    async def all_of_it() -> list[bytes]:
+        return [chunk async for chunk in written(source(), framing)]
+
+    return iter(asyncio.run(all_of_it()))
+
+
+# --- a live service ---------------------------------------------------------------------------------------
 
 
 def opened(client: httpx.Client, way: Way, **more: Any) -> Any:
@@ -97,7 +145,7 @@ def test_the_first_text_is_there_before_the_model_has_finished(
         chunks = answer.iter_raw()
         while "erste Grüße, ".encode() not in arrived:
             arrived += next(chunks)
-        assert "zweite".encode() not in arrived
+        assert b"zweite" not in arrived
         assert not gate.is_set()
         gate.set()
         arrived += b"".join(chunks)
@@ -136,6 +184,16 @@ def test_a_model_that_never_answers_is_told_in_the_stream(
     assert "sk-secret" not in str(events)
     model.reply = "Now it is right."
     assert way.answer(told(client, way)) == "Now it is right."
+
+
+@pytest.mark.parametrize("origin", ["app://obsidian.md", "app://khoj.dev", "http://localhost"])
+def test_pages_of_khojs_clients_may_ask_and_read_the_stream(client: httpx.Client, origin: str) -> None:
+    asks = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    asks["Access-Control-Request-Headers"] = "authorization, content-type"
+    assert httpx.options(f"{client.base_url}/api/chat", headers=asks).is_success
+    with opened(client, Way({"client": "obsidian"}, {"Origin": origin}, KHOJS)) as answer:
+        assert answer.headers["access-control-allow-origin"] == origin
+        assert answer.headers["access-control-allow-credentials"] == "true"
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -217,49 +275,10 @@ def test_where_there_are_no_comments_silence_is_silent(
         (None, "text/plain", KHOJ),
         (None, "text/event-stream", EVENTS),
         (None, "text/event-stream, */*", EVENTS),
+        (None, "Text/Event-Stream", EVENTS),
         ("somebody", "text/event-stream", EVENTS),
         ("somebody", "*/*", LINES),
     ],
 )
 def test_who_asks_decides_how_it_is_written(client_name: str | None, accept: str, framing: Framing) -> None:
     assert framing_for(client_name, accept) is framing
-
-
-# --- any text at all --------------------------------------------------------------------------------------
-
-
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('{}"␃🔚␗\r\n: \u2028'), min_size=1)
-PIECES = st.lists(TEXTS | st.sampled_from(HARD), max_size=8)
-CUTS = st.lists(st.integers(1, 12), max_size=40)
-
-
-@given(PIECES, CUTS)
-@example(HARD, [1] * 2000)
-@pytest.mark.parametrize("framing", [KHOJ, EVENTS, LINES], ids=["khoj", "sse", "lines"])
-def test_any_text_survives_and_no_piece_of_it_is_taken_for_an_event(
-    framing: Framing, pieces: list[str], sizes: list[int]
-) -> None:
-    emissions = [
-        Emission("metadata", {"conversationId": "c"}),
-        *(Emission("thought", piece) for piece in pieces),
-        *(Emission("message", piece) for piece in pieces),
-        Emission("end_response"),
-    ]
-    way = Way({}, {}, framing.media_type)
-    events = way.read(cut(b"".join(_written(emissions, framing)), sizes))
-    assert way.answer(events) == "".join(pieces)
-    assert [event["data"] for event in events if event["type"] == "thought"] == pieces
-    assert set(types(events)) <= {"metadata", "thought", "message", "end_response"}
-    assert [events[0]["type"], events[-1]["type"]] == ["metadata", "end_response"]
-
-
-def _written(emissions: list[Emission], framing: Framing) -> Iterator[bytes]:
-    async def source() -> AsyncGenerator[Emission | None, None]:
-        for emission in emissions:
-            yield emission
-            yield None
-
-    async def all_of_it() -> list[bytes]:
-        return [chunk async for chunk in written(source(), framing)]
-
-    return iter(asyncio.run(all_of_it()))

@@ -17,6 +17,7 @@ WORD = "Zorblax"
 """In all that the first owner has ever said."""
 USER = "ann"
 """Both owners have a user of this name."""
+DOCUMENT = "notes.md"
 MAX_NUMBER = 2**63 - 1
 SHAPES: dict[str, set[str]] = {
     "/v1/": {"type", "title", "status", "detail"},
@@ -27,10 +28,12 @@ SHAPES: dict[str, set[str]] = {
     "/mem0/": {"detail", "type"},
 }
 """Path prefix → the keys of an error; the first that fits counts."""
-OPEN = {"live", "ready", "metrics"}
+OPEN = {"live", "ready", "metrics", "khojHealth"}
 """Operations that need no key, and know no owner."""
-MODELS = {"khojChat"}
-"""Operations that do nothing without a chat model: tests/chat has one, and sees what a stranger gets."""
+MODELS = {"khojChat", "khojChooseChatModel", "khojSpeak", "khojTranscribe"}
+"""Operations that do nothing without a model: tests/chat has one, and sees what a stranger gets."""
+FORMS = {"khojReplaceContent", "khojAddContent", "khojConvertContent"}
+"""Operations that take files: tests/chat/test_content.py sends some for a stranger."""
 PUBLIC = {"khojGetSharedHistory", "khojForkConversation"}
 """Operations on what its owner has shown to all."""
 LENIENT = {"khojDeleteConversations"}
@@ -47,7 +50,8 @@ READING = {
 WORDLESS = {
     "getStatus", "getUsage", "getDailyUsage", "memorystackGetStats", "khojGetUser", "khojGetSettings",
     "khojCountConversations", "khojListAgents", "khojGetAgent", "khojGetAgentOptions", "khojChatOptions",
-    "khojGetAgentOfConversation", "khojListFileFilters",
+    "khojGetAgentOfConversation", "khojListFileFilters", "khojGetChatModel", "khojListChatModels",
+    "khojListContentOfSource", "khojListContentTypes", "khojGetContentSize",
     "mem0Ping", "mem0GetProfileSettings", "mem0ListEntities", "mem0GetProfile", "memorystackReflect",
 }  # fmt: skip
 """Reading operations that tell their own owner none of the words, or not of these things."""
@@ -103,6 +107,9 @@ def own(service: Service) -> Own:
     review = review_of(client, user_id=USER)
     assert WORD in str(review["proposals"])
     client.post("/api/chat/sessions")  # reading without an id begins no other
+    document = {"files": (DOCUMENT, f"Notes on {WORD}".encode(), "text/markdown")}
+    for params in ({}, {"user_id": USER}):
+        assert client.patch("/api/content", params=params, files=document).is_success
     begun = client.post("/api/chat/sessions", params={"user_id": USER}).json()["conversation_id"]
     client.patch("/api/chat/title", params={"conversation_id": begun, "title": WORD})
     share = client.post("/api/chat/share", params={"conversation_id": begun}).json()["url"]
@@ -163,6 +170,8 @@ def chats(client: httpx.Client, own: Own) -> list[Any]:
         client.get("/api/chat/sessions").json(),
         client.get("/api/chat/sessions", params=user).json(),
         client.get("/api/chat/export", params=user).json(),
+        client.get("/api/content/files").json(),
+        client.get("/api/content/files", params=user).json(),
         client.get("/api/chat/share/history", params={"public_conversation_slug": own.share}).json(),
     ]
 
@@ -176,7 +185,7 @@ def calls(client: httpx.Client, own: Own) -> Iterator[Call]:
     for path, item in document["paths"].items():
         for method, operation in item.items():
             id = operation["operationId"]
-            if id in OPEN | MODELS | PUBLIC:
+            if id in OPEN | MODELS | FORMS | PUBLIC:
                 continue
             wanted = [one for one in operation.get("parameters", ()) if one["in"] != "header"]
             for spelled in paths(path, own):
@@ -213,7 +222,7 @@ def spellings(path: str, name: str, own: Own) -> list[str]:
         return [spell(prefix, id), id.hex, str(id), str(id).upper()]
     return {
         "org_id": [own.organization], "entity_type": ["user"], "rest": [USER, f"{USER}/profile"],
-        "agent_slug": ["khoj"],
+        "agent_slug": ["khoj"], "content_source": ["computer"], "content_type": ["markdown"],
     }[name]  # fmt: skip
 
 
@@ -224,7 +233,7 @@ def queries(operation: str, wanted: list[dict[str, Any]], own: Own) -> Iterator[
         "memory_id": spell(MEMORY_PREFIX, own.memory), "project_id": spell(PROJECT_PREFIX, own.project),
         "app_id": spell(PROJECT_PREFIX, own.project), "actor": own.actor, "cause": own.cause,
         "conversation_id": str(own.conversation), "public_conversation_slug": own.share,
-        "query": WORD, "enable_memory": False, "as_of": "2100-01-01T00:00:00Z",
+        "filename": DOCUMENT, "file_name": DOCUMENT, "q": WORD, "query": WORD, "enable_memory": False, "as_of": "2100-01-01T00:00:00Z",
     }  # fmt: skip
     required = {one["name"]: names[one["name"]] for one in wanted if one.get("required")}
     filtered = operation in ("deleteMemories", "mem0DeleteAll")  # without any filter they refuse
@@ -277,7 +286,9 @@ def bodies(own: Own, spelled: Any) -> dict[str, list[Any]]:
         "khojStartConversation": [{}, {"agent_slug": "khoj", "user_id": USER}],
         "khojDeleteConversations": [{}, {"user_id": USER}, chat],
         "khojSetTitle": [{**chat, "title": "changed"}, {**chat, "title": ""}],
+        "khojMakeTitle": [chat],
         "khojDeleteTurn": [{**chat, "turn_id": "t"}],
+        "khojRemoveFiles": [{"files": [DOCUMENT]}],
         "khojSendFeedback": [{"uquery": "", "kquery": "", "sentiment": ""}],
         "khojAddFileFilter": [{**chat, "filename": "a"}],
         "khojRemoveFileFilter": [{**chat, "filename": "a"}],
@@ -377,7 +388,8 @@ def test_no_other_route_shows_or_changes_what_another_owner_has(
             continue
         with subtests.test(msg=str(call)):
             answer = call.send(stranger)
-            expected = answer.is_success or (call.operation == "mem0GetProfile" and answer.status_code == 404)
+            named = call.operation in ("mem0GetProfile", "khojGetFile")
+            expected = answer.is_success or (named and answer.status_code == 404)
             assert expected, f"{call}\n{answer.status_code} {answer.text}"
             assert WORD not in answer.text, call
 

@@ -214,7 +214,7 @@ def is_found(mem0: httpx.Client, user: str, id: str) -> bool:
 
 
 @pytest.mark.parametrize("last", [-400, 0])
-def test_what_has_expired_is_hidden_at_once_and_then_deleted(
+def test_what_has_expired_is_hidden_at_once_and_then_erased(
     service: Service, mem0: httpx.Client, client: httpx.Client, home: Cell, user: str, last: int
 ) -> None:
     id = kept(mem0, user, expiration_date=day(last))
@@ -225,15 +225,15 @@ def test_what_has_expired_is_hidden_at_once_and_then_deleted(
         return told
 
     sweep(service, home)  # the projection has it: it was read
-    added, deleted = events()
-    assert (deleted["actor"], deleted["cause"]) == ("worker", "expiration")
+    added, erased = events()
+    assert (erased["actor"], erased["cause"]) == ("worker", "expiration")
+    assert erased["type"] == "memory.erased.v1"
+    assert added["data"] == {"text": "", "scope": {"owner": "default", "user_id": user}, "role": "user"}
     sweep(service, home)
     assert len(events()) == 2
-    assert [version["event"] for version in mem0.get(f"/v1/memories/{id}/history/").json()] == [
-        "ADD",
-        "DELETE",
-    ]
-    assert added["data"]["traits"]["expires_on"] == day(last)
+    history = mem0.get(f"/v1/memories/{id}/history/")
+    assert [version["event"] for version in history.json()] == ["ADD", "DELETE"]
+    assert "hiking" not in history.text
 
 
 def test_what_expires_later_stays_until_then(
@@ -247,10 +247,10 @@ def test_what_expires_later_stays_until_then(
     assert not is_found(mem0, user, id)
 
 
-def test_a_memory_that_was_given_more_time_meanwhile_is_not_deleted(
+def test_a_memory_that_was_given_more_time_meanwhile_is_not_erased(
     service: Service, mem0: httpx.Client, home: Cell, user: str
 ) -> None:
-    """The sweep goes by the projection, which may be behind: it deletes only the version it has seen."""
+    """The sweep goes by the projection, which may be behind: it erases only the version it has seen."""
     id = kept(mem0, user, expiration_date=day(1))
     assert is_found(mem0, user, id)
     with psycopg.connect(home.conninfo, autocommit=True) as conn:

@@ -352,15 +352,63 @@ def test_new_words_lose_what_was_found_in_the_old(client: httpx.Client, user: st
     assert mentioned() == []
 
 
-def test_a_hard_deletion_says_that_nothing_is_erased(client: httpx.Client, user: str) -> None:
-    ids = [add(client, f"I love {what}", user) for what in ("chess", "tea")]
-    first = client.delete(f"/api/v1/memories/{ids[0]}?hard=true").json()
+def left_of(service: Service, id: str) -> list[str]:
+    """The words that a memory ever had, oldest first, as far as the log still has them."""
+    versions = service.client.get(f"/v1/memories/{id}/history").json()["history"]
+    return [version["memory"] for version in versions[::-1]]
+
+
+def test_a_hard_deletion_erases_the_history_too(service: Service, client: httpx.Client, user: str) -> None:
+    ids = [add(client, f"I love {what}", user) for what in ("chess", "tea", "opera")]
+    client.patch(f"/api/v1/memories/{ids[0]}", json={"content": "User loves Go"})
+    first = client.delete(f"/api/v1/memories/{ids[0]}?hard=true")
+    assert first.json() == {"success": True, "deleted_count": 1, "hard_delete": True}
     body = {"memory_ids": [ids[1], ids[0], str(uuid4()), "nonsense"], "hard": True}
-    second = client.request("DELETE", "/api/v1/memories/batch", json=body).json()
-    for answer in (first, second):
-        assert (answer["success"], answer["deleted_count"], answer["hard_delete"]) == (True, 1, False)
-        assert "cannot erase" in answer["message"]
-    assert listed(client, user_id=user) == []
+    second = client.request("DELETE", "/api/v1/memories/batch", json=body)
+    assert second.json() == {"success": True, "deleted_count": 1, "hard_delete": True}
+    assert [one["id"] for one in listed(client, user_id=user)] == ids[2:]
+    assert [left_of(service, id) for id in ids] == [["", "", ""], ["", ""], ["User loves opera"]]
+
+
+def test_what_was_deleted_softly_can_be_deleted_hard(
+    service: Service, client: httpx.Client, user: str
+) -> None:
+    ids = [add(client, f"I love {what}", user) for what in ("chess", "tea")]
+    for id in ids:
+        assert client.delete(f"/api/v1/memories/{id}").json()["hard_delete"] is False
+    assert left_of(service, ids[0]) == ["User loves chess", "User loves chess"]
+    body = {"memory_ids": ids[1:], "hard": True}
+    for answer in (
+        client.delete(f"/api/v1/memories/{ids[0]}?hard=true"),
+        client.request("DELETE", "/api/v1/memories/batch", json=body),
+    ):
+        assert answer.json() == {"success": True, "deleted_count": 1, "hard_delete": True}
+    assert [left_of(service, id) for id in ids] == [["", "", ""]] * 2
+
+
+def test_a_hard_deletion_repeated_within_two_minutes_is_answered_alike(
+    client: httpx.Client, user: str
+) -> None:
+    ids = [add(client, f"I love {what}", user) for what in ("chess", "tea", "opera")]
+    body = {"memory_ids": ids[1:], "hard": True}
+    for _ in range(2):
+        one = client.delete(f"/api/v1/memories/{ids[0]}?hard=true")
+        assert one.json() == {"success": True, "deleted_count": 1, "hard_delete": True}
+        many = client.request("DELETE", "/api/v1/memories/batch", json=body)
+        assert many.json() == {"success": True, "deleted_count": 2, "hard_delete": True}
+
+
+def test_hard_deletions_pass_over_what_is_anothers(service: Service, client: httpx.Client, user: str) -> None:
+    id = add(client, "I love chess", user)
+    service.worker.cells.create_key(
+        f"another-{user}", "memorystack", "another", ALL_SCOPES, Terms(dialect="memorystack")
+    )
+    with client_of(service.url, f"another-{user}") as stranger:
+        assert stranger.delete(f"/api/v1/memories/{id}?hard=true").status_code == 404
+        body = {"memory_ids": [id], "hard": True}
+        answer = stranger.request("DELETE", "/api/v1/memories/batch", json=body)
+        assert answer.json() == {"success": True, "deleted_count": 0, "hard_delete": True}
+    assert left_of(service, id) == ["User loves chess"]
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,9 @@ def test_getting_updating_and_deleting(sdk: Client, user: str) -> None:
     with pytest.raises(memorystack.NotFoundError):
         sdk.get_memory(ids[0])
     deleted = sdk.delete_memories(ids[1:], hard=True)
-    assert (deleted["success"], deleted["deleted_count"], deleted["hard_delete"]) == (True, 2, False)
+    assert deleted == {"success": True, "deleted_count": 2, "hard_delete": True}
+    deleted = sdk.delete_memory(ids[0], hard=True)  # until now only softly
+    assert deleted == {"success": True, "deleted_count": 1, "hard_delete": True}
     assert sdk.get_user_memories(user).results == []
 
 

@@ -19,6 +19,8 @@ from domain.memory import (
     Deleted,
     DeleteMemory,
     Entity,
+    Erased,
+    EraseMemory,
     Memory,
     Relation,
     RestoreMemory,
@@ -29,6 +31,7 @@ from domain.memory import (
     decide,
     merged,
     project,
+    redacted,
 )
 from domain.recorded import Context, Event, Recorded
 
@@ -265,3 +268,62 @@ def test_the_events_of_any_updates_lead_to_the_state_the_updates_ask_for(
     memory = project(None, stream(*events))
     assert memory
     assert (memory.text, memory.metadata, memory.version) == (text, metadata, len(events))
+
+
+# --- erasure ------------------------------------------------------------------------------------------
+
+
+def test_a_memory_is_erased_deleted_or_not() -> None:
+    assert when(EraseMemory(), HIKING) == Erased()
+    assert when(EraseMemory(), HIKING, Deleted()) == Erased()
+    assert when(EraseMemory(expected_version=2), HIKING, Deleted()) == Erased()
+    with pytest.raises(VersionConflict):
+        when(EraseMemory(expected_version=1), HIKING, Deleted())
+
+
+def test_an_erased_memory_has_no_words_left() -> None:
+    memory = project(None, stream(GOOGLE, Updated(metadata={"a": 1}, tags=("t",)), Erased()))
+    assert memory
+    assert (memory.text, memory.metadata, memory.tags, memory.traits) == ("", {}, (), Traits())
+    assert (memory.deleted, memory.erased, memory.version, memory.scope) == (True, True, 3, HERE)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        EraseMemory(),
+        DeleteMemory(),
+        UpdateMemory(text="x"),
+        AddMemory(text="x", scope=HERE),
+        RestoreMemory(to=project(None, stream(HIKING)), expected_version=2),  # type: ignore[arg-type]
+    ],
+    ids=lambda command: type(command).__name__,
+)
+def test_nothing_more_happens_to_an_erased_memory(command: Command) -> None:
+    with pytest.raises(NotFound):
+        when(command, HIKING, Erased())
+
+
+def test_erasing_of_many_passes_over_what_is_gone_or_anothers() -> None:
+    command = EraseMemory(missing_ok=True)
+    assert when(command) is None
+    assert when(command, HIKING, Erased()) is None
+    assert when(command, HIKING, owner="another") is None
+    with pytest.raises(NotFound):
+        when(EraseMemory(), HIKING, owner="another")
+
+
+def test_no_event_follows_an_erasure() -> None:
+    for event in (HIKING, Updated(text="x")):
+        with pytest.raises(ValueError, match="cannot follow"):
+            project(None, stream(HIKING, Erased(), event))
+
+
+def test_what_is_left_of_an_event_tells_that_it_happened() -> None:
+    assert redacted(GOOGLE) == Added(text="", scope=HERE, extractor="rules-1")
+    assert redacted(msgspec.structs.replace(HIKING, role="user")) == Added(text="", scope=HERE, role="user")
+    assert redacted(Updated(text="x", extractor="rules-1")) == Updated(text="", extractor="rules-1")
+    whole = Updated(text="x", metadata={"a": None}, tags=("t",), traits=TRAITS)
+    assert redacted(whole) == Updated(text="", metadata={}, tags=(), traits=Traits())
+    for event in (Updated(), Deleted(extractor="rules-1"), Erased()):
+        assert redacted(event) == event

@@ -18,6 +18,7 @@ from domain.memory import (
     Deleted,
     DeleteMemory,
     Entity,
+    Erased,
     Memory,
     Relation,
     RestoreMemory,
@@ -206,6 +207,14 @@ def lived(steps: list[tuple[str, Command]]) -> list[Recorded]:
             id, version = events[0].originator_id, len(events) + 1
             events.append(record(event, stream_id=id, version=version, context=by(cause)))
     return events
+
+
+@any_of(st.sets(st.sampled_from(["ing", "human", "eraser"])))
+def test_nothing_is_undone_of_an_erased_memory(causes: set[str]) -> None:
+    for between in ([], [("human", ROME)], [("human", Deleted())]):
+        events = stream(("ing", BERN), *between, ("eraser", Erased()))
+        one = undo(events, {id for cause in causes for id in of(cause, events)})
+        assert (one.action, one.after, one.command()) == ("NONE", None, None)
 
 
 lives = st.lists(st.tuples(causes, updates | additions | st.just(DeleteMemory())), max_size=10).map(lived)

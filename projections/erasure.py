@@ -1,0 +1,65 @@
+"""Erasing memories: their words out of the log, and with them out of what was built from it.
+
+Live builds follow the log by themselves. The vector cache belongs to no build, a retired build stands still,
+and so does a parked stream.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from psycopg import Connection
+
+from domain.eventstore.erasure import redact
+from domain.eventstore.mapper import EventMapper
+from projections import ALL, history, memories, vectors
+from projections.catalogue import Build, builds
+from projections.vectors import text_hash
+
+LEFT_BEHIND = """
+    SELECT e.stream_id FROM events e
+    WHERE e.type LIKE 'memory.erased.%%'
+      AND (%(retired)s AND e.position > %(position)s OR e.stream_id IN (
+          SELECT p.stream_id FROM parked p WHERE p.projection = %(name)s AND p.version = %(version)s))"""
+
+
+def erase(conn: Connection[Any], mapper: EventMapper, owner: str, ids: Sequence[UUID]) -> None:
+    """Do what the `Erased` events of an owner's memories ask for. May run twice, and at once.
+
+    A vector goes even if another memory has the same words: that one keeps its own in its row, and only a
+    later replay embeds them anew.
+    """
+    with conn.transaction():
+        texts = redact(conn, mapper, owner, ids)
+        vectors.forget(conn, [(owner, text_hash(text)) for text in texts])
+        erase_left_behind(conn, ids)
+
+
+def erase_left_behind(conn: Connection[Any], ids: Sequence[UUID] | None = None) -> None:
+    """Erase these memories, or all that were erased, from the rows that no runner comes to."""
+    for build in builds(conn):
+        if (
+            build.name in ALL
+            and ALL[build.name].aggregate == memories.aggregate
+            and build.state != "building"
+        ):
+            rows = conn.execute(
+                LEFT_BEHIND + ("" if ids is None else " AND e.stream_id = ANY(%(ids)s)"),
+                {
+                    "ids": list(ids or ()),
+                    "retired": build.state == "retired",
+                    "position": build.position,
+                    "name": build.name,
+                    "version": build.version,
+                },
+            ).fetchall()
+            _forget(conn, build, [id for (id,) in rows])
+
+
+def _forget(conn: Connection[Any], build: Build, ids: Sequence[UUID]) -> None:
+    if not ids:
+        return
+    if build.name == history.name:
+        history.silence(conn, build, ids)
+    else:
+        conn.execute(f"DELETE FROM {build.table} WHERE memory_id = ANY(%s)", (list(ids),))
