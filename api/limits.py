@@ -1,5 +1,6 @@
 """Rate limits and quotas of keys, shared by all API processes through Redis; and their headers."""
 
+import contextlib
 import logging
 import time
 from datetime import UTC, datetime
@@ -124,12 +125,21 @@ class Limits:
         """Count one more of something; False when an owner has had `most` of it today, UTC."""
         if self._take_of_day is None:
             return True
-        key = f"everlog:day:{datetime.now(UTC):%Y-%m-%d}:{what}:{owner}"
         try:
-            return bool(await self._take_of_day(keys=[key], args=[most]))
+            return bool(await self._take_of_day(keys=[_of_day(owner, what)], args=[most]))
         except (RedisError, OSError) as error:
             log.warning("limits are not kept: %s", error)
             return True
+
+    async def give_back_of_day(self, owner: str, what: str) -> None:
+        """Take back one that was counted just now."""
+        if self._redis:
+            with contextlib.suppress(RedisError, OSError):
+                await self._redis.decr(_of_day(owner, what))
+
+
+def _of_day(owner: str, what: str) -> str:
+    return f"everlog:day:{datetime.now(UTC):%Y-%m-%d}:{what}:{owner}"
 
 
 def _standing(caller: Caller, now: datetime, tokens: float, used: int) -> Standing:

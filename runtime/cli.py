@@ -72,6 +72,12 @@ def _worker(settings: Settings, options: argparse.Namespace) -> None:
     run(_connected(settings, queue=True))
 
 
+def _model(settings: Settings, options: argparse.Namespace) -> None:
+    from runtime.local_model import run
+
+    run(settings)
+
+
 def _migrate(settings: Settings, options: argparse.Namespace) -> None:
     from runtime.migrate import migrate
 
@@ -213,6 +219,7 @@ def _parser() -> argparse.ArgumentParser:
     _add(commands, "serve", _serve, "run everything: database, queue, workers and API")
     _add(commands, "api", _api, "run the API alone")
     _add(commands, "worker", _worker, "run one worker alone")
+    _add(commands, "model", _model, "run the local chat model alone, as `serve` does")
     _add(commands, "migrate", _migrate, "bring the database up to date")
     keys = commands.add_parser("keys", help="make, list and revoke API keys")
     _key_commands(keys.add_subparsers(metavar="WHAT", required=True))

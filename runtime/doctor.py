@@ -1,59 +1,42 @@
 """`everlog doctor`: what is configured, what answers, what is missing, and what to do about it."""
 
-from collections.abc import Callable
-from typing import Literal
-
 import msgspec
 import psycopg
 from redis import Redis
 
-from runtime.running import connected
+from runtime.abilities import abilities
+from runtime.finding import Finding, found
+from runtime.running import connected, conversing
 from runtime.settings import Settings, SettingsError
 
 TIMEOUT_SECONDS = 5
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing looked at. `fails` means that Everlog cannot work like this."""
-
-    name: str
-    state: Literal["ok", "off", "fails"]
-    detail: str
-    next: str | None = None
-
-    def line(self) -> str:
-        mark = {"ok": "✓", "off": "-", "fails": "✗"}[self.state]
-        return f"{mark} {self.name}: {self.detail}" + (f"\n    → {self.next}" if self.next else "")
-
-
 def examine(settings: Settings) -> list[Finding]:
     """Look at each part; nothing secret is in what is found."""
+    return [*_service(settings), *abilities(conversing(settings))]
+
+
+def _service(settings: Settings) -> list[Finding]:
     try:
-        settings = connected(settings, queue=True)
+        settings = conversing(connected(settings, queue=True))
     except SettingsError as error:
         return [Finding(name="service", state="fails", detail=str(error)), _master_key(settings)]
     return [
-        _try("database", lambda: _database(settings), "check EVERLOG_DATABASE_URL and that the server runs"),
-        _try("queue", lambda: _queue(settings), "check EVERLOG_REDIS_URL and that the server runs"),
+        found("database", lambda: _database(settings), "check EVERLOG_DATABASE_URL and that the server runs"),
+        found("queue", lambda: _queue(settings), "check EVERLOG_REDIS_URL and that the server runs"),
         _master_key(settings),
-        _try(
+        found(
             "embedder",
             lambda: _embedder(settings),
             "check OPENAI_BASE_URL, OPENAI_API_KEY and the model's name",
         ),
-        _try(
+        found(
             "extractor",
             lambda: _extractor(settings),
             "check OPENAI_BASE_URL, OPENAI_API_KEY and EVERLOG_CHAT_MODEL",
         ),
     ]
-
-
-def _try(name: str, look: Callable[[], Finding], next: str) -> Finding:
-    try:
-        return look()
-    except Exception as error:  # whatever is wrong with a part is the finding
-        return Finding(name=name, state="fails", detail=str(error).partition("\n")[0], next=next)
 
 
 def _database(settings: Settings) -> Finding:

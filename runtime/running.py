@@ -8,14 +8,16 @@ from pathlib import Path
 
 import msgspec
 
+from runtime.local_model import Endpoint, pointed
 from runtime.settings import Settings, SettingsError
 
 
 class Running(msgspec.Struct, frozen=True):
-    """The addresses of a running service."""
+    """The addresses of a running service; `chat` is that of its local model."""
 
     database_url: str
     redis_url: str
+    chat: Endpoint | None = None
 
 
 @contextmanager
@@ -61,13 +63,27 @@ def connected(settings: Settings, queue: bool = False) -> Settings:
     return settings
 
 
-def _completed(settings: Settings) -> Settings:
+def conversing(settings: Settings) -> Settings:
+    """`settings` with the local model of the service that runs on its data directory, where none is set."""
+    running = _running(settings)
+    if running is None or running.chat is None or settings.openai_api_key or settings.openai_base_url:
+        return settings
+    return pointed(settings, running.chat)
+
+
+def _running(settings: Settings) -> Running | None:
     try:
-        running = msgspec.json.decode((Path(settings.data_dir) / "running.json").read_bytes(), type=Running)
+        return msgspec.json.decode((Path(settings.data_dir) / "running.json").read_bytes(), type=Running)
     except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _completed(settings: Settings) -> Settings:
+    running = _running(settings)
+    if running is None:
         return settings
     return msgspec.structs.replace(
-        settings,
+        conversing(settings),
         database_url=settings.database_url or running.database_url,
         redis_url=settings.redis_url or running.redis_url,
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from runtime.keys import ensure_first_key
+from runtime.local_model import Place, pointed
 from runtime.migrate import migrate
 from runtime.postgres import Postgres
 from runtime.processes import start, stop, wait_for
@@ -69,6 +70,7 @@ def serve(settings: Settings) -> None:
     data_dir = Path(settings.data_dir).resolve()
     settings = msgspec.structs.replace(settings, data_dir=str(data_dir))
     _require_port(settings)
+    place = Place(settings) if settings.local_model else None
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())
@@ -76,12 +78,16 @@ def serve(settings: Settings) -> None:
         children: list[Child] = []
         try:
             settings = _start_servers(settings, data_dir, children)
+            if place:
+                settings = pointed(settings, place.endpoint)
+                children.append(_part("model", settings))
             migrate(settings)
             first_key = ensure_first_key(settings)
             parts = ["worker", *["api"] * settings.api_processes]
             children += [_part(part, settings) for part in parts]
             url = f"http://{_reachable(settings.host)}:{settings.port}"
-            publish(data_dir, Running(settings.database_url or "", settings.redis_url or ""))
+            chat = place.endpoint if place else None
+            publish(data_dir, Running(settings.database_url or "", settings.redis_url or "", chat))
             _wait_until_ready(url, children, told)
             _greet(url, data_dir, first_key, settings)
             while not told.wait(LOOK_SECONDS):
@@ -158,6 +164,8 @@ def _greet(url: str, data_dir: Path, first_key: str | None, settings: Settings) 
     _say(f"Everlog serves at {url}")
     _say(f"  API docs   {url}/docs")
     _say(f"  data       {data_dir}")
+    if settings.local_model:
+        _say(f"  chat model {settings.chat_model}, on this machine; it answers once it is loaded")
     if first_key:
         _say(f"  API key    {first_key}")
         _say("             shown this once; `everlog keys create` makes more")

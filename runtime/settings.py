@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What turns conversations into memories; None: the model when `openai_api_key` is set, else rules."""
     chat_model: str = "gpt-4.1-mini"
     """A model of the OpenAI-compatible endpoint, for chat and extraction."""
+    local_model: str | None = None
+    """A GGUF file, or `smollm2`, that `serve` runs as the chat model; None: none of its own."""
     chat_timeout: Annotated[float, msgspec.Meta(gt=0)] = 60.0
     """Seconds until one call of the chat model is given up; in a stream, until its next piece."""
     chat_prices: Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)?/\d+(\.\d+)?$")] | None = None
@@ -72,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A voice of that model."""
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 2_000_000
     """Largest request body accepted; a larger one gets 413."""
-    max_upload_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 20_000_000
+    max_upload_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 40_000_000
     """Largest body of a chat with attachments, or of an upload of documents."""
     worker_threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
     """Job threads of one worker process; two keep a two-core machine's database responsive."""
@@ -106,7 +108,8 @@ def load(environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
 
 def require_model(settings: Settings) -> None:
     """Raises SettingsError where the model is to extract and none is configured."""
-    if settings.extractor == "model" and not (settings.openai_api_key or settings.openai_base_url):
+    endpoint = settings.openai_api_key or settings.openai_base_url or settings.local_model
+    if settings.extractor == "model" and not endpoint:
         raise SettingsError("EVERLOG_EXTRACTOR: `model` wants OPENAI_API_KEY or OPENAI_BASE_URL")
 
 

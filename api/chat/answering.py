@@ -100,10 +100,13 @@ class Answering:
         if not self._keeping:
             self.task.cancel()
 
-    def instruct(self, text: str) -> None:
-        """One more thing to consider, from the user, while the answer is under way."""
+    def instruct(self, text: str) -> bool:
+        """One more thing to consider, from the user; False when the answer is over."""
+        if self._keeping:
+            return False
         self._added.append(text)
         self._draft.status(f"**Incorporate New Instruction**: {text}")
+        return True
 
     # --- the course of a turn -------------------------------------------------------------------------
 

@@ -21,8 +21,8 @@ from providers.web_search import WebSearch, web_search_for
 from runtime.settings import Settings
 
 UNCONFIGURED = (
-    "no chat model is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL and EVERLOG_CHAT_MODEL for a local"
-    " one, and start Everlog again (`everlog doctor` looks for local ones)"
+    "no chat model is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL and EVERLOG_CHAT_MODEL, or"
+    " EVERLOG_LOCAL_MODEL, and start Everlog again (`everlog doctor` looks for models on its machine)"
 )
 
 

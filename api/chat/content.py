@@ -427,9 +427,7 @@ async def one_file(
     tags=["Khoj Chat"],
     summary="How large the documents are together",
 )
-async def size(
-    asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: User = None
-) -> Size:
+async def size(asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: User = None) -> Size:
     there = await _listed(asked, engine, user_id)
     return Size(indexed_data_size_in_mb=math.ceil(sum(one.size for one in there) / 1024**2))
 

@@ -64,7 +64,7 @@ def fenced(value: Any) -> str:
 def _zone(name: str | None) -> tzinfo:
     try:
         return ZoneInfo(name) if name else UTC
-    except (ValueError, OSError):  # unknown, or no name of a zone at all
+    except (KeyError, ValueError, OSError):  # unknown, or no name of a zone at all
         return UTC
 
 

@@ -43,6 +43,11 @@ class Plans:
             seconds = str(_until_midnight())
             raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, "plan", EXCEEDED, {"Retry-After": seconds})
 
+    async def give_back_message(self, caller: Caller) -> None:
+        """A question that was counted turned out to be one that was asked before."""
+        if caller.terms.plan or self._usual:
+            await self._limits.give_back_of_day(caller.owner, "messages")
+
     async def take_image(self, caller: Caller) -> bool:
         """Count an image that is to be painted; False when today's are used up."""
         plan = caller.terms.plan or self._usual

@@ -130,8 +130,8 @@ class _Socket:
         except Exception as error:
             await self._control({"error": to_words(error)})
             return
-        answering.instruct(text)
-        await self._control({"type": "interrupt_message_acknowledged"})
+        taken = answering.instruct(text)
+        await self._control({"type": f"interrupt_{'message_' if taken else ''}acknowledged"})
 
     async def _allowed(self) -> Caller:
         """Who asks, whose key may have been revoked since they connected. Raises Refusal."""

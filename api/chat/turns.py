@@ -124,6 +124,7 @@ async def keep(chats: Chat, asked: Asked, question: Question, client: str | None
     assert isinstance(stored, Conversation)  # noqa: S101 - the command was one on a conversation
     if kept := stored.turn(turn.id):
         return Kept(stored, kept, before=False)
+    await chats.plans.give_back_message(asked.caller)
     cell = await chats.engine.cell_of(asked.caller.owner)
     now = await asyncio.to_thread(cell.log.conversation, stored.id)
     if not (kept := now.turn(stored.turns[-1].id)) or not kept.answer:

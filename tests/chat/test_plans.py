@@ -49,3 +49,14 @@ def test_without_a_plan_nothing_is_limited(service: Service, model: ScriptedChat
     with client_with(service, None) as client:
         for _ in range(PLANS["free"].messages + 1):
             ask(client, "/general Hello")
+
+
+def test_a_repeated_question_costs_nothing(service: Service, model: ScriptedChat) -> None:
+    with client_with(service, "free") as client:
+        for _ in range(PLANS["free"].messages + 5):
+            asked = client.post(
+                "/api/chat", json={"q": "Hi", "stream": False}, headers={"Idempotency-Key": "one"}
+            )
+            assert asked.status_code == 200
+        assert len(model.asked) == 1
+        ask(client, "Hi")

@@ -2,6 +2,7 @@
 
 from functools import reduce
 
+import msgspec
 import pytest
 from hypothesis import given as any_of
 from hypothesis import strategies as st
@@ -26,6 +27,8 @@ from domain.ingestion import (
     commands_of,
     decide,
     evolve,
+    silenced,
+    without_memories,
 )
 from domain.memory import Added, AddMemory, Deleted, DeleteMemory, Scope, Traits, Updated, UpdateMemory
 from domain.recorded import Event
@@ -223,3 +226,43 @@ def test_a_memory_is_added_where_its_conversation_belongs() -> None:
 )
 def test_an_extractor_is_one_word_in_events(extractor: Extractor, word: str) -> None:
     assert str(extractor) == word
+
+
+# --- erasure ------------------------------------------------------------------------------------------
+
+
+def test_decisions_on_erased_memories_keep_what_was_done_and_lose_the_words() -> None:
+    gone, kept = new_id(), new_id()
+    traits = Traits(type="fact", confidence=0.9)
+    on_both = tuple(
+        Decision(
+            action="UPDATE",
+            text="User works at Google",
+            reason="a new employer",
+            memory_id=id,
+            version=3,
+            before="User works at a startup",
+            sources=(0, 2),
+            traits=traits,
+        )
+        for id in (gone, kept)
+    )
+    nothing = Decision(action="NONE", text="x", reason="known")
+    extracted = Extracted(extractor=RULES, decisions=(*on_both, nothing))
+    left = Decision(action="UPDATE", text="", reason="", memory_id=gone, version=3, before="", sources=(0, 2))
+    assert without_memories(extracted, {gone}).decisions == (left, on_both[1], nothing)
+    assert without_memories(extracted, {new_id()}) == extracted
+
+
+def test_a_conversation_loses_the_messages_that_are_named() -> None:
+    one, reply = RECEIVED.messages
+    silent = msgspec.structs.replace(one, text="")
+    left = silenced(RECEIVED, {0}, barren=False)
+    assert left == msgspec.structs.replace(RECEIVED, messages=(silent, reply))
+    assert silenced(RECEIVED, set(), barren=False) == RECEIVED
+
+
+def test_of_a_conversation_without_memories_only_what_else_the_user_said_is_left() -> None:
+    left = silenced(RECEIVED, set(), barren=True)
+    assert [message.text for message in left.messages] == ["I love hiking", ""]
+    assert (left.scope, left.metadata, left.tags) == (HERE, {}, ())

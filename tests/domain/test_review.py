@@ -2,6 +2,7 @@
 
 from functools import reduce
 
+import msgspec
 import pytest
 from hypothesis import given as any_of
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ from domain.review import (
     chosen,
     decide,
     evolve,
+    without_memories,
 )
 from tests.domain.test_memory import HERE, HIKING, OWNER, stream
 
@@ -159,3 +161,13 @@ def test_however_proposals_are_applied_each_is_applied_at_most_once(asked: list[
     assert review
     assert review.applied == set(applied)
     assert len(applied) == len(review.applied)
+
+
+def test_proposals_that_concern_erased_memories_lose_their_words() -> None:
+    gone = PROPOSALS[1]
+    without = msgspec.structs.replace(
+        gone, decision=Decision(action="ADD", text="", reason="", memory_id=gone.decision.memory_id)
+    )
+    assert gone.decision.memory_id
+    after = without_memories(PROPOSED, {gone.decision.memory_id})
+    assert after == msgspec.structs.replace(PROPOSED, proposals=(PROPOSALS[0], without, PROPOSALS[2]))

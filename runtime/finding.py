@@ -1,0 +1,27 @@
+"""What `everlog doctor` says of one thing that it looked at."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing looked at. `fails` means that Everlog cannot work like this."""
+
+    name: str
+    state: Literal["ok", "off", "fails"]
+    detail: str
+    next: str | None = None
+
+    def line(self) -> str:
+        mark = {"ok": "✓", "off": "-", "fails": "✗"}[self.state]
+        return f"{mark} {self.name}: {self.detail}" + (f"\n    → {self.next}" if self.next else "")
+
+
+def found(name: str, look: Callable[[], Finding], next: str) -> Finding:
+    """What `look` finds; whatever it raises is the finding, its first line only."""
+    try:
+        return look()
+    except Exception as error:
+        return Finding(name=name, state="fails", detail=str(error).partition("\n")[0], next=next)
