@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 from providers import sandbox
 from providers.chat_model import ModelGarbage, ModelUnavailable
-from providers.conversing import ConversingModel, Piece, Used, conversing_model_for
+from providers.conversing import ConversingModel, conversing_model_for
 from providers.image_model import image_model_for
 from providers.speech import RemoteVoice, voice_for
+from providers.streamed_answer import Piece, Used
 from providers.web_search import WebSearch, web_search_for
 from runtime import local_model, nearby
 from runtime.finding import Finding, found
@@ -20,6 +21,8 @@ ANSWER_SECONDS = 20.0
 QUESTION = [{"role": "user", "content": "Answer with one word: hello."}]
 ANSWER_TOKENS = 200
 """Reasoning models think some tokens before the one word."""
+SHORTEST_SECONDS = 0.05
+"""What comes faster was held back and tells nothing about speed."""
 QUERY = "weather"
 OF_YOUR_OWN = (
     "run one of your own: EVERLOG_LOCAL_MODEL=/path/to/model.gguf after `./everlog install local`"
@@ -103,9 +106,13 @@ def _asked(model: ConversingModel) -> AsyncGenerator[Piece, None]:
 
 
 def _speed(heard: list[float], tokens: int) -> str:
-    """From the first piece to the last, where the endpoint counts tokens and sends more than one piece."""
+    """From the first piece to the last, where the endpoint counts tokens and sends them as they come."""
     seconds = heard[-1] - heard[0] if heard else 0.0
-    return f", {(tokens - 1) / seconds:.0f} tokens a second" if tokens > 1 and seconds > 0 else ""
+    return (
+        f", {(tokens - 1) / seconds:.0f} tokens a second"
+        if tokens > 1 and seconds >= SHORTEST_SECONDS
+        else ""
+    )
 
 
 def _web_search(settings: Settings) -> Finding:
@@ -159,7 +166,7 @@ def _speech(settings: Settings) -> Finding:
             name="speech",
             state="off",
             detail="nothing is read aloud",
-            next="`./everlog install speech`, with the other extras that you use, or set EVERLOG_SPEECH_MODEL",
+            next="`./everlog install speech`, with the other extras that you use, or EVERLOG_SPEECH_MODEL",
         )
     asyncio.run(voice.close())
     remote = isinstance(voice, RemoteVoice)

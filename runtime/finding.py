@@ -5,6 +5,8 @@ from typing import Literal
 
 import msgspec
 
+from runtime.settings import SettingsError
+
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One thing looked at. `fails` means that Everlog cannot work like this."""
@@ -24,4 +26,7 @@ def found(name: str, look: Callable[[], Finding], next: str) -> Finding:
     try:
         return look()
     except Exception as error:
-        return Finding(name=name, state="fails", detail=str(error).partition("\n")[0], next=next)
+        known = isinstance(error, SettingsError)  # says itself what to do
+        return Finding(
+            name=name, state="fails", detail=str(error).partition("\n")[0], next=None if known else next
+        )

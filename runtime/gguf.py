@@ -36,7 +36,7 @@ def context_of(file: Path) -> int | None:
     with file.open("rb") as stream:
         try:
             return _context(stream, os.fstat(stream.fileno()).st_size)
-        except (struct.error, UnicodeError, KeyError):
+        except (struct.error, ValueError, KeyError, OverflowError, RecursionError):
             raise NoGguf from None
 
 
@@ -47,7 +47,7 @@ def _context(stream: BinaryIO, size: int) -> int | None:
     for _ in range(_number(stream, 10)):
         key, kind = _text(stream), _number(stream, 4)
         if key.endswith(".context_length") and kind in FORMATS:
-            return _number(stream, kind)
+            return max(0, _number(stream, kind)) or None
         _skip(stream, kind, size)
     return None
 

@@ -69,9 +69,9 @@ def require_file(settings: Settings) -> Path:
     """The model's file. Raises SettingsError where it cannot be run, or another endpoint is set as well."""
     _require_no_other(settings)
     file = _file(settings.local_model or "")
+    _size(settings, file)
     if importlib.util.find_spec("xllamacpp") is None:
         raise SettingsError(f"EVERLOG_LOCAL_MODEL: llama.cpp is not installed: {INSTALL}")
-    _size(settings, file)
     return file
 
 
@@ -115,7 +115,8 @@ def _require_no_other(settings: Settings) -> None:
         others.append("chat_model")
     if others:
         raise SettingsError(
-            f"EVERLOG_LOCAL_MODEL and {variable_of(others[0])} are both set: unset the one that you do not want"
+            f"EVERLOG_LOCAL_MODEL and {variable_of(others[0])} are both set, which are two endpoints:"
+            " unset the one that you do not want"
         )
 
 

@@ -29,8 +29,9 @@ from domain.ingestion import Message, Receive, Received
 from domain.memory import Memory
 from providers import conversing
 from providers.chat_model import ModelGarbage, ModelRefused, ModelUnavailable, strict_schema
-from providers.conversing import Call, ImagesRefused, Text, Thought, Used
+from providers.conversing import ImagesRefused
 from providers.prices import prices_of
+from providers.streamed_answer import Call, Text, Thought, Used
 
 log = logging.getLogger(__name__)
 

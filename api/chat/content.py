@@ -1,36 +1,24 @@
-"""The user's documents: sent by Khoj's clients, searched by chats (khoj.md, 1.5).
-
-What cannot be read is told, file by file, and keeps nothing else from being indexed.
-"""
+"""The user's documents: sent by Khoj's clients, searched by chats (khoj.md, 1.5)."""
 
 import asyncio
 import math
-import re
-import time
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from http import HTTPStatus
 from pathlib import PurePath
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, get_args
 from uuid import UUID, uuid5
 
 import msgspec
-from litestar import Request, delete, get, patch, post, put
-from litestar.datastructures import UploadFile
+from litestar import delete, get, patch, post, put
 from litestar.di import NamedDependency
-from litestar.enums import RequestEncodingType
-from litestar.exceptions import ValidationException
-from litestar.params import Body as BodyOf
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from api.body import Body
 from api.chat.parameters import User
 from api.chat.tools.notes import chosen, without_filters
+from api.chat.uploads import Form, Read, RefusedFile, buffered, read_files, require_some
 from api.dialects.khoj_errors import refusals
 from api.engine import Asked, Engine
-from api.errors import Refusal
 from domain.aggregate import Command
 from domain.cells import Cell
 from domain.document import Document, DocumentIndexed, IndexDocument, RemoveDocument, id_of
@@ -41,27 +29,10 @@ from domain.memory import Scope
 from projections import documents
 from projections.documents import Listed
 from projections.passages import Passage
-from providers.documents import CHILDREN, DocumentRefused, text_of
 
-MAX_FILES = 1_000
-"""Of one request."""
-MAX_PARTS = 10_000
-"""Of one body: enough to say in words that there are too many files."""
-MAX_CHARACTERS = 20_000_000
-"""Of the texts of one request: a small PDF can hold a long one."""
-MAX_NAME = 1_000
-"""Bytes of a name in UTF-8, for it goes into a B-tree together with its user's."""
-SHOWN_NAME = 100
 BATCH = 200
 """Commands that are done in one step."""
 TRIES = 3
-AT_ONCE = 2
-"""Files of one request that are read at a time, so that other requests get their turn."""
-SECONDS = 300.0
-"""How long the files of one request are read; those that are left are refused."""
-READERS = ThreadPoolExecutor(2 * CHILDREN, thread_name_prefix="documents")
-"""Not the engine's threads: a PDF may take half a minute."""
-
 PAGE = 10
 MAX_PAGES = 2**31 // PAGE
 ALL = 2**31 - 1
@@ -69,22 +40,11 @@ TRUNCATED = 1_000
 """Characters of a document in a list."""
 MAX_FOUND = 100
 QUERY_CHARACTERS = 2_000
-TOLD_FAULTS = 20
-
 COMPUTER = "computer"
 """Where all documents come from: the clients of a user's."""
-WINDOWS = re.compile(r'filename="((?:[A-Za-z]:\\|\\\\)[^"]*)"')
-"""A whole path, which the parser of forms takes for an old browser's mistake and cuts to its end."""
-MEDIA_TYPE = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}", re.ASCII)
 HEAD = "SELECT coalesce(max(position), 0) FROM events"
 
 MISSING = "File not found"
-FULL = f"the texts of one request may have {MAX_CHARACTERS:,} characters: send this file in another one"
-LATE = "reading the files before it took too long: send this one in another request"
-NAMELESS = "the file has no name"
-LONG_NAME = f"the name is longer than {MAX_NAME:,} bytes: give the file a shorter one"
-CONTROLS = "the name holds control characters: rename the file"
-
 Kind = Literal["markdown", "org", "pdf", "html", "plaintext"]
 Wanted = Literal["all", Kind, "docx", "image", "github", "notion"]
 """What clients may look for; of the last four nothing is ever there."""
@@ -106,25 +66,8 @@ KINDS: dict[str, Kind] = {
 }
 
 
-class Upload(msgspec.Struct, frozen=True, kw_only=True):
-    """A form with any number of `files`, each with its path on the user's side as its filename."""
-
-    files: list[UploadFile]
-
-
-Form = Annotated[
-    Upload, BodyOf(media_type=RequestEncodingType.MULTI_PART, multipart_form_part_limit=MAX_PARTS)
-]
-
-
 class Names(Body, frozen=True, kw_only=True):
     files: list[str]
-
-
-class RefusedFile(msgspec.Struct, frozen=True, kw_only=True):
-    file: str
-    reason: str
-    """Why, and what to do."""
 
 
 class Indexed(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,12 +135,6 @@ class Found(msgspec.Struct, frozen=True, kw_only=True, rename={"corpus_id": "cor
     corpus_id: str
 
 
-async def buffered(request: Request[Any, Any, Any]) -> None:
-    """Read the body of a request with an Idempotency-Key ahead of the form, which leaves nothing of it."""
-    if "idempotency-key" in request.headers:
-        await request.body()
-
-
 # --- sending ----------------------------------------------------------------------------------------
 
 
@@ -214,7 +151,7 @@ async def replace(
     data: Form, asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: User = None
 ) -> Indexed:
     """The earlier version of a file that cannot be read now stays: it was sent, so it is not meant to go."""
-    read, refused = await _read(data.files)
+    read, refused = await read_files(data.files)
     kept = {one.name for one in read if one.size} | {one.file for one in refused}
     return await _keep(
         asked, engine, user_id, read, refused, lambda one: one.source == COMPUTER and one.name not in kept
@@ -233,7 +170,7 @@ async def replace(
 async def update(
     data: Form, asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: User = None
 ) -> Indexed:
-    read, refused = await _read(data.files)
+    read, refused = await read_files(data.files)
     gone = {one.name for one in read if not one.size}
     return await _keep(
         asked, engine, user_id, read, refused, (lambda one: one.name in gone) if gone else None
@@ -251,8 +188,8 @@ async def update(
     summary="The texts of files, to be attached to a question; nothing is kept",
 )
 async def convert(data: Form, asked: NamedDependency[Asked]) -> list[Converted]:
-    read, refused = await _read(data.files)
-    _require_some(read, refused)
+    read, refused = await read_files(data.files)
+    require_some(read, refused)
     return [
         Converted(
             name=one.name,
@@ -511,93 +448,6 @@ def _states(cell: Cell, ids: list[UUID]) -> list[Document]:
     return [one for one in found if not one.deleted]
 
 
-# --- reading files ----------------------------------------------------------------------------------
-
-
-class Read(NamedTuple):
-    """A file that was sent."""
-
-    name: str
-    text: str
-    media_type: str | None
-    size: int
-    """Bytes as sent; 0: the document of this name is to go."""
-
-
-async def _read(files: Sequence[UploadFile]) -> tuple[list[Read], list[RefusedFile]]:
-    """The texts of all files that have one; of files of one name the last counts. Raises Refusal."""
-    if len(files) > MAX_FILES:
-        raise Refusal(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            "too-many-files",
-            f"{len(files):,} files are too many for one request: send at most {MAX_FILES:,}",
-        )
-    last = {_name_of(file): file for file in files}
-    reader = _Reader()
-    outcomes = await asyncio.gather(*(reader.read(name, file) for name, file in last.items()))
-    return (
-        [outcome for outcome in outcomes if isinstance(outcome, Read)],
-        [outcome for outcome in outcomes if isinstance(outcome, RefusedFile)],
-    )
-
-
-class _Reader:
-    """Reads the files of one request, a few at a time, as long as there is time, and room for their texts."""
-
-    def __init__(self) -> None:
-        self._turns = asyncio.Semaphore(AT_ONCE)
-        self._room = MAX_CHARACTERS
-        self._until = time.monotonic() + SECONDS
-
-    async def read(self, name: str, file: UploadFile) -> Read | RefusedFile:
-        if fault := _fault(name):
-            return RefusedFile(file=_shown(name), reason=fault)
-        media_type = file.content_type.partition(";")[0].strip().lower()
-        async with self._turns:
-            if not self._room or time.monotonic() > self._until:
-                return RefusedFile(file=name, reason=LATE if self._room else FULL)
-            content = await file.read()
-            loop = asyncio.get_running_loop()
-            try:
-                text = await loop.run_in_executor(READERS, text_of, name, content, media_type)
-            except DocumentRefused as refused:
-                return RefusedFile(file=name, reason=str(refused))
-            if len(text) > self._room:
-                return RefusedFile(file=name, reason=FULL)
-            self._room -= len(text)
-        return Read(name, text, media_type if MEDIA_TYPE.fullmatch(media_type) else None, len(content))
-
-
-def _name_of(file: UploadFile) -> str:
-    whole = WINDOWS.search(file.headers.get("Content-Disposition", ""))
-    return whole[1].replace("%22", '"') if whole else file.filename
-
-
-def _fault(name: str) -> str | None:
-    """What is wrong with the name of a file. It is never a path on this machine, so any may be one."""
-    if not name.strip():
-        return NAMELESS
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
-        return CONTROLS
-    return LONG_NAME if len(name.encode()) > MAX_NAME else None
-
-
-def _shown(name: str) -> str:
-    """A name that was refused, fit to be told."""
-    printable = "".join(character if character.isprintable() else "�" for character in name[:SHOWN_NAME])
-    return printable + "…" if len(name) > SHOWN_NAME else printable
-
-
-def _require_some(read: Sequence[Read], refused: Sequence[RefusedFile]) -> None:
-    """Raises ValidationException where no file could be taken."""
-    if read:
-        return
-    faults = [{"source": "body", "key": one.file, "message": one.reason} for one in refused[:TOLD_FAULTS]]
-    raise ValidationException(
-        detail="send at least one file, as a part named `files` of multipart/form-data", extra=faults
-    )
-
-
 # --- keeping ----------------------------------------------------------------------------------------
 
 Doomed = Callable[[Listed], bool]
@@ -611,7 +461,7 @@ async def _keep(
     refused: list[RefusedFile],
     doomed: Doomed | None,
 ) -> Indexed:
-    _require_some(read, refused)
+    require_some(read, refused)
     taken = [one for one in read if one.size]
     removed = await _change(asked, engine, user_id, taken, doomed)
     return Indexed(indexed=[one.name for one in taken], removed=removed, refused=refused)

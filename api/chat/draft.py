@@ -9,8 +9,8 @@ from api.chat.emission import Emission, Type
 from api.chat.history import references_of
 from api.chat.tools.tool import Outcome
 from domain.conversation import Answered, References, Spent, Step
-from providers.conversing import Used
 from providers.prices import Prices
+from providers.streamed_answer import Used
 
 GENERATING = "**Generating a well-informed response**"
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from api.chat import content
+from api.chat import uploads
 from domain.key import ALL_SCOPES, Terms
 from runtime.replay import replay
 from tests.chat.conftest import ask
@@ -219,17 +219,17 @@ def test_a_request_takes_a_thousand_files_and_no_more(khoj: httpx.Client) -> Non
 def test_texts_beyond_what_one_request_may_hold_are_to_be_sent_again(
     khoj: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(content, "MAX_CHARACTERS", 100)
+    monkeypatch.setattr(uploads, "MAX_CHARACTERS", 100)
     body = sent(khoj, ("a.md", "x" * 60), ("b.md", "y" * 60), ("c.md", "z" * 40))
     assert body["indexed"] == ["a.md", "c.md"]
-    assert body["refused"] == [{"file": "b.md", "reason": content.FULL}]
+    assert body["refused"] == [{"file": "b.md", "reason": uploads.FULL}]
 
 
 def test_files_that_there_is_no_time_for_are_to_be_sent_again(
     khoj: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(content, "SECONDS", -1.0)
-    assert content.LATE in refused(khoj.patch("/api/content", files=parts(("a.md", CAT))))
+    monkeypatch.setattr(uploads, "SECONDS", -1.0)
+    assert uploads.LATE in refused(khoj.patch("/api/content", files=parts(("a.md", CAT))))
 
 
 def test_a_body_that_is_too_large_is_413(khoj: httpx.Client, service: Service) -> None:

@@ -15,17 +15,8 @@ from hypothesis import strategies as st
 from providers import conversing
 from providers.chat_model import ModelGarbage, ModelRefused, ModelUnavailable
 from providers.circuit import Circuit
-from providers.conversing import (
-    Call,
-    ConversingModel,
-    ImagesRefused,
-    Piece,
-    Text,
-    Thought,
-    Tool,
-    Used,
-    conversing_model_for,
-)
+from providers.conversing import ConversingModel, ImagesRefused, Tool, conversing_model_for
+from providers.streamed_answer import Call, Piece, Text, Thought, Used
 from runtime.settings import Settings
 from tests.chat.model import Json, Scripted, ScriptedChat, event
 from tests.conftest import eventually
