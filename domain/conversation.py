@@ -122,6 +122,16 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     answer: "Answered | None" = None
     answered_at: datetime | None = None
 
+    @property
+    def said(self) -> str:
+        """All that the user said: the question, and what they added while it was answered."""
+        return "\n\n".join([self.question, *(self.answer.added if self.answer else ())])
+
+    @property
+    def open(self) -> bool:
+        """Whether there is no answer yet, or none that is whole: it may be answered anew."""
+        return self.answer is None or self.answer.interrupted or self.answer.failure is not None
+
 
 # --- events -----------------------------------------------------------------------------------------
 
@@ -156,6 +166,8 @@ class Answered(Event, frozen=True, kw_only=True):
     text: str
     """As far as it came, when it was interrupted."""
     model: str
+    added: tuple[str, ...] = ()
+    """What the user said meanwhile."""
     references: References = References()
     steps: tuple[Step, ...] = ()
     images: tuple[str, ...] = ()
@@ -349,7 +361,7 @@ def _decided(now: Conversation, command: Command) -> Event | None:
             return asked
         case Answer(answered=answered):
             turn = now.turn(answered.turn_id)
-            if turn is None or turn.answer:
+            if turn is None or not turn.open:
                 raise NotFound("no turn waits for this answer")
             return answered
         case RemoveTurn(turn_id=turn_id):

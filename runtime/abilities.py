@@ -61,7 +61,7 @@ def _chat(settings: Settings) -> Finding:
         name="chat",
         state="off",
         detail="no chat model: chat answers 503",
-        next="\n    → ".join(lines) or OF_YOUR_OWN,
+        next="\n".join(lines) or OF_YOUR_OWN,
     )
 
 

@@ -15,10 +15,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["ok", "off", "fails"]
     detail: str
     next: str | None = None
+    """What to do, a line for each way."""
 
     def line(self) -> str:
         mark = {"ok": "✓", "off": "-", "fails": "✗"}[self.state]
-        return f"{mark} {self.name}: {self.detail}" + (f"\n    → {self.next}" if self.next else "")
+        ways = (self.next or "").splitlines()
+        return "\n    → ".join([f"{mark} {self.name}: {self.detail}", *ways])
 
 
 def found(name: str, look: Callable[[], Finding], next: str) -> Finding:

@@ -23,6 +23,8 @@ ENDPOINT_SETTINGS = ("openai_api_key", "openai_base_url", "embedding_model", "im
 TOLD, WHOLE = 3, 4
 """Of four tokens that the model takes, three are for what it is told: the rest is for its answer."""
 PROMPT_CACHE_MIB = 512
+PATIENCE_SECONDS = 300.0
+"""Processors read some tens of tokens a second, and nothing comes before all is read."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -61,7 +63,19 @@ def pointed(settings: Settings, endpoint: Endpoint) -> Settings:
         openai_api_key=endpoint.key,
         chat_model=endpoint.model,
         chat_context=endpoint.context,
+        chat_timeout=max(settings.chat_timeout, PATIENCE_SECONDS),
         extractor=settings.extractor or "rules",
+    )
+
+
+def for_model(settings: Settings) -> Settings:
+    """Of `pointed` settings, what `run` needs."""
+    return Settings(
+        local_model=settings.local_model,
+        openai_base_url=settings.openai_base_url,
+        openai_api_key=settings.openai_api_key,
+        chat_model=settings.chat_model,
+        chat_context=settings.chat_context,
     )
 
 
@@ -96,6 +110,7 @@ def run(settings: Settings) -> None:
     params.ui = params.endpoint_slots = False
     params.offline = True
     params.n_ctx = _size(settings, file)
+    params.n_predict = params.n_ctx // WHOLE  # small models repeat themselves without end
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = os.cpu_count() or 1
     params.n_threads_http = 4
     params.cache_ram_mib = PROMPT_CACHE_MIB

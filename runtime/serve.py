@@ -8,14 +8,14 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from runtime.keys import ensure_first_key
-from runtime.local_model import Place, pointed
+from runtime.local_model import Place, for_model, pointed
 from runtime.migrate import migrate
 from runtime.postgres import Postgres
 from runtime.processes import start, stop, wait_for
@@ -80,7 +80,7 @@ def serve(settings: Settings) -> None:
             settings = _start_servers(settings, data_dir, children)
             if place:
                 settings = pointed(settings, place.endpoint)
-                children.append(_part("model", settings))
+                children.append(_part("model", for_model(settings), _without_ours()))
             migrate(settings)
             first_key = ensure_first_key(settings)
             parts = ["worker", *["api"] * settings.api_processes]
@@ -121,10 +121,15 @@ def _server(name: str, server: Postgres | Valkey) -> Child:
     return Child(name, begin, lambda _: server.stop())
 
 
-def _part(part: str, settings: Settings) -> Child:
+def _without_ours() -> dict[str, str]:
+    """The environment for a child that reads texts of strangers and needs no secret of ours."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("EVERLOG_")}
+
+
+def _part(part: str, settings: Settings, environ: Mapping[str, str] = os.environ) -> Child:
     # Secrets travel in the environment: a command line can be read by every user.
     values = {variable_of(name): value for name, value in msgspec.structs.asdict(settings).items()}
-    env = os.environ | {name: str(value) for name, value in values.items() if value is not None}
+    env = {**environ} | {name: str(value) for name, value in values.items() if value is not None}
     command = [sys.executable, "-m", "runtime.cli", part]
     return Child(
         part,

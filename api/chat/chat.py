@@ -12,6 +12,7 @@ from api.chat.plans import Plans
 from api.engine import Engine
 from api.errors import Refusal
 from api.limits import Limits
+from domain.conversation import Turn
 from providers.conversing import ConversingModel, conversing_model_for
 from providers.image_model import ImageModel, image_model_for
 from providers.sandbox import Sandbox, available
@@ -29,6 +30,7 @@ UNCONFIGURED = (
 class UnderWay(Protocol):
     """A turn that is being answered."""
 
+    turn: Turn
     task: "asyncio.Task[None]"
 
     def stop(self) -> None:

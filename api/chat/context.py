@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -15,8 +15,8 @@ from domain.memory import Memory
 Json = dict[str, Any]
 
 PROMPTS = Path(__file__).parent / "prompts"
-ANSWER = (PROMPTS / "answer-1.md").read_text()
-RESEARCH = (PROMPTS / "research-1.md").read_text()
+ANSWER = (PROMPTS / "answer-1.md").read_text(encoding="utf-8")
+RESEARCH = (PROMPTS / "research-1.md").read_text(encoding="utf-8")
 BYTES_PER_TOKEN = 4
 """An estimate that holds for English; other scripts have more bytes a character, and as many tokens."""
 IMAGE_TOKENS = 1_000
@@ -25,6 +25,16 @@ MAX_IMAGES = 10
 FILES_SHARE = 0.5
 """Of the budget, for attached files; what is more is cut, and the model is told so."""
 MEMORIES_SHARE = 0.15
+COPIED_SHARE = 0.25
+MEMORY_CHARACTERS = 2_000
+"""Of one memory: a longer one is a document that somebody put there."""
+LEFT_OUT = '{"left out": "there was no room for this any more"}'
+
+
+class Told(NamedTuple):
+    messages: list[Json]
+    memories: list[Memory]
+    """Those for which there was room."""
 
 
 def tokens(text: str) -> int:
@@ -45,15 +55,56 @@ def system(name: str, question: Question, research_rounds: int | None) -> Json:
     return {"role": "system", "content": text}
 
 
-def messages(
-    first: Json, earlier: Sequence[Turn], memories: Sequence[Memory], turn: Turn, budget: int
-) -> list[Json]:
-    """All that is told before any tool is called. The question goes whole; of the rest what fits."""
+def told(
+    first: Json,
+    copied: Sequence[Turn],
+    earlier: Sequence[Turn],
+    memories: Sequence[Memory],
+    turn: Turn,
+    budget: int,
+) -> Told:
+    """All that is told before any tool is called. The question goes whole; of the rest what fits.
+
+    `copied` are turns that came with a fork: somebody else's words, and so data like a page's.
+    """
     asked = {"role": "user", "content": _with_images(turn.question, turn.images)}
-    told = [_memories(memories, int(MEMORIES_SHARE * budget)), _files(turn.files, int(FILES_SHARE * budget))]
-    background = [message for message in told if message]
+    shown, lines = _memories(memories, int(MEMORIES_SHARE * budget))
+    files = [file for one in reversed([*earlier, turn]) for file in one.files]
+    background = [
+        message
+        for message in (
+            _copied(copied, int(COPIED_SHARE * budget)),
+            lines,
+            _files(files, int(FILES_SHARE * budget)),
+        )
+        if message
+    ]
     left = budget - sum(_size(message) for message in (first, asked, *background))
-    return [first, *_history(earlier, left, MAX_IMAGES - len(turn.images)), *background, asked]
+    history = _history(earlier, left, MAX_IMAGES - len(turn.images))
+    return Told([first, *history, *background, asked], shown)
+
+
+def fitting(messages: Sequence[Json], budget: int) -> list[Json]:
+    """The same messages, with what tools found in earlier rounds left out where there is no room for it."""
+    rounds = [n for n, message in enumerate(messages) if "tool_calls" in message]
+    last = rounds[-1] if rounds else len(messages)
+    excess = sum(_size(message) for message in messages) - budget
+    fit = list(messages)
+    for n, message in enumerate(messages[:last]):
+        if excess > 0 and message["role"] == "tool":
+            fit[n] = {**message, "content": LEFT_OUT}
+            excess -= _size(message) - _size(fit[n])
+    return fit
+
+
+def without_images(messages: Sequence[Json]) -> list[Json]:
+    """The same messages for a model that cannot see."""
+    return [
+        {**message, "content": message["content"][0]["text"]}
+        if isinstance(message.get("content"), list)
+        else message
+        for message in messages
+    ]
 
 
 def fenced(value: Any) -> str:
@@ -68,47 +119,82 @@ def _zone(name: str | None) -> tzinfo:
         return UTC
 
 
-def _memories(memories: Sequence[Memory], budget: int) -> Json | None:
+def _memories(memories: Sequence[Memory], budget: int) -> tuple[list[Memory], Json | None]:
+    shown: list[Memory] = []
     lines: list[str] = []
     for memory in memories:
-        line = fenced({"since": f"{memory.updated_at:%Y-%m-%d}", "memory": memory.text})
-        budget -= tokens(line)
+        line = fenced({"since": f"{memory.updated_at:%Y-%m-%d}", "memory": memory.text[:MEMORY_CHARACTERS]})
+        if tokens(line) <= budget:
+            budget -= tokens(line)
+            shown.append(memory)
+            lines.append(line)
+    if not lines:
+        return [], None
+    return shown, {"role": "user", "content": "<memories>\n" + "\n".join(lines) + "\n</memories>"}
+
+
+def _copied(turns: Sequence[Turn], budget: int) -> Json | None:
+    lines: list[str] = []
+    for turn in reversed(turns):
+        said = {"asked": turn.said, "answered": turn.answer.text if turn.answer else ""}
+        budget -= tokens(line := fenced(said))
         if budget < 0:
             break
         lines.append(line)
     if not lines:
         return None
-    return {"role": "user", "content": "<memories>\n" + "\n".join(lines) + "\n</memories>"}
+    return {"role": "user", "content": "<copied>\n" + "\n".join(reversed(lines)) + "\n</copied>"}
 
 
 def _files(files: Sequence[AttachedFile], budget: int) -> Json | None:
-    if not files:
+    """Each name once, as it was attached last; the small ones whole, the large ones share what is left."""
+    named: dict[str, AttachedFile] = {}
+    for file in files:
+        named.setdefault(file.name, file)
+    shown: dict[str, str] = {}
+    for left, file in enumerate(sorted(named.values(), key=lambda file: len(file.content))):
+        shown[file.name] = _file(file, budget // (len(named) - left))
+        budget -= tokens(shown[file.name])
+    if not shown:
         return None
-    characters = BYTES_PER_TOKEN * budget // len(files)
-    return {"role": "user", "content": "\n".join(_file(file, characters) for file in files)}
+    return {"role": "user", "content": "\n".join(shown[name] for name in named)}
 
 
-def _file(file: AttachedFile, characters: int) -> str:
-    shown = {"name": file.name, "content": file.content[:characters]}
-    if len(file.content) > characters:
-        shown["cut"] = f"only the first {characters} of {len(file.content)} characters are shown"
+def _file(file: AttachedFile, budget: int) -> str:
+    """As much of a file as the budget holds: found by halving, as JSON makes some characters longer."""
+    whole = f"<file>{fenced({'name': file.name, 'content': file.content})}</file>"
+    if tokens(whole) <= budget:
+        return whole
+    fits, too_many = 0, len(file.content)
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        if tokens(_part(file, middle)) <= budget:
+            fits = middle
+        else:
+            too_many = middle
+    return _part(file, fits)
+
+
+def _part(file: AttachedFile, characters: int) -> str:
+    cut = f"only the first {characters} of {len(file.content)} characters are shown"
+    shown = {"name": file.name, "content": file.content[:characters], "cut": cut}
     return f"<file>{fenced(shown)}</file>"
 
 
 def _history(turns: Sequence[Turn], budget: int, images: int) -> list[Json]:
     """The last turns that fit, oldest first; a turn is told whole or not at all."""
-    told: list[list[Json]] = []
+    fit: list[list[Json]] = []
     for turn in reversed(turns):
         shown = turn.images[: max(0, images)]
         images -= len(shown)
-        said = [{"role": "user", "content": _with_images(turn.question, shown)}]
+        said = [{"role": "user", "content": _with_images(turn.said, shown)}]
         if turn.answer and turn.answer.text and not turn.answer.failure:
             said.append({"role": "assistant", "content": turn.answer.text})
         budget -= sum(_size(message) for message in said)
         if budget < 0:
             break
-        told.append(said)
-    return [message for said in reversed(told) for message in said]
+        fit.append(said)
+    return [message for said in reversed(fit) for message in said]
 
 
 def _with_images(text: str, images: Sequence[str]) -> str | list[Json]:
@@ -119,17 +205,8 @@ def _with_images(text: str, images: Sequence[str]) -> str | list[Json]:
 
 
 def _size(message: Json) -> int:
-    content = message["content"]
+    content = message["content"] or ""
+    calls = tokens(fenced(message["tool_calls"])) if "tool_calls" in message else 0
     if isinstance(content, str):
-        return tokens(content)
+        return calls + tokens(content)
     return sum(IMAGE_TOKENS if "image_url" in part else tokens(part["text"]) for part in content)
-
-
-def without_images(told: Sequence[Json]) -> list[Json]:
-    """The same messages for a model that cannot see."""
-    return [
-        {**message, "content": message["content"][0]["text"]}
-        if isinstance(message.get("content"), list)
-        else message
-        for message in told
-    ]

@@ -1,7 +1,7 @@
 """What has become of a turn so far: told to the client as it comes, kept as one event in the end."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -24,25 +24,31 @@ class Draft:
         self.references = References()
         self.begun = False
         self.interrupted = False
+        self.added: list[str] = []
+        """What the user said meanwhile."""
         self._told: References | None = None
         """The references as the client knows them."""
         self._text: list[str] = []
-        self._steps: list[Step] = []
+        self._steps: list[tuple[Literal["status", "thought"], list[str]]] = []
+        """Pieces of one thought come by the thousand."""
         self._images: tuple[str, ...] = ()
         self._diagram: str | None = None
         self._failure: str | None = None
         self._used = Used()
 
     def status(self, text: str) -> None:
-        self._steps.append(Step(type="status", data=text))
+        self._steps.append(("status", [text]))
         self._tell("status", text)
 
+    def add(self, text: str) -> None:
+        """The user says something more."""
+        self.added.append(text)
+        self.status(f"**Incorporate New Instruction**: {text}")
+
     def think(self, text: str) -> None:
-        if self._steps and self._steps[-1].type == "thought":
-            text_so_far = self._steps.pop().data
-            self._steps.append(Step(type="thought", data=text_so_far + text))
-        else:
-            self._steps.append(Step(type="thought", data=text))
+        if not self._steps or self._steps[-1][0] != "thought":
+            self._steps.append(("thought", []))
+        self._steps[-1][1].append(text)
         self._tell("thought", text)
 
     def found(self, outcome: Outcome) -> None:
@@ -64,7 +70,7 @@ class Draft:
 
     def say(self, text: str) -> None:
         """A piece of the answer; before the first one, what it is made of."""
-        if self._told != self.references:  # again only where a tool was called in the middle of an answer
+        if self._told is not self.references:  # again only where a tool was called in the middle of an answer
             self._told = self.references
             self._tell("references", references_of(self.references))
         if not self.begun:
@@ -91,17 +97,14 @@ class Draft:
         self._tell("end_llm_response")
         self._tell("usage", usage_of(self._spent()))
 
-    @property
-    def failure(self) -> str | None:
-        return self._failure
-
     def answered(self, turn_id: str, model: str) -> Answered:
         return Answered(
             turn_id=turn_id,
             text="".join(self._text),
             model=model,
+            added=tuple(self.added),
             references=self.references,
-            steps=tuple(self._steps),
+            steps=tuple(Step(type=type, data="".join(pieces)) for type, pieces in self._steps),
             images=self._images,
             diagram=self._diagram,
             interrupted=self.interrupted,

@@ -126,7 +126,7 @@ def _question(turn: Turn) -> Message:
     ]
     return Message(
         by="you",
-        message=turn.question,
+        message=turn.said,
         created=timestamp(turn.asked_at),
         turn_id=turn.id,
         images=list(turn.images) or None,

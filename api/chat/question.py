@@ -37,7 +37,9 @@ class Question(Body, frozen=True, kw_only=True):
     files: list[Attachment] | None = None
     create_new: bool | str | None = None
     title: Annotated[str, msgspec.Meta(max_length=1000)] | None = None
-    turn_id: Short | None = None
+    turn_id: (
+        Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"\A[\x21-\x7e]+\Z")] | None
+    ) = None
     city: Short | None = None
     region: Short | None = None
     country: Short | None = None

@@ -7,7 +7,6 @@ import msgspec
 
 from api.chat.chat import Chat
 from api.engine import Asked
-from api.errors import Behind
 from domain.memory import Memory, Scope
 from projections import memories, search
 from projections.selection import Selection
@@ -41,13 +40,12 @@ async def remembers(chat: Chat, owner: str) -> bool:
 
 
 async def remembered(chat: Chat, asked: Asked, user_id: str | None, question: str) -> list[Memory]:
-    """Of this user alone, each once, the recent first; nothing that was deleted before the question."""
+    """Of this user alone, each once, the recent first; nothing that was deleted before the question.
+
+    Raises Behind and all that a read raises: what may be deleted already is not shown.
+    """
     position = await _learnt(chat, asked.caller.owner, user_id)
-    current = asked._replace(min_position=max(position, asked.min_position or 0))
-    try:
-        found = await _look(chat, current, user_id, question)
-    except Behind:
-        found = await _look(chat, asked, user_id, question)
+    found = await _look(chat, asked._replace(min_position=position), user_id, question)
     return list({memory.id: memory for memory in found}.values())
 
 

@@ -182,13 +182,15 @@ ROUTES = [share, read_shared, fork, unshare]
 
 
 def public(turn: Turn) -> Turn:
-    """What all may see of a turn: nothing out of the user's memories and documents.
+    """What all may see of a turn: nothing out of the user's memories, documents and attached files.
 
-    The steps are left out too: they name documents and think aloud about what was found in them.
+    Neither the steps, which name documents and think aloud about what was found in them, nor programs, which
+    may print what they were given.
     """
+    turn = msgspec.structs.replace(turn, files=())
     if turn.answer is None:
         return turn
-    references = msgspec.structs.replace(turn.answer.references, notes=(), memories=())
+    references = msgspec.structs.replace(turn.answer.references, notes=(), memories=(), runs=())
     answer = msgspec.structs.replace(turn.answer, references=references, steps=(), spent=Spent())
     return msgspec.structs.replace(turn, answer=answer)
 

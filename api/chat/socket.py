@@ -126,7 +126,8 @@ class _Socket:
         try:
             if len(text) > MAX_QUESTION:
                 raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", TOO_LONG)
-            await self._allowed()  # the model is asked again for it
+            caller = await self._allowed()  # the model is asked again for it
+            await self._chats.plans.take_message(caller)
         except Exception as error:
             await self._control({"error": to_words(error)})
             return

@@ -1,8 +1,9 @@
 """POST /api/chat: a question, and its answer whole or piece by piece (seed 004; khoj.md, 1.3 and 2)."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Annotated, Any, NamedTuple
 from uuid import UUID
@@ -36,6 +37,8 @@ from domain.recorded import now
 from projections import conversations
 from providers.pictures import PictureRefused, pictures_of
 
+LONGEST_ANSWER = timedelta(minutes=15)
+"""Rounds of tools included."""
 GREETING = "Please ask your query to get started."
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -79,7 +82,7 @@ async def chat(
 ) -> Response[Answer] | Stream:
     emissions = await begin(chats, asked, data, client)
     if not data.streams(client):
-        return Response(await _collected(emissions), media_type="application/json")
+        return Response(await _awaited(request, _collected(emissions)), media_type="application/json")
     framing = framing_for(client, request.headers.get("accept", ""))
     return Stream(written(emissions, framing), media_type=framing.media_type, headers=STREAM_HEADERS)
 
@@ -93,7 +96,7 @@ class Kept(NamedTuple):
     conversation: Conversation
     turn: Turn
     before: bool
-    """An earlier request with the same Idempotency-Key has asked it."""
+    """An earlier request with the same Idempotency-Key has asked it, and got its answer."""
 
 
 async def begin(chats: Chat, asked: Asked, question: Question, client: str | None) -> Emissions:
@@ -122,14 +125,28 @@ async def keep(chats: Chat, asked: Asked, question: Question, client: str | None
     *_, result = await chats.engine.execute(asked, commands, cause=turn.id)
     stored = result.state
     assert isinstance(stored, Conversation)  # noqa: S101 - the command was one on a conversation
-    if kept := stored.turn(turn.id):
-        return Kept(stored, kept, before=False)
-    await chats.plans.give_back_message(asked.caller)
+    kept = stored.turn(turn.id) if stored.id == id else None
+    if kept is None:
+        await chats.plans.give_back_message(asked.caller)
+        return await _kept_before(chats, asked, stored)
+    return Kept(stored, kept, before=False)
+
+
+async def _kept_before(chats: Chat, asked: Asked, then: Conversation) -> Kept:
+    """The question of an earlier request; one that has no whole answer is answered anew.
+
+    Raises NotWaiting while it is being answered, and for one that was removed.
+    """
     cell = await chats.engine.cell_of(asked.caller.owner)
-    now = await asyncio.to_thread(cell.log.conversation, stored.id)
-    if not (kept := now.turn(stored.turns[-1].id)) or not kept.answer:
-        raise NotWaiting("this question is still being answered, or was removed: look into its conversation")
-    return Kept(now, kept, before=True)
+    current = await asyncio.to_thread(cell.log.conversation, then.id)
+    turn = current.turn(then.turns[-1].id)
+    if turn is None:
+        raise NotWaiting("this question was asked before, and was removed from its conversation")
+    # Another process may be at it: none is after so long.
+    fresh = turn.answer is None and now() - turn.asked_at < LONGEST_ANSWER
+    if fresh or any(answering.turn.id == turn.id for answering in chats.under_way):
+        raise NotWaiting("this question is still being answered: look into its conversation, or try again")
+    return Kept(current, turn, before=not turn.open)
 
 
 # --- what is asked ------------------------------------------------------------------------------------
@@ -183,7 +200,10 @@ async def _conversation(
     async with chats.engine.reading(asked, conversations.name) as (conn, build):
         scope = Scope(owner=asked.caller.owner, user_id=question.user_id)
         id = await conversations.latest(conn, build.version, scope)
-    return await _given(chats, asked, question, str(id)) if id else None
+    try:
+        return await _given(chats, asked, question, str(id)) if id else None
+    except NotFound:  # deleted a moment ago
+        return None
 
 
 async def _given(chats: Chat, asked: Asked, question: Question, text: str) -> Conversation:
@@ -201,6 +221,25 @@ async def _given(chats: Chat, asked: Asked, question: Question, text: str) -> Co
 
 
 # --- what is answered ---------------------------------------------------------------------------------
+
+
+async def _awaited(request: Request[Any, Any, Any], answer: Coroutine[Any, Any, Answer]) -> Answer:
+    """The answer; nobody waits for it any more when the client leaves, which stops it."""
+    answering = asyncio.create_task(answer)
+    leaving = asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "left", "the client left before the answer was there")
+        return answering.result()
+    finally:
+        answering.cancel()
+        leaving.cancel()
+
+
+async def _left(request: Request[Any, Any, Any]) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _collected(emissions: Emissions) -> Answer:

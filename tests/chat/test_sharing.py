@@ -123,10 +123,10 @@ def test_nothing_of_memories_documents_and_thoughts_is_public(
         assert (khoj["context"], khoj["memories"], khoj["trainOfThought"]) == ([], [], [])
         assert khoj["intent"]["inferred-queries"] == []
         assert khoj["onlineContext"]
-        assert khoj["codeContext"]
+        assert khoj["codeContext"] == {}
         assert (khoj["images"], khoj["mermaidjsDiagram"]) == ([PIXEL], "graph")
         assert you["images"] == [PIXEL]
-        assert you["queryFiles"][0]["content"] == "Attached"
+        assert you["queryFiles"] is None
 
 
 def test_the_snapshot_itself_holds_nothing_that_is_not_public(service: Service, ann: Person) -> None:

@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 
 from api.chat import socket as chat_socket
+from api.chat.answering import MAX_ADDED
 from domain.key import ALL_SCOPES, Terms
 from tests.chat.clients import DELIMITER, segment, shown
 from tests.chat.conftest import history
@@ -326,7 +327,43 @@ def test_an_instruction_on_the_way_is_considered_too(
     assert told == [("assistant", "It rains. Much."), ("user", "In German, please")]
     assert shown(events).startswith("It rains. Much.")
     assert shown(events).endswith("Es regnet.")
-    assert history(client, conversation_of(events))[-1]["message"] == shown(events)
+    question, answer = history(client, conversation_of(events))
+    assert answer["message"] == shown(events)
+    assert question["message"] == "What is the weather?\n\nIn German, please"
+    assert web.frame() == DELIMITER
+    web.send({"q": "And tomorrow?", "conversation_id": conversation_of(events)})
+    web.until(lambda event: event["type"] == "end_response")
+    assert "In German, please" in str(model.asked[-1]["messages"])
+
+
+def test_an_answer_takes_only_so_many_instructions(web: Page, model: ScriptedChat) -> None:
+    model.reply = Scripted(thoughts=["hm"], pieces=["never"], gate=threading.Event())
+    web.send({"q": "Talk"})
+    web.until(lambda event: event["type"] == "thought")
+    for _ in range(MAX_ADDED + 1):
+        web.send({"type": "interrupt", "query": "More"})
+    controls: list[str] = []
+    while len(controls) < MAX_ADDED + 1:
+        frame = web.frame()
+        if '"interrupt_' in frame:
+            controls.append(json.loads(frame)["type"])
+    assert controls == [*["interrupt_message_acknowledged"] * MAX_ADDED, "interrupt_acknowledged"]
+
+
+def test_a_question_that_is_interrupted_at_once_is_kept_as_interrupted(
+    web: Page, client: httpx.Client, model: ScriptedChat
+) -> None:
+    """Before the answer has even begun."""
+    for _ in range(5):
+        web.send({"q": "Talk", "user_id": "hasty"})
+        web.send({"type": "interrupt"})
+        frames = [web.frame()]
+        while "interrupt_acknowledged" not in frames[-1]:
+            frames.append(web.frame())
+    sessions = client.get("/api/chat/sessions", params={"user_id": "hasty"}).json()
+    assert len(sessions) == 5
+    for session in sessions:
+        assert [m["by"] for m in history(client, session["conversation_id"])] == ["you", "khoj"]
 
 
 @pytest.mark.parametrize("query", ["", "faster", None])

@@ -1,11 +1,13 @@
 """Code of a chat model runs, and can neither reach out nor stay on: each is tried in the real sandbox."""
 
+import asyncio
 import base64
 import os
 import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,16 +20,18 @@ from tests.conftest import eventually
 
 pytestmark = pytest.mark.skipif(not available(), reason="the extra `code` is not installed")
 
+ENDLESS = "open('started', 'w')\nwhile True: pass"
 SHORT_SECONDS = 2.0
 PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two compile CPython at once, as two servers may that start together."""
+    """Two warm up at once, as two servers may that start together."""
     folder = tmp_path_factory.mktemp("cache")
-    with ThreadPoolExecutor() as pool:
-        assert len(set(pool.map(lambda each: each.prepare(), [Sandbox(folder), Sandbox(folder)]))) == 1
+    for warming in [Sandbox(folder).warm(), Sandbox(folder).warm()]:
+        warming.join()
+    assert len(list((folder / "sandbox").glob("*.cwasm"))) == 1
     return folder
 
 
@@ -291,13 +295,127 @@ def test_runs_at_the_same_time_are_not_mixed(box: Sandbox) -> None:
             assert (ran.std_out, files(ran)) == (f"{n}\n", {"out": str(n).encode()}), ran.std_err
 
 
-def test_a_run_that_waits_too_long_for_its_turn_says_so(
-    hasty: Sandbox, monkeypatch: pytest.MonkeyPatch
+# --- turns ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def patient(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """One whose code would go on for longer than any test, and whose turns are waited for as long."""
+    monkeypatch.setattr(sandbox, "BUSY_SECONDS", PATIENCE_SECONDS)
+    box = Sandbox(cache, seconds=10 * PATIENCE_SECONDS)
+    yield box
+    still_runs(box, cache)
+
+
+async def started(cache: Path, programs: int = 1) -> None:
+    runs = cache / "sandbox" / "runs"
+    await asyncio.to_thread(eventually, lambda: len(list(runs.glob("*/started"))) == programs)
+
+
+def children() -> list[str]:
+    tasks = Path("/proc/self/task").glob("*/children")
+    return [child for task in tasks for child in task.read_text().split()]
+
+
+async def cancelled(*turns: "asyncio.Task[Run]") -> None:
+    for turn in turns:
+        turn.cancel()
+    await asyncio.gather(*turns, return_exceptions=True)
+    assert all(turn.cancelled() for turn in turns)
+
+
+def test_many_endless_programs_of_one_owner_delay_no_other(patient: Sandbox, cache: Path) -> None:
+    async def use() -> None:
+        threads = threading.active_count()
+        turns = [asyncio.create_task(patient.run_in_turn("greedy", ENDLESS)) for _ in range(12)]
+        await started(cache)
+        assert (await patient.run_in_turn("other", "print(7)")).std_out == "7\n"
+        assert not any(turn.done() for turn in turns)
+        assert threading.active_count() <= threads + sandbox.AT_ONCE + 1  # that of `started`
+        await started(cache)
+        await cancelled(*turns)
+
+    asyncio.run(use())
+
+
+def test_two_programs_run_at_once_and_others_follow_as_they_came(patient: Sandbox, cache: Path) -> None:
+    async def use() -> None:
+        turns = [asyncio.create_task(patient.run_in_turn(owner, ENDLESS)) for owner in "abcde"]
+        last = asyncio.create_task(patient.run_in_turn("f", "print(7)"))
+        for two in (turns[:2], turns[2:4]):
+            await started(cache, 2)
+            await asyncio.to_thread(patient.run, "print('a while passes')")
+            await started(cache, 2)
+            assert not last.done()
+            await cancelled(*two)
+        assert (await last).std_out == "7\n"
+        await cancelled(turns[4])
+
+    asyncio.run(use())
+
+
+def test_a_cancelled_turn_leaves_nothing_and_then_gives_its_place_back(patient: Sandbox, cache: Path) -> None:
+    async def use() -> None:
+        before = children()
+        for _ in range(3):
+            turn = asyncio.create_task(patient.run_in_turn("ann", ENDLESS))
+            await started(cache)
+            assert len(children()) == len(before) + 1
+            await cancelled(turn)
+            after = await patient.run_in_turn("ann", "print(7)")
+            assert after.std_out == "7\n"
+            assert children() == before
+            assert list((cache / "sandbox" / "runs").iterdir()) == []
+
+    asyncio.run(use())
+
+
+def test_a_turn_cancelled_before_it_came_is_skipped(patient: Sandbox, cache: Path) -> None:
+    async def use() -> None:
+        first, second, third = [
+            asyncio.create_task(patient.run_in_turn("ann", code)) for code in (ENDLESS, ENDLESS, "print(7)")
+        ]
+        await started(cache)
+        await cancelled(second)
+        await cancelled(first)
+        assert (await third).std_out == "7\n"
+
+    asyncio.run(use())
+
+
+def test_a_program_stopped_before_it_began_never_runs(patient: Sandbox) -> None:
+    stop = sandbox.Stop()
+    stop()
+    assert not patient.run(ENDLESS, {}, stop).success
+
+
+def test_a_turn_that_waits_too_long_says_so(
+    patient: Sandbox, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sandbox, "BUSY_SECONDS", 0.01)
-    with ThreadPoolExecutor(3) as pool:
-        last_lines = sorted(last_line(run) for run in pool.map(hasty.run, ["while True: pass"] * 3))
-    assert last_lines == ["stopped after 2 s"] * 2 + ["too busy with other code, try again later"]
+    async def use() -> None:
+        first = asyncio.create_task(patient.run_in_turn("ann", ENDLESS))
+        await started(cache)
+        monkeypatch.setattr(sandbox, "BUSY_SECONDS", 0.01)
+        assert last_line(await patient.run_in_turn("ann", "1")) == "too busy with other code, try again later"
+        assert (await patient.run_in_turn("other", "print(7)")).success
+        await cancelled(first)
+
+    asyncio.run(use())
+
+
+def test_a_run_that_fails_gives_its_place_back(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    box = Sandbox(tmp_path / "file")
+
+    async def use() -> None:
+        for _ in range(2 * sandbox.AT_ONCE):
+            with pytest.raises(OSError, match="file"):
+                await box.run_in_turn("ann", "1")
+
+    asyncio.run(use())
+
+
+# --- the compiled module ----------------------------------------------------------------------------
 
 
 def test_the_compiled_module_is_ours_alone_and_compiled_once(box: Sandbox, cache: Path) -> None:

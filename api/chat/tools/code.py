@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-import anyio.to_thread
 import msgspec
 
 from api.chat.chat import Chat
@@ -55,14 +54,13 @@ class Code:
         if desk.chat.sandbox is None:
             raise ToolFailed(MISSING)
         desk.say(f"**Running code snippet**:\n{fenced(arguments.code, 'python')}")
-        run = await _run(desk.chat.sandbox, arguments.code)
+        run = await _run(desk.chat.sandbox, desk.asked.caller.owner, arguments.code)
         return Outcome(told=_told(run), references=References(runs=(_kept(run, arguments.code),)))
 
 
-async def _run(sandbox: Sandbox, code: str) -> Run:
+async def _run(sandbox: Sandbox, owner: str, code: str) -> Run:
     try:
-        # Who stops waiting need not wait: the sandbox ends the code by itself.
-        return await anyio.to_thread.run_sync(sandbox.run, code, abandon_on_cancel=True)
+        return await sandbox.run_in_turn(owner, code)
     except SandboxMissing as error:
         raise ToolFailed(str(error)) from None
     except OSError:
