@@ -95,6 +95,9 @@ def serve(settings: Settings) -> None:
                     child.look()
         finally:
             withdraw(data_dir)
+            for child in children:
+                if child.name == "api":  # all at the same time: each lets its open streams end
+                    child.process.terminate()
             for child in reversed(children):
                 child.end()
 

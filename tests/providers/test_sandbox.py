@@ -393,12 +393,18 @@ def test_a_turn_that_waits_too_long_says_so(
     patient: Sandbox, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def use() -> None:
-        first = asyncio.create_task(patient.run_in_turn("ann", ENDLESS))
-        await started(cache)
+        turns = [asyncio.create_task(patient.run_in_turn(owner, ENDLESS)) for owner in ("ann", "bob")]
+        await started(cache, 2)
         monkeypatch.setattr(sandbox, "BUSY_SECONDS", 0.01)
-        assert last_line(await patient.run_in_turn("ann", "1")) == "too busy with other code, try again later"
-        assert (await patient.run_in_turn("other", "print(7)")).success
-        await cancelled(first)
+        for owner in ("ann", "carl"):
+            assert (
+                last_line(await patient.run_in_turn(owner, "1"))
+                == "too busy with other code, try again later"
+            )
+        await cancelled(turns[0])
+        monkeypatch.setattr(sandbox, "BUSY_SECONDS", PATIENCE_SECONDS)
+        assert (await patient.run_in_turn("carl", "print(7)")).std_out == "7\n"
+        await cancelled(turns[1])
 
     asyncio.run(use())
 
