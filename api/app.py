@@ -4,6 +4,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -40,6 +41,7 @@ from api.errors import to_problem
 from api.limits import Limits
 from api.request import RequestMiddleware, provide_asked, provide_engine
 from api.usage import Usage
+from providers.sandbox import Sandbox, available
 from providers.web_page import Browser
 from runtime.settings import Settings
 
@@ -146,6 +148,8 @@ def serve(settings: Settings) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=3,
     )
+    if available():
+        Sandbox(Path(settings.data_dir)).warm()  # else the first program waits for it
     # The writer thread hands over to the event loop many times a commit; the default is 5 ms each.
     sys.setswitchinterval(0.0005)
     with _listening(settings) as listener:

@@ -20,7 +20,15 @@ from providers.chat_model import (
     unsendable,
 )
 from providers.circuit import Circuit, CircuitOpen
-from providers.streamed_answer import Lines, Passing, Piece, StreamedAnswer
+from providers.streamed_answer import (
+    EVERYBODYS,
+    Down,
+    Lines,
+    Passing,
+    Piece,
+    StreamedAnswer,
+    Unreachable,
+)
 from runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -73,7 +81,7 @@ class _Question(msgspec.Struct, frozen=True):
         return any(isinstance(part, dict) and part.get("type") == "image_url" for part in parts)
 
     def body(self, model: str, lacking: frozenset[str]) -> dict[str, Any]:
-        body: dict[str, Any] = {"model": model, "messages": list(self.messages), "stream": True}
+        body: dict[str, Any] = {"model": model, "messages": alternating(self.messages), "stream": True}
         if "stream_options" not in lacking:
             body["stream_options"] = {"include_usage": True}
         if self.max_tokens is not None:
@@ -91,6 +99,38 @@ class _Question(msgspec.Struct, frozen=True):
             return {"tools": _functions(offered), "tool_choice": named}
         only = {"tools": _functions([tool for tool in offered if tool["name"] == self.force])}
         return only if "tool_choice" in lacking else {**only, "tool_choice": "required"}
+
+
+def alternating(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With neighbouring texts of the user, or of the assistant, as one: many templates want turns.
+
+    What calls tools, or has anything else beside its role and content, stays as it is.
+    """
+    merged: list[dict[str, Any]] = []
+    for message in messages:
+        last = merged[-1] if merged else None
+        if last and _mergeable(last) and _mergeable(message) and last["role"] == message["role"]:
+            merged[-1] = {**last, "content": _both(last["content"], message["content"])}
+        else:
+            merged.append(message)
+    return merged
+
+
+def _mergeable(message: dict[str, Any]) -> bool:
+    said = message.keys() == {"role", "content"} and message["role"] in {"user", "assistant"}
+    return said and isinstance(message["content"], str | list)
+
+
+def _both(first: str | list[Any], second: str | list[Any]) -> str | list[Any]:
+    if isinstance(first, str) and isinstance(second, str):
+        return "\n\n".join(text for text in (first, second) if text)
+    return [*_parts(first), *_parts(second)]
+
+
+def _parts(content: str | list[Any]) -> list[Any]:
+    if isinstance(content, list):
+        return content
+    return [{"type": "text", "text": content}] if content else []
 
 
 def _functions(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -127,55 +167,64 @@ class ConversingModel:
         """The answer to OpenAI chat `messages`: thoughts and text as they come, calls, what it took.
 
         `force` names the tool to call. No Call ever comes of an endpoint that takes no tools. An answer cut
-        off at `max_tokens` just ends. Closing the iterator closes the connection.
+        off at `max_tokens`, or beyond LONGEST_CHARACTERS, just ends. Closing the iterator closes the connection.
         """
-        question = _Question(messages, tools, force, max_tokens)
+        async with aclosing(self._patiently(_Question(messages, tools, force, max_tokens))) as pieces:
+            piece = await self._first(pieces)
+            if piece is not None:
+                yield piece
+            async for piece in pieces:
+                if piece is not None:
+                    yield piece
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _first(self, pieces: AsyncIterator[Piece | None]) -> Piece | None:
+        """What begins the answer. It is all that the circuit waits for: an answer may take minutes."""
         try:
-            with self._circuit.guard(ModelUnavailable):
-                async with aclosing(self._patiently(question)) as pieces:
-                    async for piece in pieces:
-                        yield piece
+            with self._circuit.guard(Down):
+                return await anext(pieces)
         except CircuitOpen as circuit:
             raise ModelUnavailable(
                 "the chat endpoint keeps failing and is left alone for a while", circuit.seconds
             ) from None
 
-    async def close(self) -> None:
-        await self._client.close()
-
-    async def _patiently(self, question: _Question) -> AsyncGenerator[Piece, None]:
-        """Asks again while nothing has been said."""
+    async def _patiently(self, question: _Question) -> AsyncGenerator[Piece | None, None]:
+        """Asks again while nothing has been said. None: the model is writing a call."""
         for pause in (*_pauses(), None):
             begun = False
             try:
                 async with aclosing(self._answer(question)) as pieces:
                     async for piece in pieces:
-                        begun = True
+                        begun = begun or piece is not None
                         yield piece
             except ModelUnavailable as error:
                 if begun:
                     raise ModelUnavailable("the chat model's answer broke off") from None
                 asked = error.retry_after or 0.0
                 if not isinstance(error, Passing) or pause is None or asked > LONGEST_PAUSE_SECONDS:
-                    raise ModelUnavailable(str(error), error.retry_after) from None
+                    raise
                 await asyncio.sleep(pause if error.retry_after is None else asked)
             else:
                 return
 
-    async def _answer(self, question: _Question) -> AsyncGenerator[Piece, None]:
+    async def _answer(self, question: _Question) -> AsyncGenerator[Piece | None, None]:
         answer = StreamedAnswer({tool.name for tool in question.tools})
         lines = Lines()
         clock = asyncio.get_running_loop().time
         deadline = clock() + LONGEST_SECONDS
         async with AsyncExitStack() as stack:
             chunks = (await self._response(stack, question)).iter_bytes()
-            while not lines.done:
+            while not (lines.done or answer.full):
                 chunk = await self._next(chunks, deadline, answer.finished)
                 for data in lines.end() if chunk is None else lines.take(chunk):
                     for piece in answer.take(data):
                         yield piece
                 if chunk is None:
                     break
+                if answer.calling:
+                    yield None
             for piece in answer.end(lines.done):
                 yield piece
             await self._next(chunks, clock() + DRAIN_SECONDS, finished=True)
@@ -190,8 +239,8 @@ class ConversingModel:
             if finished:
                 return None
             if isinstance(error, TimeoutError):
-                raise ModelUnavailable("the chat model did not answer in time") from None
-            raise Passing(f"the chat model's answer broke off: {type(error).__name__}") from None
+                raise Down("the chat model did not answer in time") from None
+            raise Unreachable(f"the chat model's answer broke off: {type(error).__name__}") from None
 
     async def _response(self, stack: AsyncExitStack, question: _Question) -> _Response:
         lacking = self._lacking
@@ -209,9 +258,9 @@ class ConversingModel:
             except UnicodeEncodeError as error:
                 raise unsendable(error) from None
             except TimeoutError:
-                raise ModelUnavailable("the chat endpoint did not answer in time") from None
+                raise Down("the chat endpoint did not answer in time") from None
             except Exception as error:
-                raise Passing(f"no answer of the chat endpoint: {type(error).__name__}") from None
+                raise Unreachable(f"no answer of the chat endpoint: {type(error).__name__}") from None
             else:
                 if lacking - self._lacking:
                     log.warning("%s: the endpoint does not take %s", self.name, ", ".join(sorted(lacking)))
@@ -260,5 +309,6 @@ def _failure(error: openai.APIStatusError, question: _Question) -> Exception:
         return ImagesRefused(f"the chat model takes no images: HTTP {error.status_code}")
     failed = failure(error)
     if isinstance(failed, ModelUnavailable) and (error.status_code == 429 or error.status_code >= 500):
-        return Passing(str(failed), failed.retry_after)
+        kind = Unreachable if error.status_code in EVERYBODYS else Passing
+        return kind(str(failed), failed.retry_after)
     return failed

@@ -4,6 +4,8 @@ Decoded here, for the `openai` client stops at the first of the many small thing
 from OpenAI's own.
 """
 
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -13,7 +15,14 @@ import msgspec
 from providers.chat_model import REFUSING, ModelGarbage, ModelRefused, ModelUnavailable, Tokens
 
 LONGEST_LINE_BYTES = 16_000_000
+LONGEST_CHARACTERS = 400_000
+"""Of one answer: its text, thoughts and calls. A model that goes on beyond repeats itself."""
 OPENING, CLOSING = "<think>", "</think>"
+HALF = re.compile("[\ud800-\udfff]")
+FIRST_HALF = re.compile("[\ud800-\udbff]\\Z")
+"""Of a character beyond 16 bits: some endpoints escape its halves in two chunks, for it was two tokens."""
+EVERYBODYS = {429, 502, 503, 504}
+"""Statuses that say nothing about the request: with any other, the input itself may be what fails."""
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -51,6 +60,14 @@ Piece = Text | Thought | Call | Used
 
 class Passing(ModelUnavailable):
     """Worth another try at once, or after `retry_after` seconds."""
+
+
+class Down(ModelUnavailable):
+    """The endpoint itself fails, whatever it is asked."""
+
+
+class Unreachable(Passing, Down):
+    """No connection to the endpoint, or one that has too much to do."""
 
 
 class Lines:
@@ -139,16 +156,24 @@ class StreamedAnswer:
         self._refusal = False
         self._heard = False
         self._said = False
+        self._room = LONGEST_CHARACTERS
+        self._thoughts, self._texts = _Halves(), _Halves()
+        self.full = False
+        """Whether it is cut off here, for its length; what comes later is dropped."""
 
     @property
     def finished(self) -> bool:
-        return self._finish is not None
+        return self.full or self._finish is not None
+
+    @property
+    def calling(self) -> bool:
+        """Whether a call has begun; it comes as a piece only at the end."""
+        return self._calls.begun
 
     def take(self, data: bytes) -> Iterator[Piece]:
-        try:
-            chunk = msgspec.json.decode(data, type=_Chunk)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            raise ModelGarbage("the chat endpoint answered something else than a chat completion") from None
+        if self.full:
+            return
+        chunk = _chunk(data)
         if chunk.error or chunk.object == "error":
             raise _told(chunk.error)
         self._heard = True
@@ -158,13 +183,24 @@ class StreamedAnswer:
             yield from self._spoken(choice.delta or choice.message or _Delta())
 
     def _spoken(self, delta: _Delta) -> Iterator[Piece]:
-        thought = _text(delta.reasoning_content) or _text(delta.reasoning)
-        if thought:
+        thought = self._thoughts.take(_text(delta.reasoning_content) or _text(delta.reasoning))
+        text = self._texts.take(_text(delta.content))
+        if text:
+            thought += self._thoughts.end()
+        if thought := self._fitting(thought):
             yield Thought(thought)
-        yield from self._noted(self._thinking.take(_text(delta.content)))
+        yield from self._noted(self._thinking.take(self._fitting(text)))
         self._refusal = self._refusal or bool(_text(delta.refusal))
         for call in delta.tool_calls or []:
-            self._calls.take(call)
+            function = call.function or _FunctionDelta()
+            self._calls.take(call, function.name or "", self._fitting(_arguments(function)))
+
+    def _fitting(self, text: str) -> str:
+        """As much of it as there is room for."""
+        fitting = text[: self._room]
+        self._room -= len(fitting)
+        self.full = self.full or len(fitting) < len(text)
+        return fitting
 
     def _noted(self, pieces: Iterator[Text | Thought]) -> Iterator[Piece]:
         for piece in pieces:
@@ -175,8 +211,12 @@ class StreamedAnswer:
         """What is left; `done`: the stream said that it is at its end."""
         if self._heard and not (done or self.finished):
             raise Passing("the chat model's answer broke off")
+        if thought := self._thoughts.end():
+            yield Thought(thought)
+        yield from self._noted(self._thinking.take(self._texts.end()))
         yield from self._noted(self._thinking.end())
-        calls = self._calls.whole() if self._finish == "length" else self._calls.all()
+        cut_off = self.full or self._finish == "length"
+        calls = self._calls.whole() if cut_off else self._calls.all()
         yield from calls
         if (used := _used(self._usage)) is not None:
             yield used
@@ -184,8 +224,10 @@ class StreamedAnswer:
             return
         if self._refusal or self._finish == "content_filter":
             raise ModelRefused("the chat model refused to answer")
-        if self._finish == "length":
+        if cut_off:
             raise ModelGarbage("the chat model's answer was cut off at its token limit before it began")
+        if self._calls.not_offered:
+            raise ModelGarbage("the chat model did not answer but called tools that were not offered to it")
         raise ModelGarbage("the chat model answered nothing")
 
 
@@ -237,6 +279,31 @@ def _overlap(text: str, mark: str) -> int:
     return next((n for n in range(len(mark) - 1, 0, -1) if text.endswith(mark[:n])), 0)
 
 
+class _Halves:
+    """Joins the halves of characters over the borders of chunks; a lone one becomes U+FFFD."""
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def take(self, text: str) -> str:
+        if not text:
+            return ""
+        text = self._held + text
+        half = FIRST_HALF.search(text)
+        self._held = half.group() if half else ""
+        return _joined(text.removesuffix(self._held))
+
+    def end(self) -> str:
+        held, self._held = self._held, ""
+        return _joined(held)
+
+
+def _joined(text: str) -> str:
+    if not HALF.search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 class _Draft(msgspec.Struct):
     id: str | None = None
     name: str = ""
@@ -245,7 +312,7 @@ class _Draft(msgspec.Struct):
     @property
     def whole(self) -> bool:
         try:
-            return isinstance(msgspec.json.decode(self.arguments or "{}"), dict)
+            return isinstance(msgspec.json.decode(_joined(self.arguments) or "{}"), dict)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             return False
 
@@ -258,20 +325,25 @@ class _Calls:
         self._drafts: list[_Draft] = []
         self._at: dict[int, _Draft] = {}
 
-    def take(self, delta: _CallDelta) -> None:
-        function = delta.function or _FunctionDelta()
-        draft = self._draft(delta, function.name or "")
+    @property
+    def begun(self) -> bool:
+        return bool(self._drafts)
+
+    @property
+    def not_offered(self) -> bool:
+        """Whether there is a call of something else than the tools."""
+        return any(draft.name and draft.name not in self._tools for draft in self._drafts)
+
+    def take(self, delta: _CallDelta, name: str, arguments: str) -> None:
+        draft = self._draft(delta, name)
         draft.id = draft.id or delta.id
-        if function.name and (draft.name not in self._tools or draft.name + function.name in self._tools):
-            draft.name += function.name  # else it is said once more
-        arguments = function.arguments or ""
-        draft.arguments += (
-            arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
-        )
+        if name and (draft.name not in self._tools or draft.name + name in self._tools):
+            draft.name += name  # else it is said once more
+        draft.arguments += arguments
 
     def all(self) -> list[Call]:
         return [
-            Call(draft.id or f"call_{uuid4().hex}", draft.name, draft.arguments or "{}")
+            Call(_joined(draft.id or f"call_{uuid4().hex}"), draft.name, _joined(draft.arguments) or "{}")
             for draft in self._drafts
             if draft.name in self._tools
         ]
@@ -306,6 +378,23 @@ def _starts_another(draft: _Draft, delta: _CallDelta, name: str) -> bool:
     return delta.index is None and bool(draft.arguments)
 
 
+def _arguments(function: _FunctionDelta) -> str:
+    arguments = function.arguments or ""
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+
+
+def _chunk(data: bytes) -> _Chunk:
+    try:
+        try:
+            return msgspec.json.decode(data, type=_Chunk)
+        except msgspec.DecodeError:
+            if b"\\ud" not in data.lower():
+                raise
+            return msgspec.convert(json.loads(data.decode()), _Chunk)  # msgspec reads no halves
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        raise ModelGarbage("the chat endpoint answered something else than a chat completion") from None
+
+
 def _text(content: object) -> str:
     """Content as it is, or the text in its parts."""
     if isinstance(content, str):
@@ -321,7 +410,8 @@ def _told(error: object) -> Exception:
     code = error.get("code") if isinstance(error, dict) else None
     if isinstance(code, int) and code in REFUSING:
         return ModelRefused(f"the chat endpoint does not take this request: {code}")
-    return Passing("the chat endpoint failed in its answer")
+    kind = Unreachable if isinstance(code, int) and code in EVERYBODYS else Passing
+    return kind("the chat endpoint failed in its answer")
 
 
 class _Thoughts(msgspec.Struct):
