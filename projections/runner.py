@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 BATCH_EVENTS = 500
 """More in one transaction gained nothing (10,500 events a second against 10,100 with 2,000)."""
 LONG = {"document": 10, "conversation": 50}
-"""Kinds of aggregates whose events can be as long as a book, or hold images → how many of those are read at a time."""
+"""Kinds of aggregates whose events can be as long as a book, or hold images → how many are read at a time."""
 
 
 class Runner(Follower):

@@ -21,7 +21,7 @@ from providers.chat_model import (
 )
 from providers.circuit import Circuit, CircuitOpen
 from providers.streamed_answer import (
-    EVERYBODYS,
+    UNREACHABLE,
     Down,
     Lines,
     Passing,
@@ -166,8 +166,9 @@ class ConversingModel:
     ) -> AsyncGenerator[Piece, None]:
         """The answer to OpenAI chat `messages`: thoughts and text as they come, calls, what it took.
 
-        `force` names the tool to call. No Call ever comes of an endpoint that takes no tools. An answer cut
-        off at `max_tokens`, or beyond LONGEST_CHARACTERS, just ends. Closing the iterator closes the connection.
+        `force` names the tool to call. No Call ever comes of an endpoint that takes no tools. An answer that
+        is cut off, at `max_tokens` or at LONGEST_CHARACTERS, just ends. Closing the iterator closes the
+        connection.
         """
         async with aclosing(self._patiently(_Question(messages, tools, force, max_tokens))) as pieces:
             piece = await self._first(pieces)
@@ -309,6 +310,6 @@ def _failure(error: openai.APIStatusError, question: _Question) -> Exception:
         return ImagesRefused(f"the chat model takes no images: HTTP {error.status_code}")
     failed = failure(error)
     if isinstance(failed, ModelUnavailable) and (error.status_code == 429 or error.status_code >= 500):
-        kind = Unreachable if error.status_code in EVERYBODYS else Passing
+        kind = Unreachable if error.status_code in UNREACHABLE else Passing
         return kind(str(failed), failed.retry_after)
     return failed

@@ -18,10 +18,10 @@ LONGEST_LINE_BYTES = 16_000_000
 LONGEST_CHARACTERS = 400_000
 """Of one answer: its text, thoughts and calls. A model that goes on beyond repeats itself."""
 OPENING, CLOSING = "<think>", "</think>"
-HALF = re.compile("[\ud800-\udfff]")
-FIRST_HALF = re.compile("[\ud800-\udbff]\\Z")
+HALF = re.compile(r"[\ud800-\udfff]")
+FIRST_HALF = re.compile(r"[\ud800-\udbff]\Z")
 """Of a character beyond 16 bits: some endpoints escape its halves in two chunks, for it was two tokens."""
-EVERYBODYS = {429, 502, 503, 504}
+UNREACHABLE = {429, 502, 503, 504}
 """Statuses that say nothing about the request: with any other, the input itself may be what fails."""
 
 
@@ -192,8 +192,13 @@ class StreamedAnswer:
         yield from self._noted(self._thinking.take(self._fitting(text)))
         self._refusal = self._refusal or bool(_text(delta.refusal))
         for call in delta.tool_calls or []:
-            function = call.function or _FunctionDelta()
-            self._calls.take(call, function.name or "", self._fitting(_arguments(function)))
+            if not self.full:
+                self._call(call)
+
+    def _call(self, delta: _CallDelta) -> None:
+        function = delta.function or _FunctionDelta()
+        name, arguments = self._fitting(function.name or ""), self._fitting(_arguments(function))
+        self._calls.take(delta, name, arguments, cut_off=self.full)
 
     def _fitting(self, text: str) -> str:
         """As much of it as there is room for."""
@@ -308,11 +313,14 @@ class _Draft(msgspec.Struct):
     id: str | None = None
     name: str = ""
     arguments: str = ""
+    cut_off: bool = False
+    """Then even no arguments are not all of them."""
 
     @property
     def whole(self) -> bool:
         try:
-            return isinstance(msgspec.json.decode(_joined(self.arguments) or "{}"), dict)
+            arguments = msgspec.json.decode(_joined(self.arguments) or "{}")
+            return isinstance(arguments, dict) and not self.cut_off
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             return False
 
@@ -334,12 +342,13 @@ class _Calls:
         """Whether there is a call of something else than the tools."""
         return any(draft.name and draft.name not in self._tools for draft in self._drafts)
 
-    def take(self, delta: _CallDelta, name: str, arguments: str) -> None:
+    def take(self, delta: _CallDelta, name: str, arguments: str, cut_off: bool) -> None:
         draft = self._draft(delta, name)
         draft.id = draft.id or delta.id
         if name and (draft.name not in self._tools or draft.name + name in self._tools):
             draft.name += name  # else it is said once more
         draft.arguments += arguments
+        draft.cut_off = cut_off
 
     def all(self) -> list[Call]:
         return [
@@ -410,7 +419,7 @@ def _told(error: object) -> Exception:
     code = error.get("code") if isinstance(error, dict) else None
     if isinstance(code, int) and code in REFUSING:
         return ModelRefused(f"the chat endpoint does not take this request: {code}")
-    kind = Unreachable if isinstance(code, int) and code in EVERYBODYS else Passing
+    kind = Unreachable if isinstance(code, int) and code in UNREACHABLE else Passing
     return kind("the chat endpoint failed in its answer")
 
 

@@ -49,6 +49,7 @@ LOOK_UP_SECONDS = 4.0
 UNREACHABLE = (
     TimeoutError, Behind, NotBuilt, PoolTimeout, psycopg.OperationalError, EmbedderUnavailable,
 )  # fmt: skip
+LAST_ROUND = "Answer now, with what there is: no tool can be called any more."
 LEARNT_CHARACTERS = 20_000
 """Of an answer, for extraction: what the user said is what counts."""
 
@@ -155,8 +156,9 @@ class Answering:
             self._draft.status(missing)
             told.append(found(fenced({"error": missing})))
         for number in count():
-            # In the last round there is nothing left to do but to answer.
             may_call = number < self._rounds()
+            if number == self._rounds():
+                told.append({"role": "user", "content": LAST_ROUND})
             force = forced if number == 0 else None
             calls, said = await self._ask(told, may_call, force)
             if calls:

@@ -312,7 +312,7 @@ def test_files_with_bad_parts_are_422(client: httpx.Client) -> None:
 def test_the_character_nul_in_a_file_harms_nothing(client: httpx.Client, model: ScriptedChat) -> None:
     file = {"name": "a\x00", "content": "x\x00y", "file_type": "t\x00"}
     id = ask(client, "Read", files=[file])["conversationId"]
-    assert "x\\u0000y" in str(model.asked[-1]["messages"][-2]["content"])
+    assert "x\\u0000y" in str(model.asked[-1]["messages"][-1]["content"])
     assert history(client, id)[0]["queryFiles"] == [{**file, "size": None}]
     assert client.get("/api/chat/export").is_success
 

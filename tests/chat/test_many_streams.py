@@ -53,7 +53,7 @@ class Murmuring(ScriptedChat):
         return type("Handler", (usual,), {"_write": write})
 
     def murmur(self, body: Json) -> Scripted:
-        (marker,) = MARKER.findall(body["messages"][-1]["content"])
+        *_, marker = MARKER.findall(body["messages"][-1]["content"])
         return Scripted(pieces=[f"{marker}:{number} " for number in range(self.pieces)])
 
 

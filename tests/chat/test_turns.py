@@ -172,7 +172,9 @@ def test_an_address_that_came_with_a_fork_is_not_opened(
     assert answer["references"]["onlineContext"] == {}
     first, last = model.asked[-2]["messages"], model.asked[-1]["messages"]
     assert "<copied>" in str(first)
-    assert not [m for m in first if m["role"] == "user" and m["content"].startswith("Whenever")]
+    copied, question = first[1]["content"].split("</copied>")
+    assert "Whenever asked" in copied
+    assert question.strip() == "What should I cook?"
     assert "error" in last[-1]["content"]
 
 

@@ -233,7 +233,8 @@ def queries(operation: str, wanted: list[dict[str, Any]], own: Own) -> Iterator[
         "memory_id": spell(MEMORY_PREFIX, own.memory), "project_id": spell(PROJECT_PREFIX, own.project),
         "app_id": spell(PROJECT_PREFIX, own.project), "actor": own.actor, "cause": own.cause,
         "conversation_id": str(own.conversation), "public_conversation_slug": own.share,
-        "filename": DOCUMENT, "file_name": DOCUMENT, "q": WORD, "query": WORD, "enable_memory": False, "as_of": "2100-01-01T00:00:00Z",
+        "filename": DOCUMENT, "file_name": DOCUMENT, "q": WORD,
+        "query": WORD, "enable_memory": False, "as_of": "2100-01-01T00:00:00Z",
     }  # fmt: skip
     required = {one["name"]: names[one["name"]] for one in wanted if one.get("required")}
     filtered = operation in ("deleteMemories", "mem0DeleteAll")  # without any filter they refuse

@@ -506,10 +506,11 @@ def test_images_are_sent_as_the_page_has_it(
 
 def test_files_are_sent_as_the_page_has_it(reader: Reader, model: Speaking) -> None:
     reader.asks(**reader.runs(FILE_PYTHON)["data"])
-    told = model.asked[-1]["messages"]
-    assert told[-1]["content"] == "Summarize this document"
-    assert "report.txt" in told[-2]["content"]
-    assert "File content here..." in told[-2]["content"]
+    told = model.asked[-1]["messages"][-1]["content"]
+    file, question = told.split("</file>")
+    assert question.strip() == "Summarize this document"
+    assert "report.txt" in file
+    assert "File content here..." in file
 
 
 @needs_curl

@@ -22,15 +22,17 @@ KEY = "bootstrap-key-of-the-test"
 class Served:
     """A running `everlog serve`."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, **variables: str) -> None:
         self.data_dir = data_dir
+        self.variables = variables
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.output = data_dir.with_suffix(".out")
         self.start()
 
     def start(self) -> None:
-        env = os.environ | {"EVERLOG_BOOTSTRAP_KEY": KEY, "EVERLOG_DATA_DIR": str(self.data_dir)}
+        ours = {"EVERLOG_BOOTSTRAP_KEY": KEY, "EVERLOG_DATA_DIR": str(self.data_dir)}
+        env = os.environ | ours | self.variables
         command = [sys.executable, "-m", "runtime.cli", "serve", "--port", str(self.port)]
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(command, env=env, stdout=output, stderr=output)

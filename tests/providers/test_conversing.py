@@ -5,9 +5,10 @@ import json
 import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -15,8 +16,8 @@ from hypothesis import strategies as st
 from providers import conversing
 from providers.chat_model import ModelGarbage, ModelRefused, ModelUnavailable
 from providers.circuit import Circuit
-from providers.conversing import ConversingModel, ImagesRefused, Tool, conversing_model_for
-from providers.streamed_answer import Call, Piece, Text, Thought, Used
+from providers.conversing import ConversingModel, ImagesRefused, Tool, alternating, conversing_model_for
+from providers.streamed_answer import LONGEST_CHARACTERS, Call, Piece, Text, Thought, Used
 from runtime.settings import Settings
 from tests.chat.model import Json, Scripted, ScriptedChat, event
 from tests.conftest import eventually
@@ -185,6 +186,77 @@ def test_text_of_many_bytes_a_letter_survives_any_cut(chat: ScriptedChat) -> Non
     assert heard(ask(chat)) == "Zürich 猫 🐈‍⬛ naïve"
 
 
+def escaped(*given: Json) -> Scripted:
+    """Deltas as endpoints write them that escape all but ASCII."""
+    chunks = [{"choices": [{"delta": delta}]} for delta in given]
+    events = [f"data: {json.dumps(chunk)}\n\n".encode() for chunk in chunks]
+    return Scripted(raw=b"".join(events) + b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    ("parts", "whole"),
+    [
+        (["a \ud83d", "\ude00 b"], "a 😀 b"),
+        (["\ud83d", "", "\ude00\ud83d", "\ude00"], "😀😀"),
+        (["a \ud83d", "b"], "a \ufffdb"),
+        (["a", "\ude00b"], "a\ufffdb"),
+        (["a", "\ud83d"], "a\ufffd"),
+    ],
+    ids=["two halves", "twice", "no second", "no first", "at the end"],
+)
+def test_characters_that_come_in_halves_are_joined_and_lone_halves_replaced(
+    chat: ScriptedChat, parts: list[str], whole: str
+) -> None:
+    thoughts = [{"reasoning": part} for part in parts]
+    chat.reply = escaped(*thoughts, *({"content": part} for part in parts))
+    pieces = ask(chat)
+    assert heard(pieces, Thought) == heard(pieces) == whole
+    assert [type(piece) for piece in pieces] == sorted((type(p) for p in pieces), key=[Thought, Text].index)
+
+
+def test_characters_in_the_arguments_of_calls_may_come_in_halves_too(chat: ScriptedChat) -> None:
+    chat.reply = escaped(
+        call_delta(function={"name": "notes", "arguments": '{"query": "\ud83d'}),
+        call_delta(function={"arguments": '\ude00"}'}),
+        call_delta(id="\ud83d", function={"name": "weather", "arguments": {"town": "\ude00"}}),
+    )
+    pieces = ask(chat, tools=TOOLS)
+    assert called(pieces) == [("notes", {"query": "😀"}), ("weather", {"town": "\ufffd"})]
+    assert msgspec.json.encode(pieces)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_an_answer_that_is_too_long_just_ends(chat: ScriptedChat, plain: bool) -> None:
+    chat.reply = Scripted(thoughts=["hm" * 500], pieces=["ha" * 25_000] * 20, plain=plain)
+    pieces = ask(chat)
+    assert len(heard(pieces, Thought) + heard(pieces)) == LONGEST_CHARACTERS
+    chat.reply = Scripted(thoughts=["hm" * 25_000] * 20, pieces=["Yes"], plain=plain)
+    with pytest.raises(ModelGarbage, match="cut off"):
+        ask(chat)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_of_an_answer_that_is_too_long_the_whole_calls_are_left(chat: ScriptedChat, plain: bool) -> None:
+    town: Json = {"town": "Bonn"}
+    endless = {"query": "ha" * LONGEST_CHARACTERS}
+    chat.reply = Scripted(calls=[("weather", town), ("notes", endless), ("weather", town)], plain=plain)
+    assert called(ask(chat, tools=TOOLS)) == [("weather", town)]
+
+
+def test_a_call_whose_arguments_no_longer_fit_is_not_one_without_arguments(chat: ScriptedChat) -> None:
+    filling = "h" * (LONGEST_CHARACTERS - len("weather"))
+    chat.reply = Scripted(pieces=[filling], calls=[("weather", {"town": "Bonn"})])
+    assert called(ask(chat, tools=TOOLS)) == []
+
+
+def test_a_model_that_calls_without_end_is_stopped(chat: ScriptedChat) -> None:
+    calls = [
+        {"index": number, "function": {"name": "weather"}} for number in range(LONGEST_CHARACTERS // 7 + 9)
+    ]
+    chat.reply = deltas({"tool_calls": calls})
+    assert len(called(ask(chat, tools=TOOLS))) == LONGEST_CHARACTERS // 7
+
+
 @pytest.mark.parametrize(
     ("usage", "used"),
     [
@@ -248,6 +320,60 @@ def test_nothing_is_made_without_a_key_and_an_endpoint() -> None:
     local = conversing_model_for(Settings(openai_base_url="http://127.0.0.1:9/v1", chat_model="local"))
     assert local is not None
     assert local.name == "local"
+
+
+# Whose turn it is
+
+
+def user(content: Any) -> Json:
+    return {"role": "user", "content": content}
+
+
+def assistant(content: Any, **more: Any) -> Json:
+    return {"role": "assistant", "content": content, **more}
+
+
+IMAGE: Json = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+SYSTEM: Json = {"role": "system", "content": "Be kind."}
+FOUND: Json = {"role": "tool", "tool_call_id": "a", "content": "Rain"}
+CALLING = assistant(None, tool_calls=[{"id": "a", "function": {"name": "weather", "arguments": "{}"}}])
+
+
+@pytest.mark.parametrize(
+    ("messages", "sent"),
+    [
+        ([], []),
+        ([user("a"), user("b"), user("c")], [user("a\n\nb\n\nc")]),
+        ([user("a"), assistant("b"), assistant("c"), user("d")], [user("a"), assistant("b\n\nc"), user("d")]),
+        ([user(""), user("a"), user("")], [user("a")]),
+        ([user("a"), user([IMAGE])], [user([{"type": "text", "text": "a"}, IMAGE])]),
+        ([user([IMAGE]), user("a")], [user([IMAGE, {"type": "text", "text": "a"}])]),
+        ([user([IMAGE]), user([IMAGE])], [user([IMAGE, IMAGE])]),
+    ],
+)
+def test_neighbouring_texts_of_one_side_are_sent_as_one(messages: list[Json], sent: list[Json]) -> None:
+    given = msgspec.json.encode(messages)
+    assert alternating(messages) == sent
+    assert msgspec.json.encode(messages) == given
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [SYSTEM, SYSTEM, user("a"), assistant("b"), user("c")],
+        [user("a"), assistant("b"), CALLING, FOUND, FOUND, assistant("c")],
+        [CALLING, FOUND, CALLING, FOUND],
+        [CALLING, CALLING],
+        [{**user("a"), "name": "ada"}, {**user("b"), "name": "bob"}],
+    ],
+)
+def test_calls_their_results_and_what_has_more_than_a_text_stay_as_they_are(messages: list[Json]) -> None:
+    assert alternating(messages) == messages
+
+
+def test_what_is_sent_takes_turns(chat: ScriptedChat) -> None:
+    ask(chat, [SYSTEM, user("a"), user("b")])
+    assert chat.asked[0]["messages"] == [SYSTEM, user("a\n\nb")]
 
 
 # Thoughts between tags
@@ -356,8 +482,11 @@ def test_what_nobody_offered_is_not_called(chat: ScriptedChat) -> None:
     chat.reply = Scripted(calls=[("shell", {"command": "rm"}), ("notes", {"query": "cat"})])
     assert called(ask(chat, tools=TOOLS)) == [("notes", {"query": "cat"})]
     chat.reply = Scripted(calls=[("shell", {})])
-    with pytest.raises(ModelGarbage):
-        ask(chat, tools=TOOLS)
+    for tools in (TOOLS, ()):
+        with pytest.raises(ModelGarbage, match="called tools that were not offered"):
+            ask(chat, tools=tools)
+    chat.reply = Scripted(text="It rains.", calls=[("weather", {})])
+    assert ask(chat) == [Text("It ra"), Text("ins."), USED]
 
 
 def test_a_call_that_was_cut_off_is_none(chat: ScriptedChat) -> None:
@@ -630,8 +759,11 @@ def test_what_is_no_answer_is_garbage(chat: ScriptedChat, raw: bytes) -> None:
         ask(chat)
 
 
+# Leaving the endpoint alone
+
+
 def test_after_some_failures_the_endpoint_is_left_alone(chat: ScriptedChat) -> None:
-    chat.reply = Scripted(status=401)
+    chat.reply = Scripted(status=503)
 
     async def asking() -> None:
         model = ConversingModel(chat.settings(), Circuit(failures=2))
@@ -642,7 +774,96 @@ def test_after_some_failures_the_endpoint_is_left_alone(chat: ScriptedChat) -> N
         await model.close()
 
     asyncio.run(asking())
-    assert len(chat.asked) == 2
+    assert len(chat.asked) == 2 * 3
+
+
+def is_left_alone(chat: ScriptedChat, reply: Scripted, **more: Any) -> bool:
+    """Whether `reply`, once, is enough of a failure that the next question is not sent."""
+    chat.reply = reply
+
+    async def asking() -> bool:
+        model = ConversingModel(chat.settings(**more), Circuit(failures=1))
+        with pytest.raises((ModelUnavailable, ModelRefused, ModelGarbage)):
+            await listen(model)
+        with pytest.raises((ModelUnavailable, ModelRefused, ModelGarbage)) as caught:
+            await listen(model)
+        await model.close()
+        return "left alone" in str(caught.value)
+
+    return asyncio.run(asking())
+
+
+def error_inside(code: int) -> Scripted:
+    return Scripted(raw=event({"error": {"message": "no", "code": code}}))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *(Scripted(status=status) for status in (429, 502, 503, 504)),
+        Scripted(cut=True),
+        Scripted(pieces=["", "lo"], gate=threading.Event()),
+        error_inside(503),
+    ],
+    ids=["429", "502", "503", "504", "cut", "silent", "503 inside"],
+)
+def test_what_fails_whatever_it_is_asked_is_left_alone(chat: ScriptedChat, reply: Scripted) -> None:
+    assert is_left_alone(chat, reply, chat_timeout=0.2)
+
+
+def test_an_endpoint_that_is_not_there_is_left_alone(chat: ScriptedChat) -> None:
+    assert is_left_alone(chat, Scripted(), openai_base_url="http://127.0.0.1:9/v1")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *(Scripted(status=status) for status in (400, 401, 403, 404, 500, 501)),
+        error_inside(500),
+        Scripted(raw=b"data: no JSON\n\n"),
+        Scripted(pieces=["Hel", "lo"], cut=True),
+    ],
+    ids=["400", "401", "403", "404", "500", "501", "500 inside", "garbage", "broken off"],
+)
+def test_what_one_question_may_have_brought_about_is_not_held_against_the_endpoint(
+    chat: ScriptedChat, reply: Scripted
+) -> None:
+    assert not is_left_alone(chat, reply)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Scripted(pieces=["Hel", "lo"]), Scripted(thoughts=["H", "m"], text="Hello"), deltas(*IN_PIECES)],
+    ids=["text", "thoughts", "calls"],
+)
+def test_others_are_answered_from_the_moment_that_the_answer_on_trial_begins(
+    chat: ScriptedChat, answer: Scripted
+) -> None:
+    gate, now = threading.Event(), 0.0
+    chat.answers = [*[Scripted(status=503)] * 3, msgspec.structs.replace(answer, gate=gate)]
+
+    async def asking() -> None:
+        nonlocal now
+        model = ConversingModel(chat.settings(), Circuit(failures=1, seconds=10, clock=lambda: now))
+        with pytest.raises(ModelUnavailable, match="HTTP 503"):
+            await listen(model)
+        now = 10
+        trial = asyncio.create_task(listen(model, tools=TOOLS))
+        async with asyncio.timeout(5):
+            assert heard(await as_soon_as_it_may(model)) == "Hello"
+        assert not trial.done()
+        gate.set()
+        assert await trial
+        await model.close()
+
+    asyncio.run(asking())
+
+
+async def as_soon_as_it_may(model: ConversingModel) -> list[Piece]:
+    while True:
+        await asyncio.sleep(0.005)  # behind the trial
+        with suppress(ModelUnavailable):
+            return await listen(model)
 
 
 # Leaving
