@@ -2,7 +2,7 @@
 
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -53,10 +53,13 @@ def openapi(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
     return Response(request.app.openapi_schema.to_schema())
 
 
-def create_app(settings: Settings, browser: Browser | None = None) -> ASGIApp:
+def create_app(
+    settings: Settings, browser: Browser | None = None, ready: Callable[[Chat], None] = lambda _: None
+) -> ASGIApp:
     """The application on the database that `settings` name. It is open for as long as it is served.
 
-    Chats read pages with `browser`; by default with one that opens none but public addresses.
+    Chats read pages with `browser`; by default with one that opens none but public addresses. `ready` is
+    told of the chats once they can begin.
     """
 
     @asynccontextmanager
@@ -66,6 +69,7 @@ def create_app(settings: Settings, browser: Browser | None = None) -> ASGIApp:
         app.state.usage = usage = Usage(engine)
         await engine.open()
         app.state.chats = chats = Chat(settings, engine, browser, limits)
+        ready(chats)
         usage.open()
         try:
             yield
@@ -140,8 +144,9 @@ def create_app(settings: Settings, browser: Browser | None = None) -> ASGIApp:
 
 def serve(settings: Settings) -> None:
     """Serve until told to stop by SIGTERM or SIGINT."""
+    chats: list[Chat] = []
     config = uvicorn.Config(
-        create_app(settings),
+        create_app(settings, ready=chats.append),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -153,7 +158,20 @@ def serve(settings: Settings) -> None:
     # The writer thread hands over to the event loop many times a commit; the default is 5 ms each.
     sys.setswitchinterval(0.0005)
     with _listening(settings) as listener:
-        uvicorn.Server(config).run(sockets=[listener])
+        _Server(config, chats).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Ends the answers that are under way before it waits for their connections."""
+
+    def __init__(self, config: uvicorn.Config, chats: list[Chat]) -> None:
+        super().__init__(config)
+        self._chats = chats
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for each in self._chats:
+            await each.end_turns()
+        await super().shutdown(sockets)
 
 
 def _listening(settings: Settings) -> socket.socket:

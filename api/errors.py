@@ -105,7 +105,7 @@ def to_problem(request: Request[Any, Any, Any], error: Exception) -> Response[An
     problem, headers = _problem(error)
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE and not problem.type.endswith("no-chat-model"):
         headers["Retry-After"] = RETRY_SECONDS
     prefixes = [prefix for prefix in SHAPES if request.url.path.startswith(prefix)]
     shape = SHAPES[max(prefixes, key=len)] if prefixes else None

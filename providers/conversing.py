@@ -241,7 +241,8 @@ class ConversingModel:
                 return None
             if isinstance(error, TimeoutError):
                 raise Down("the chat model did not answer in time") from None
-            raise Unreachable(f"the chat model's answer broke off: {type(error).__name__}") from None
+            log.info("an answer broke off: %s", type(error).__name__)
+            raise Unreachable("the chat model's answer broke off") from None
 
     async def _response(self, stack: AsyncExitStack, question: _Question) -> _Response:
         lacking = self._lacking
@@ -261,7 +262,8 @@ class ConversingModel:
             except TimeoutError:
                 raise Down("the chat endpoint did not answer in time") from None
             except Exception as error:
-                raise Unreachable(f"no answer of the chat endpoint: {type(error).__name__}") from None
+                log.warning("no answer of the chat endpoint: %s", type(error).__name__)
+                raise Unreachable("the chat endpoint cannot be reached") from None
             else:
                 if lacking - self._lacking:
                     log.warning("%s: the endpoint does not take %s", self.name, ", ".join(sorted(lacking)))

@@ -94,7 +94,8 @@ def _keys_create(settings: Settings, options: argparse.Namespace) -> None:
         plan=options.plan,
     )
     made = keys.create(_connected(settings), options.name, options.owner, options.scopes.split(","), terms)
-    _tell(made, options.json, f"{made['key']}\nThe key of {made['owner']}; it is shown this once.")
+    _tell(made, options.json, made["key"])
+    print(f"The key of {made['owner']}; it is shown this once.", file=sys.stderr)
 
 
 def _keys_list(settings: Settings, options: argparse.Namespace) -> None:
@@ -337,7 +338,8 @@ def _tell(answer: Any, as_json: bool, text: str) -> None:
 
 def _key_line(key: dict[str, Any]) -> str:
     state = f"revoked {key['revoked_at']}" if key["revoked_at"] else "in use"
-    return f"{key['id']}  {key['owner']:20}  {key['name']:20}  {','.join(key['scopes']):16}  {state}"
+    plan = f"  {key['plan']}" if key["plan"] else ""
+    return f"{key['id']}  {key['owner']:20}  {key['name']:20}  {','.join(key['scopes']):16}  {state}{plan}"
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class Postgres:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         if not (self._data / "PG_VERSION").exists():
             self._initialise()
-        self._clear_stale_pid_file()
+        self._clear_stale_files()
         options = [part for name, value in OPTIONS.items() for part in ("-c", f"{name}={value}")]
         self.process = start(
             [self._install / "bin/postgres", "-D", self._data, "-k", self._sockets, *options],
@@ -100,20 +100,22 @@ class Postgres:
         os.sync()
         scratch.rename(self._data)
 
-    def _clear_stale_pid_file(self) -> None:
+    def _clear_stale_files(self) -> None:
         """Remove what a killed server left behind, once no process of it is alive any more.
 
         A number in a file proves nothing: it may have been given to another process since. And backends
         outlive a killed server for a moment; starting beside them would damage the data.
         """
-        pid_file = self._data / "postmaster.pid"
-        if pid_file.exists():
+        # PostgreSQL takes a killed server that nobody has waited for yet for a living one, in either file.
+        left = [self._data / "postmaster.pid", self._sockets / ".s.PGSQL.5432.lock"]
+        if any(file.exists() for file in left):
             wait_for(
                 lambda: not works_in(self._data),
                 f"an earlier server still works on {self._data}; stop it first",
                 START_SECONDS,
             )
-            pid_file.unlink(missing_ok=True)
+            for file in left:
+                file.unlink(missing_ok=True)
 
     def _wait_until_ready(self) -> None:
         def ready() -> bool:

@@ -9,10 +9,11 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 
+ADDRESSES = ("openai_base_url", "web_search_url")
 OPENAI_VARIABLES = {"openai_api_key": "OPENAI_API_KEY", "openai_base_url": "OPENAI_BASE_URL"}
 
 
@@ -131,10 +132,20 @@ def _checked(name: str, value: Any) -> Any:
     try:
         checked = msgspec.convert(value, annotation, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{variable_of(name)}: {error}") from None
+        known = _known(annotation)
+        words = f"{value!r} is none of {', '.join(known)}" if known else str(error)
+        raise SettingsError(f"{variable_of(name)}: {words}") from None
+    if name in ADDRESSES and not str(checked).startswith(("http://", "https://")):
+        raise SettingsError(f"{variable_of(name)}: an address that begins with http:// or https:// is wanted")
     if name == "master_key" and not _is_key(checked):
         raise SettingsError("EVERLOG_MASTER_KEY: 32 bytes in base64 are wanted (openssl rand -base64 32)")
     return checked
+
+
+def _known(annotation: Any) -> list[str]:
+    """The words that a setting can be, where there are only some."""
+    choices = [each for each in (annotation, *get_args(annotation)) if get_origin(each) is Literal]
+    return [str(word) for each in choices for word in get_args(each)]
 
 
 def _is_key(text: str) -> bool:

@@ -72,12 +72,16 @@ class Chat:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "no-chat-model", UNCONFIGURED)
         return self.model
 
-    async def close(self) -> None:
-        """Stop what is under way, so that each turn keeps what it has, then let go of all."""
+    async def end_turns(self) -> None:
+        """Stop what is under way; each turn keeps what it has."""
         turns = list(self.under_way)
         for turn in turns:
             turn.stop()
         await asyncio.gather(*(turn.task for turn in turns), return_exceptions=True)
+
+    async def close(self) -> None:
+        """Let go of all."""
+        await self.end_turns()
         for part in (self.model, self.search, self.browser, self.painter):
             if part:
                 await part.close()

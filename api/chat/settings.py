@@ -137,9 +137,11 @@ async def switch(
     enable_memory: Annotated[bool, QueryParameter()],
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
+    chats: NamedDependency[Chat],
 ) -> MemorySwitch:
+    """Answers how it is from now on: where the server has switched it off, a user's wish is only kept."""
     await anyio.to_thread.run_sync(_switch, engine.cells, asked, enable_memory)
-    return MemorySwitch(enable_memory=enable_memory)
+    return MemorySwitch(enable_memory=await remembers(chats, asked.caller.owner))
 
 
 @get(

@@ -53,8 +53,8 @@ async def chat_socket(socket: "WebSocket[Any, Any, Any]") -> None:
     chats: Chat = socket.app.state.chats
     try:
         caller = await _admitted(socket, chats)
-    except Refusal:
-        await socket.close()  # before it is accepted: the handshake is answered 403
+    except Refusal as refused:
+        await _refuse(socket, str(refused))
         return
     chats.sockets[caller.owner] += 1
     try:
@@ -186,6 +186,19 @@ def _due(pending: Emission, since: float) -> bool:
     return len(pending.data) >= FLUSH_CHARACTERS or time.monotonic() - since >= FLUSH_SECONDS
 
 
+async def _refuse(socket: "WebSocket[Any, Any, Any]", words: str) -> None:
+    """Answer the handshake 403, in words where the server can (ASGI's websocket.http.response)."""
+    if "websocket.http.response" not in (socket.scope.get("extensions") or {}):
+        await socket.close()
+        return
+    body = msgspec.json.encode({"status": "error", "error": words, "message": words, "detail": words})
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    start: Any = {"type": "websocket.http.response.start", "status": 403, "headers": headers}
+    end: Any = {"type": "websocket.http.response.body", "body": body}
+    await socket.send(start)
+    await socket.send(end)
+
+
 async def _admitted(socket: "WebSocket[Any, Any, Any]", chats: Chat) -> Caller:
     """Who connects. Raises Refusal."""
     _require_origin(socket.headers.get("origin", ""), chats.settings)
@@ -224,4 +237,8 @@ def _require_origin(origin: str, settings: Settings) -> None:
     allowed = [urlsplit(each.strip()) for each in settings.cors_origins.split(",")]
     hosts = AT_HOME | {settings.host} | {each.hostname for each in allowed}
     if "*" not in settings.cors_origins and urlsplit(origin).hostname not in hosts - {None}:
-        raise Refusal(HTTPStatus.FORBIDDEN, "origin", "this Origin is not in EVERLOG_CORS_ORIGINS")
+        raise Refusal(
+            HTTPStatus.FORBIDDEN,
+            "origin",
+            "a WebSocket is for pages: send an Origin that is in EVERLOG_CORS_ORIGINS, or of localhost",
+        )

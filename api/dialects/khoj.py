@@ -14,6 +14,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from api.body import Body, check_text
+from api.chat.parameters import User
 from api.dialects.khoj_errors import MISSING, refusals
 from api.engine import Asked, Engine
 from api.errors import Refusal
@@ -21,6 +22,7 @@ from domain.errors import NotFound
 from domain.ids import new_id
 from domain.memory import AddMemory, DeleteMemory, Scope, UpdateMemory
 from projections import memories
+from projections.selection import Selection
 
 MAX_ID = 2**63 - 1
 """PostgreSQL's bigint: no number above it is a memory's."""
@@ -42,8 +44,8 @@ class KhojMemory(msgspec.Struct, frozen=True, kw_only=True):
 
 NUMBERED = """
     SELECT e.position, m.text, m.created_at
-    FROM {table} m JOIN events e ON e.stream_id = m.memory_id AND e.version = 1
-    WHERE m.owner = %s ORDER BY e.position"""
+    FROM (SELECT memory_id, text, created_at FROM {table} WHERE {where}) m
+    JOIN events e ON e.stream_id = m.memory_id AND e.version = 1 ORDER BY e.position"""
 STREAM = """
     SELECT stream_id FROM events
     WHERE position = %s AND owner = %s AND version = 1 AND starts_with(type, 'memory.')"""
@@ -57,10 +59,14 @@ STREAM = """
     tags=["Khoj"],
     summary="All memories, oldest first",
 )
-async def listing(asked: NamedDependency[Asked], engine: NamedDependency[Engine]) -> list[KhojMemory]:
+async def listing(
+    asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: User = None
+) -> list[KhojMemory]:
+    """Of all users of the key, as Khoj knows no users within one; of one where `user_id` names them."""
+    where, values = Selection(scope=Scope(owner=asked.caller.owner, user_id=user_id)).where()
     async with engine.reading(asked, memories.name) as (conn, build):
-        statement = NUMBERED.format(table=memories.table(build.version))
-        rows = await (await conn.execute(statement, (asked.caller.owner,))).fetchall()
+        statement = NUMBERED.format(table=memories.table(build.version), where=where)
+        rows = await (await conn.execute(statement, values)).fetchall()
     return [KhojMemory(id=position, raw=text, created_at=created) for position, text, created in rows]
 
 
@@ -73,9 +79,12 @@ async def listing(asked: NamedDependency[Asked], engine: NamedDependency[Engine]
     summary="Add a memory, word for word",
 )
 async def add(
-    data: JSONBody[RawMemory], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
+    data: JSONBody[RawMemory],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    user_id: User = None,
 ) -> KhojMemory:
-    command = AddMemory(text=data.raw, scope=Scope(owner=asked.caller.owner))
+    command = AddMemory(text=data.raw, scope=Scope(owner=asked.caller.owner, user_id=user_id))
     (result,) = await engine.execute(asked, [(new_id(), command)])
     added = result.memory
     return KhojMemory(id=added.position, raw=added.text, created_at=added.created_at)

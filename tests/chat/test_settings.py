@@ -77,7 +77,7 @@ def test_the_servers_mode_and_the_owners_switch_say_whether_chats_remember(
     with owner_of(services[mode]) as client:
         if switched:
             answer = client.patch("/api/user/memory", params={"enable_memory": switched})
-            assert answer.json() == {"status": "ok", "enable_memory": switched == "true"}
+            assert answer.json() == {"status": "ok", "enable_memory": effective}
         settings = client.get("/api/settings?detailed=true").json()
         assert settings["enable_memory"] is effective
         assert settings["server_memory_mode"] == mode

@@ -258,3 +258,17 @@ def test_the_user_is_the_owner_of_the_key(client: httpx.Client) -> None:
     user = client.get("/api/v1/user").json()
     assert user.keys() == {"email", "username", "photo", "is_active", "has_documents", "khoj_version"}
     assert (user["email"], user["username"]) == ("default", "default")
+
+
+def test_one_user_of_a_key_is_asked_for_by_name(khoj: httpx.Client) -> None:
+    for user in ("zed", "kim"):
+        khoj.post("/api/memories", params={"user_id": user}, json={"raw": f"{user} has a horse"})
+    listed = khoj.get("/api/memories", params={"user_id": "zed"}).json()
+    assert [memory["raw"] for memory in listed] == ["zed has a horse"]
+
+
+def test_what_has_expired_is_not_listed(client: httpx.Client, user: str) -> None:
+    said = {"messages": [{"role": "user", "content": "The sale ends soon"}], "infer": False, "user_id": user}
+    for more in ({"expiration_date": "2020-01-01"}, {}):
+        assert client.post("/mem0/v3/memories/add/", json={**said, **more}).is_success
+    assert len(client.get("/api/memories", params={"user_id": user}).json()) == 1

@@ -10,7 +10,9 @@ from api.chat.tools.tool import Desk, Outcome, ToolFailed
 from domain.conversation import CodeRun, OutputFile, References
 from providers.sandbox import Run, Sandbox, SandboxMissing
 
-MISSING = "Running code needs an extra that is not installed here: ./everlog install code"
+MISSING = (
+    "Running code needs an extra that is not installed here: ./everlog install code, then start Everlog again"
+)
 MAX_OUTPUT = 5_500
 """Characters that the model is told of what was printed: the beginning."""
 MAX_ERRORS = 2_000
