@@ -12,6 +12,7 @@ import pytest
 from redis import Redis
 
 from domain.eventstore.cipher import master_key
+from runtime import places
 from runtime.postgres import Postgres
 from runtime.valkey import Valkey
 from tests.conftest import eventually
@@ -45,6 +46,21 @@ def test_a_pid_file_that_names_another_process_is_not_believed(folder: Path) -> 
         assert conn.execute("SELECT 1").fetchone() == (1,)
     postgres.stop()
     assert other.poll() is None
+    other.kill()
+    other.wait()
+
+
+def test_a_lock_of_a_killed_server_that_names_another_process_is_not_believed(folder: Path) -> None:
+    """PostgreSQL itself believes it, also where that process is the dead server, waited for by nobody."""
+    data_dir = folder / "stale-lock"
+    postgres = Postgres(data_dir)
+    postgres.start()
+    postgres.stop()
+    other = subprocess.Popen(["sleep", "60"])
+    lock = places.socket_folder(data_dir) / ".s.PGSQL.5432.lock"
+    lock.write_text(f"{other.pid}\n/elsewhere\n0\n5432\n{lock.parent}\n")
+    postgres.start()
+    postgres.stop()
     other.kill()
     other.wait()
 
