@@ -14,6 +14,7 @@ from redis import Redis
 from domain.eventstore.cipher import master_key
 from runtime import places
 from runtime.postgres import Postgres
+from runtime.processes import start
 from runtime.valkey import Valkey
 from tests.conftest import eventually
 
@@ -56,7 +57,7 @@ def test_a_lock_of_a_killed_server_that_names_another_process_is_not_believed(fo
     postgres = Postgres(data_dir)
     postgres.start()
     postgres.stop()
-    other = subprocess.Popen(["sleep", "60"])
+    other = start(["sleep", "60"], unprivileged=True)  # as the server, which cannot see others' processes
     lock = places.socket_folder(data_dir) / ".s.PGSQL.5432.lock"
     lock.write_text(f"{other.pid}\n/elsewhere\n0\n5432\n{lock.parent}\n")
     postgres.start()
