@@ -164,7 +164,10 @@ class Answering:
             if calls:
                 told += await toolbox.call(calls, said)
             elif force:
-                told += await toolbox.guess(force)
+                guessed = await toolbox.guess(force)
+                if not guessed:
+                    self._draft.status(f"**No tool was used**: the model did not call {force.command}")
+                told += guessed
                 toolbox.tools = {}  # a model that did not call this one calls none
             elif self._added:
                 told.append({"role": "assistant", "content": said})

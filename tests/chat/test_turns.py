@@ -202,3 +202,23 @@ def test_memory_that_is_switched_off_is_neither_used_nor_made(
     learnt(client)
     known = client.get("/v1/memories", params={"user_id": user}).json()["results"]
     assert [memory["memory"] for memory in known] == ["User loves tea"]
+
+
+def test_a_model_that_calls_no_tools_answers_a_command_with_what_the_question_finds(
+    client: httpx.Client, model: ScriptedChat
+) -> None:
+    files = {"files": ("boats.md", b"The boathouse key hangs behind the clock.", "text/markdown")}
+    assert client.patch("/api/content", params={"user_id": "rower"}, files=files).is_success
+    model.answers = ["I would rather guess.", "Behind the clock."]
+    answer = ask(client, "/notes Where is the boathouse key?", user_id="rower")
+    assert answer["response"] == "Behind the clock."
+    assert answer["references"]["context"][0]["file"] == "boats.md"
+    assert "hangs behind the clock" in str(model.asked[-1]["messages"])
+
+
+def test_a_command_that_needs_the_model_says_when_it_did_nothing(
+    client: httpx.Client, model: ScriptedChat
+) -> None:
+    told = streamed(client, "/diagram of a cat")
+    statuses = [event["data"] for event in told if event["type"] == "status"]
+    assert "**No tool was used**: the model did not call diagram" in statuses
