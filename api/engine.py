@@ -104,7 +104,7 @@ class Engine:
     @property
     def has_model(self) -> bool:
         """Whether a chat model is configured, used by default or not."""
-        return bool(self._settings.openai_api_key or self._settings.openai_base_url)
+        return self._settings.has_endpoint
 
     def embedder(self, model: str | None) -> Embedder:
         return embedder_for(model, self._settings)

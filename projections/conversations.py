@@ -15,7 +15,8 @@ from psycopg.rows import class_row
 from domain.conversation import Conversation
 from domain.memory import Scope
 from projections.catalogue import Build
-from projections.changes import Change, last_changes
+from projections.changes import Change
+from projections.rows import renew, storable
 
 name = "conversations"
 aggregate = "conversation"
@@ -69,12 +70,7 @@ def drop(conn: Connection[Any], version: int) -> None:
 
 
 def apply(conn: Connection[Any], build: Build, changes: Sequence[Change[Conversation]]) -> None:
-    last = last_changes(changes)
-    conn.execute(
-        f"DELETE FROM {table(build.version)} WHERE conversation_id = ANY(%s)",
-        ([change.after.id for change in last],),
-    )
-    load(conn, build, [[change] for change in last])
+    renew(conn, build, "conversation_id", changes, load)
 
 
 def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change[Conversation]]]) -> None:
@@ -82,13 +78,12 @@ def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change[
         copy.set_types(TYPES)
         for changes in streams:
             if not changes[-1].after.deleted:
-                copy.write_row(_row(changes[-1].after))
+                copy.write_row(storable(_row(changes[-1].after)))
 
 
 def _row(one: Conversation) -> tuple[Any, ...]:
-    slug = one.slug.replace("\x00", "")  # the log can hold it, PostgreSQL's text cannot
     return (
-        one.id, one.scope.owner, one.scope.user_id, one.agent, slug, len(one.turns), one.created_at,
+        one.id, one.scope.owner, one.scope.user_id, one.agent, one.slug, len(one.turns), one.created_at,
         one.updated_at, one.position,
     )  # fmt: skip
 

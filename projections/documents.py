@@ -11,7 +11,8 @@ from psycopg.rows import class_row
 from domain.document import Document
 from domain.memory import Scope
 from projections.catalogue import Build
-from projections.changes import Change, last_changes
+from projections.changes import Change
+from projections.rows import renew, storable
 from projections.selection import Selection
 
 name = "documents"
@@ -52,12 +53,7 @@ def drop(conn: Connection[Any], version: int) -> None:
 
 
 def apply(conn: Connection[Any], build: Build, changes: Sequence[Change[Document]]) -> None:
-    last = last_changes(changes)
-    conn.execute(
-        f"DELETE FROM {table(build.version)} WHERE document_id = ANY(%s)",
-        ([change.after.id for change in last],),
-    )
-    load(conn, build, [[change] for change in last])
+    renew(conn, build, "document_id", changes, load)
 
 
 def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change[Document]]]) -> None:
@@ -66,11 +62,6 @@ def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change[
         for changes in streams:
             if not changes[-1].after.deleted:
                 copy.write_row(storable(_row(changes[-1].after)))
-
-
-def storable(row: Iterable[Any]) -> tuple[Any, ...]:
-    """`row` without zero bytes, which the log can hold and PostgreSQL's text cannot."""
-    return tuple(value.replace("\0", "") if isinstance(value, str) else value for value in row)
 
 
 def _row(document: Document) -> tuple[Any, ...]:

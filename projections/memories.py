@@ -11,7 +11,8 @@ from psycopg.types.json import Jsonb
 
 from domain.memory import Memory, Scope, Traits
 from projections.catalogue import Build
-from projections.changes import Change, last_changes
+from projections.changes import Change
+from projections.rows import renew
 from projections.selection import Selection
 
 name = "memories"
@@ -73,12 +74,7 @@ def row_of(memory: Memory) -> tuple[Any, ...]:
 
 
 def apply(conn: Connection[Any], build: Build, changes: Sequence[Change[Memory]]) -> None:
-    last = last_changes(changes)
-    conn.execute(
-        f"DELETE FROM {table(build.version)} WHERE memory_id = ANY(%s)",
-        ([change.after.id for change in last],),
-    )
-    load(conn, build, [[change] for change in last])
+    renew(conn, build, "memory_id", changes, load)
 
 
 def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change[Memory]]]) -> None:

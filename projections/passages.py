@@ -10,10 +10,10 @@ from psycopg import AsyncConnection, Connection
 from domain.document import Document
 from projections import retrieval, vectors
 from projections.catalogue import Build
-from projections.changes import Change, last_changes
-from projections.documents import storable
+from projections.changes import Change
 from projections.ranking import Floats
 from projections.retrieval import Query
+from projections.rows import renew, storable
 from providers.documents import passages_of
 
 name = "passages"
@@ -55,12 +55,7 @@ def drop(conn: Connection[Any], version: int) -> None:
 
 
 def apply(conn: Connection[Any], build: Build, changes: Sequence[Change[Document]]) -> None:
-    last = last_changes(changes)
-    conn.execute(
-        f"DELETE FROM {table(build.version)} WHERE document_id = ANY(%s)",
-        ([change.after.id for change in last],),
-    )
-    load(conn, build, [[change] for change in last])
+    renew(conn, build, "document_id", changes, load)
 
 
 def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change[Document]]]) -> None:

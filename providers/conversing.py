@@ -273,9 +273,7 @@ class ConversingModel:
 
 def conversing_model_for(settings: Settings) -> ConversingModel | None:
     """None where no chat model is configured."""
-    if settings.openai_api_key is None and settings.openai_base_url is None:
-        return None
-    return ConversingModel(settings)
+    return ConversingModel(settings) if settings.has_endpoint else None
 
 
 def _pauses() -> Iterator[float]:

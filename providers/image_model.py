@@ -116,7 +116,7 @@ class ImageModel:
 
 def image_model_for(settings: Settings) -> ImageModel | None:
     """None where no image model is configured."""
-    if settings.image_model and (settings.openai_api_key or settings.openai_base_url):
+    if settings.image_model and settings.has_endpoint:
         return ImageModel(settings)
     return None
 

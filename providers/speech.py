@@ -48,7 +48,7 @@ class Voice(Protocol):
 
 def voice_for(settings: Settings) -> Voice | None:
     """None where no speech model is configured and no local voice installed."""
-    if settings.speech_model and (settings.openai_api_key or settings.openai_base_url):
+    if settings.speech_model and settings.has_endpoint:
         return RemoteVoice(settings)
     for engine, modules in NEEDS.items():
         if all(importlib.util.find_spec(module) for module in modules):

@@ -66,7 +66,7 @@ def connected(settings: Settings, queue: bool = False) -> Settings:
 def conversing(settings: Settings) -> Settings:
     """`settings` with the local model of the service that runs on its data directory, where none is set."""
     running = _running(settings)
-    if running is None or running.chat is None or settings.openai_api_key or settings.openai_base_url:
+    if running is None or running.chat is None or settings.has_endpoint:
         return settings
     return pointed(settings, running.chat)
 

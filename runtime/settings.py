@@ -85,6 +85,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Origins, with commas, whose pages may call the API with credentials; `*` allows any without."""
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
 
+    @property
+    def has_endpoint(self) -> bool:
+        """Whether an OpenAI-compatible endpoint is configured."""
+        return bool(self.openai_api_key or self.openai_base_url)
+
 
 def variable_of(name: str) -> str:
     """The environment variable that sets `name`."""
@@ -109,8 +114,7 @@ def load(environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
 
 def require_model(settings: Settings) -> None:
     """Raises SettingsError where the model is to extract and none is configured."""
-    endpoint = settings.openai_api_key or settings.openai_base_url or settings.local_model
-    if settings.extractor == "model" and not endpoint:
+    if settings.extractor == "model" and not (settings.has_endpoint or settings.local_model):
         raise SettingsError("EVERLOG_EXTRACTOR: `model` wants OPENAI_API_KEY or OPENAI_BASE_URL")
 
 

@@ -18,7 +18,7 @@ from api.chat.conversations import clean
 from api.chat.parameters import OfConversation, User, Value, combined, conversation_of, required
 from api.dialects.khoj_errors import refusals
 from api.engine import Asked, Engine
-from domain.conversation import Conversation, Title
+from domain.conversation import MAX_TITLE, Conversation, Title
 from providers.chat_model import ChatModel, ModelGarbage, ModelRefused, ModelUnavailable
 from runtime.settings import Settings
 
@@ -32,7 +32,6 @@ SECONDS = 15.0
 """How long a title is waited for; the first words do as well."""
 MAX_TOKENS = 1_000
 """Of the answer, with what a reasoning model thinks before it."""
-MAX_TITLE = 200
 FIRST_WORDS = 60
 """Characters of a question that is a title."""
 THREADS = ThreadPoolExecutor(4, thread_name_prefix="titles")

@@ -18,11 +18,12 @@ from api.chat.agents import agent_of
 from api.chat.answering import Answering
 from api.chat.chat import Chat
 from api.chat.commands import parse
-from api.chat.conversations import clean
+from api.chat.conversations import NO_AGENT, clean, latest
 from api.chat.draft import usage_of
 from api.chat.emission import Emission
 from api.chat.framing import HEARTBEAT_SECONDS, framing_for, written
 from api.chat.history import references_of
+from api.chat.parameters import conversation_of
 from api.chat.question import Question
 from api.dialects.khoj_errors import refusals
 from api.engine import Asked
@@ -30,11 +31,10 @@ from api.errors import Refusal
 from domain.aggregate import Command
 from domain.conversation import MAX_TITLE, Ask, AttachedFile, Conversation, References, Start, Started, Turn
 from domain.conversation import Asked as AskedEvent
-from domain.errors import NotFound, NotWaiting
+from domain.errors import NotWaiting
 from domain.ids import new_id
 from domain.memory import Scope
 from domain.recorded import now
-from projections import conversations
 from providers.pictures import PictureRefused, pictures_of
 
 LONGEST_ANSWER = timedelta(minutes=15)
@@ -182,7 +182,7 @@ def _started(asked: Asked, question: Question) -> Started:
     scope = Scope(owner=asked.caller.owner, user_id=question.user_id)
     agent = agent_of(question.agent_slug)
     if agent is None:
-        raise Refusal(HTTPStatus.BAD_REQUEST, "no-agent", "No such agent currently exists.")
+        raise Refusal(HTTPStatus.BAD_REQUEST, "no-agent", NO_AGENT)
     return Started(scope=scope, agent=agent.slug, title=clean(question.title or "")[:MAX_TITLE] or None)
 
 
@@ -193,31 +193,10 @@ async def _conversation(
     if question.create_new:
         return None
     if question.conversation_id:
-        return await _given(chats, asked, question, question.conversation_id)
-    if client != "emacs":
-        return None
+        missing = f"Conversation {question.conversation_id} not found"
+        return await conversation_of(asked, chats.engine, question.conversation_id, question.user_id, missing)
     # Emacs never names one: without this, each of its messages would be a conversation of its own.
-    async with chats.engine.reading(asked, conversations.name) as (conn, build):
-        scope = Scope(owner=asked.caller.owner, user_id=question.user_id)
-        id = await conversations.latest(conn, build.version, scope)
-    try:
-        return await _given(chats, asked, question, str(id)) if id else None
-    except NotFound:  # deleted a moment ago
-        return None
-
-
-async def _given(chats: Chat, asked: Asked, question: Question, text: str) -> Conversation:
-    try:
-        id = UUID(text)
-        cell = await chats.engine.cell_of(asked.caller.owner)
-        conversation = await asyncio.to_thread(cell.log.conversation, id)
-    except (ValueError, NotFound):
-        raise NotFound(f"Conversation {text} not found") from None
-    scope = conversation.scope
-    foreign = question.user_id is not None and scope.user_id != question.user_id
-    if scope.owner != asked.caller.owner or conversation.deleted or foreign:
-        raise NotFound(f"Conversation {text} not found")
-    return conversation
+    return await latest(asked, chats.engine, question.user_id) if client == "emacs" else None
 
 
 # --- what is answered ---------------------------------------------------------------------------------
