@@ -290,7 +290,7 @@ class Engine:
             if build.position >= wanted:
                 if name not in KEYS or self._embedded.get((caller.actor, name), 0) >= wanted:
                     return build
-                # Given up once, a vector is not waited for again: its text may be one that no model takes.
+                # Given up once, a vector is not waited for again: the model may be down.
                 if waited > VECTOR_WAIT_SECONDS or not await retrieval.waiting(
                     conn, build, caller.owner, wanted
                 ):

@@ -20,7 +20,7 @@ from domain.ids import MEMORY_PREFIX, read, spell
 from domain.memory import CHANGE_NAMES
 from domain.recorded import Recorded
 from projections.catalogue import Build, builds
-from projections.vectors import KEYS
+from projections.vectors import KEYS, LACKING
 
 MAX_PAGE = 1_000
 
@@ -61,6 +61,7 @@ class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     parked: int
     """Events set aside because they could not be applied."""
     vectors_waiting: int
+    """Rows without a vector; a text that the model refuses waits for none."""
     model: str | None
     error: str | None
 
@@ -138,7 +139,10 @@ def status_of(cell: Cell) -> StatusAnswer:
         waiting: dict[str, int] = {}
         for build in builds(conn):
             if build.state == "live" and build.name in KEYS:
-                row = conn.execute(f"SELECT count(*) FROM {build.table} WHERE embedding IS NULL").fetchone()
+                row = conn.execute(
+                    f"SELECT count(*) FROM {build.table} WHERE {LACKING.format(table=build.table)}",
+                    {"model": build.model},
+                ).fetchone()
                 waiting[build.name] = row[0] if row else 0
         row = conn.execute(
             "SELECT count(*), count(*) FILTER (WHERE attempts + outages > 0),"

@@ -132,7 +132,9 @@ def fill(cell: Cell, events: int, owner: str = "bench") -> None:
         future.result(60)
     points = np.random.default_rng(7).normal(size=(len(texts), 384)).astype(np.float32)
     with psycopg.connect(cell.conninfo, autocommit=True) as conn:
-        store(conn, MODEL, [(owner, text_hash(text)) for text in texts], points)
+        store(
+            conn, MODEL, {(owner, text_hash(text)): point for text, point in zip(texts, points, strict=True)}
+        )
 
 
 def _apply_all(conn: Connection[Any], cell: Cell, name: str) -> None:

@@ -17,7 +17,7 @@ from psycopg import AsyncConnection, Connection
 from projections.catalogue import Build
 from projections.ranking import Floats, fused, inverse_frequencies, keyword_evidence
 from projections.selection import Selection
-from projections.vectors import KEYS
+from projections.vectors import KEYS, LACKING
 
 Mode = Literal["hybrid", "vector", "keyword"]
 
@@ -144,9 +144,9 @@ async def best(
 async def waiting(conn: AsyncConnection[Any], build: Build, owner: str, position: int) -> bool:
     """Whether a row that an owner wrote up to `position` still lacks its vector."""
     cursor = await conn.execute(
-        f"SELECT EXISTS (SELECT 1 FROM {build.table}"
-        " WHERE owner = %s AND position <= %s AND embedding IS NULL)",
-        (owner, position),
+        f"SELECT EXISTS (SELECT 1 FROM {build.table} WHERE owner = %(owner)s AND position <= %(position)s"
+        f" AND {LACKING.format(table=build.table)})",
+        {"owner": owner, "position": position, "model": build.model},
     )
     return bool((await cursor.fetchone() or (False,))[0])
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any, NamedTuple
@@ -33,10 +33,18 @@ def text_hash(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def cached(
-    conn: Connection[Any], model: str, wanted: Sequence[tuple[str, bytes]]
-) -> dict[tuple[str, bytes], bytes]:
-    """The vectors known for (owner, text hash), in the binary format that COPY takes."""
+Key = tuple[str, bytes]
+"""Owner and text hash: what a model's vector belongs to."""
+
+LACKING = """embedding IS NULL AND NOT EXISTS (
+    SELECT FROM vectors v
+    WHERE v.owner = {table}.owner AND v.model = %(model)s AND v.text_hash = {table}.text_hash
+      AND v.vector IS NULL)"""
+"""Of the rows of a build: those that will get a vector, as its model has not refused their text."""
+
+
+def cached(conn: Connection[Any], model: str, wanted: Sequence[Key]) -> dict[Key, bytes | None]:
+    """What is known for these keys: vectors in the binary format that COPY takes, None for a refused text."""
     rows = conn.cursor(binary=True).execute(
         "SELECT v.owner, v.text_hash, halfvec_send(v.vector) FROM vectors v"
         " JOIN unnest(%s::text[], %s::bytea[]) AS w(owner, text_hash) USING (owner, text_hash)"
@@ -90,17 +98,12 @@ class Waiting(NamedTuple):
     position: int
 
 
-FIRST = Waiting(UUID(int=0), 0)
-"""Before every row."""
-
-
-def waiting(conn: Connection[Any], build: Build, limit: int, after: Waiting = FIRST) -> list[Waiting]:
-    """Rows beyond one that have no vector yet, in order of position."""
-    key = KEYS[build.name]
+def waiting(conn: Connection[Any], build: Build, limit: int) -> list[Waiting]:
+    """Rows that have no vector yet, the latest first: who has just written one waits for it."""
     rows = conn.execute(
-        f"SELECT {key}, position FROM {build.table} WHERE embedding IS NULL"
-        f" AND (position, {key}) > (%s, %s) ORDER BY position, {key} LIMIT %s",
-        (after.position, after.id, limit),
+        f"SELECT {KEYS[build.name]}, position FROM {build.table} WHERE {LACKING.format(table=build.table)}"
+        " ORDER BY position DESC LIMIT %(limit)s",
+        {"model": build.model, "limit": limit},
     )
     return [Waiting(*row) for row in rows]
 
@@ -109,7 +112,7 @@ def fill(conn: Connection[Any], build: Build, embedder: Embedder, ids: Sequence[
     """Embed what the rows `ids` still lack and return how many of them got a vector. May run twice.
 
     Raises EmbedderUnavailable. A row whose text changed meanwhile keeps waiting for its own vector; one
-    whose text no model takes stays without, and is found by its words.
+    whose text the model refuses stays without, and is found by its words.
     """
     key = KEYS[build.name]
     rows = conn.execute(
@@ -132,19 +135,20 @@ def _embed(
     embedder: Embedder,
     build: Build,
     ids: Sequence[UUID],
-    texts: dict[tuple[str, bytes], str],
+    texts: dict[Key, str],
 ) -> None:
-    """Embed texts of the rows `ids`, and remember the vectors of those that are still there."""
+    """Embed texts of the rows `ids`, and remember what came of those that are still there."""
     if not texts:
         return
+    vectors: dict[Key, NDArray[np.float32] | None]
     try:
         vectors = dict(zip(texts, embedder.embed(list(texts.values())), strict=True))
     except EmbedderRefused:
-        # One text spoils the request for all: each by itself, so that it spoils no other.
-        if len(texts) > 1:
+        if len(texts) > 1:  # one text spoils the request for all: each by itself, so that it spoils no other
             for key, text in texts.items():
                 _embed(conn, embedder, build, ids, {key: text})
-        return
+            return
+        vectors = dict.fromkeys(texts)
     with conn.transaction():
         # A model takes its time: a memory that was erased meanwhile must leave nothing in the cache.
         rows = conn.execute(
@@ -152,26 +156,32 @@ def _embed(
             " FOR KEY SHARE SKIP LOCKED",
             (list(ids),),
         ).fetchall()
-        there = [key for key in dict.fromkeys(rows) if key in vectors]
-        if there:
-            store(conn, embedder.model, there, np.stack([vectors[key] for key in there]))
+        store(conn, embedder.model, {key: vectors[key] for key in rows if key in vectors})
 
 
-def store(
-    conn: Connection[Any], model: str, keys: Sequence[tuple[str, bytes]], vectors: NDArray[np.float32]
-) -> None:
-    """Remember vectors by owner and text hash."""
+def store(conn: Connection[Any], model: str, vectors: Mapping[Key, NDArray[np.float32] | None]) -> None:
+    """Remember vectors, and of which texts there is none."""
     register_vector(conn)
     conn.execute(
         "INSERT INTO vectors (owner, model, text_hash, vector)"
         " SELECT owner, %s, text_hash, vector"
         " FROM unnest(%s::text[], %s::bytea[], %s::halfvec[]) AS n(owner, text_hash, vector)"
         " ON CONFLICT DO NOTHING",
-        (model, [owner for owner, _ in keys], [hash for _, hash in keys], [HalfVector(v) for v in vectors]),
+        (
+            model,
+            [owner for owner, _ in vectors],
+            [hash for _, hash in vectors],
+            [None if vector is None else HalfVector(vector) for vector in vectors.values()],
+        ),
     )
 
 
-def forget(conn: Connection[Any], keys: Iterable[tuple[str, bytes]]) -> None:
+def forget_refusals(conn: Connection[Any], model: str) -> None:
+    """Let a model be asked again for the texts that it did not take."""
+    conn.execute("DELETE FROM vectors WHERE model = %s AND vector IS NULL", (model,))
+
+
+def forget(conn: Connection[Any], keys: Iterable[Key]) -> None:
     """Forget the vectors of texts by owner and hash, of all models."""
     of_owner: defaultdict[str, list[bytes]] = defaultdict(list)
     for owner, hash in keys:

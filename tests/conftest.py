@@ -35,7 +35,7 @@ hypothesis.settings.load_profile("everlog")
 KEY = "test-key-of-default"
 OTHER_KEY = "test-key-of-another-owner"
 MASTER = MasterKey(bytes(32))
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 
 
 def eventually(condition: Callable[[], object], otherwise: str = "it never came true") -> None:

@@ -1,5 +1,7 @@
 """The job queue: dramatiq on Redis. A message is a wake-up call that names an id; the log holds the truth."""
 
+from collections.abc import Sequence
+
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import AgeLimit, Callbacks, Middleware, Retries, ShutdownNotifications, TimeLimit
@@ -35,6 +37,22 @@ EMBED = "embed"
 EXTRACT = "extract"
 INDEX = "index"
 REPLAY = "replay"
+
+
+def queued(broker: RedisBroker, job: str) -> int:
+    """Messages for `job` that no worker has taken; the broker's own count is also of those at work, twice."""
+    return int(broker.client.llen(f"{broker.namespace}:{job}"))
+
+
+def claim(broker: RedisBroker, names: Sequence[str], seconds: int) -> list[bool]:
+    """Whether each of these is the caller's for so long: it is unless some worker has claimed it before.
+
+    A claim goes where the queue is, so what loses the one loses the other.
+    """
+    with broker.client.pipeline(transaction=False) as pipeline:
+        for name in names:
+            pipeline.set(f"{broker.namespace}:claim:{name}", b"", nx=True, ex=seconds)
+        return [bool(claimed) for claimed in pipeline.execute()]
 
 
 def enqueue(broker: RedisBroker, job: str, *args: str | int | list[str]) -> None:

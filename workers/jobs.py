@@ -9,6 +9,7 @@ from uuid import UUID
 
 import dramatiq
 import psycopg
+from dramatiq import Broker, MessageProxy, Middleware
 from dramatiq.brokers.redis import RedisBroker
 from psycopg import Connection
 from redis.exceptions import RedisError
@@ -23,18 +24,21 @@ from domain.recorded import Context
 from projections import ALL, catalogue, erasure, memories, rebuild, retrieval, search, vectors
 from projections.catalogue import Build, builds
 from projections.selection import UNEXPIRED
+from projections.vectors import Waiting
 from providers.embedder import EmbedderUnavailable
 from providers.embedders import embedder_for
 from runtime.settings import Settings
 from workers import attempts
-from workers.broker import EMBED, EXTRACT, INDEX, REPLAY, enqueue
+from workers.broker import EMBED, EXTRACT, INDEX, REPLAY, claim, enqueue, queued
 
 log = logging.getLogger(__name__)
 
 AT_ONCE_TEXTS = vectors.FILL_TEXTS
 """Waiting texts up to which the local embedder fills them right behind the row: half a second at most."""
 BACKLOG_TEXTS = 50 * vectors.FILL_TEXTS
-"""Texts handed out as jobs at a time; the sweep goes on where they end."""
+"""Texts that a sweep looks at: as many as may have been handed out before and are not done yet."""
+CLAIM_SECONDS = 60
+"""How long rows belong to the job that they were handed out in; then it is taken for lost."""
 SWEEP_SECONDS = 5.0
 INDEX_SECONDS = 600.0
 """Looking for scopes that want indexes counts every row; they take longer than that to grow so large."""
@@ -57,6 +61,7 @@ class Jobs:
         self._index_due: dict[tuple[str, str], float] = {}
         self._expiry_due: dict[str, float] = {}
         self._sweeper = threading.Thread(target=self._sweep_on, name="sweep", daemon=True)
+        broker.add_middleware(_Done(self._wake))
         dramatiq.actor(actor_name=EMBED, queue_name=EMBED, broker=broker)(self.embed)
         dramatiq.actor(actor_name=EXTRACT, queue_name=EXTRACT, broker=broker)(self.extract)
         dramatiq.actor(actor_name=INDEX, queue_name=INDEX, broker=broker)(self.index)
@@ -123,10 +128,9 @@ class Jobs:
         """Before a replayed build goes live: no row without a vector, and large scopes indexed."""
         if build.name not in vectors.KEYS:
             return
-        last = vectors.FIRST
-        while rows := vectors.waiting(conn, build, vectors.FILL_TEXTS, last):
+        vectors.forget_refusals(conn, build.model or "")
+        while rows := vectors.waiting(conn, build, vectors.FILL_TEXTS):
             self._fill(conn, build, [row.id for row in rows])
-            last = rows[-1]
         retrieval.index_large_scopes(conn, build)
 
     # --- sweep ----------------------------------------------------------------------------------------
@@ -151,8 +155,8 @@ class Jobs:
                 enqueue(self._broker, REPLAY, cell.name, build.name, build.version)
         live = {build.name: build for build in made if build.state == "live"}
         with_vectors = [live[name] for name in vectors.KEYS if name in live]
-        self._hand_out_vectors(cell, [(build, self._fill_few(conn, build)) for build in with_vectors])
         for build in with_vectors:
+            self._hand_out_vectors(cell, build, self._fill_few(conn, build))
             self._ask_for_indexes(cell, build)
         if time.monotonic() > self._expiry_due.get(cell.name, 0.0):
             self._expiry_due[cell.name] = time.monotonic() + EXPIRY_SECONDS
@@ -194,29 +198,45 @@ class Jobs:
         for owner, ids in under_way(conn).items():
             erasure.erase(conn, cell.log.mapper, owner, ids)
 
-    def _fill_few(self, conn: Connection[Any], build: Build) -> list[UUID]:
+    def _fill_few(self, conn: Connection[Any], build: Build) -> list[Waiting]:
         """Few texts are embedded at once, when that is cheap; the rows that are too many for that."""
         local = embedder_for(build.model, self._settings).local
         while rows := vectors.waiting(conn, build, BACKLOG_TEXTS):
-            ids = [row.id for row in rows]
-            if not local or len(ids) > AT_ONCE_TEXTS:
-                return ids
-            self._fill(conn, build, ids)
+            if not local or len(rows) > AT_ONCE_TEXTS:
+                return rows
+            self._fill(conn, build, [row.id for row in rows])
         return []
 
-    def _hand_out_vectors(self, cell: Cell, waiting: list[tuple[Build, list[UUID]]]) -> None:
-        """Make rows jobs for all workers, unless some that were handed out before still wait for one."""
-        jobs = [
-            (build, [str(id) for id in ids[start : start + vectors.FILL_TEXTS]])
-            for build, ids in waiting
-            for start in range(0, len(ids), vectors.FILL_TEXTS)
-        ]
-        if jobs and self._broker.do_qsize(EMBED) == 0:
-            for build, ids in jobs:
-                enqueue(self._broker, EMBED, cell.name, build.version, ids, build.name)
+    def _hand_out_vectors(self, cell: Cell, build: Build, rows: list[Waiting]) -> None:
+        """Make jobs of rows that no job is for yet: few at a time, so that new rows need not wait long."""
+        if not rows or queued(self._broker, EMBED):
+            return
+        most = self._settings.worker_threads * vectors.FILL_TEXTS
+        ids: list[str] = []
+        for start in range(0, len(rows), vectors.FILL_TEXTS):
+            some = rows[start : start + vectors.FILL_TEXTS]
+            names = [f"{cell.name}:{build.table}:{row.id}:{row.position}" for row in some]
+            claimed = claim(self._broker, names, CLAIM_SECONDS)
+            ids += [str(row.id) for row, ours in zip(some, claimed, strict=True) if ours]
+            if len(ids) >= most:
+                break
+        for start in range(0, len(ids), vectors.FILL_TEXTS):
+            job = ids[start : start + vectors.FILL_TEXTS]
+            enqueue(self._broker, EMBED, cell.name, build.version, job, build.name)
 
     def _ask_for_indexes(self, cell: Cell, build: Build) -> None:
         asked = cell.name, build.name
         if time.monotonic() > self._index_due.get(asked, 0.0):
             self._index_due[asked] = time.monotonic() + INDEX_SECONDS
             enqueue(self._broker, INDEX, cell.name, build.version, build.name)
+
+
+class _Done(Middleware):
+    """Has the sweep look when rows have got their vectors: what gathered meanwhile is the next job's."""
+
+    def __init__(self, wake: threading.Event) -> None:
+        self._wake = wake
+
+    def after_ack(self, _: Broker, message: MessageProxy) -> None:
+        if message.queue_name == EMBED:
+            self._wake.set()
