@@ -15,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
 
 from domain import key, owner
-from domain.errors import Revoked
+from domain.errors import Contended, Revoked
 from domain.eventstore.cipher import MasterKey, Subjects
 from domain.eventstore.log import EventLog
 from domain.eventstore.mapper import record
@@ -101,14 +101,14 @@ class Cells:
         id = key.id_of(secret, self._master.pepper)
         with contextlib.suppress(IntegrityError):
             created = KeyCreated(name=name, owner=owner_name, scopes=scopes, terms=terms)
-            self._append(id, 1, created, owner_name)
+            self._append(id, 1, created, _operating(owner_name))
         return self.first.log.key(id)
 
     def revoke_key(self, id: UUID) -> Key:
         """Raises NotFound for an unknown key; revoking twice is revoking once."""
         found = self.first.log.key(id)
         if found.revoked_at is None:
-            self._append(id, found.version + 1, KeyRevoked(), found.owner)
+            self._append(id, found.version + 1, KeyRevoked(), _operating(found.owner))
         return self.first.log.key(id)
 
     def key_of(self, secret: str) -> Key:
@@ -128,16 +128,31 @@ class Cells:
             ).fetchall()
         return [self.first.log.key(id) for (id,) in rows]
 
+    def switch_memory(self, on: bool, context: Context) -> None:
+        """Have conversations of the context's owner remembered from now on, or not. Raises Contended."""
+        found = self.first.log.owner(context.owner)
+        event = owner.switch_memory(found, on)
+        if event is None:
+            return
+        try:
+            self._append(found.id, found.version + 1, event, context)
+        except IntegrityError:
+            raise Contended("memory is being switched by others too; try again") from None
+
     def close(self) -> None:
         for cell in self.all.values():
             cell.close()
 
     def _ensure_owner(self, name: str) -> None:
+        created = OwnerCreated(owner=name, cell=self.first.name)
         with contextlib.suppress(IntegrityError):
-            self._append(owner.id_of(name), 1, OwnerCreated(owner=name, cell=self.first.name), name)
+            self._append(owner.id_of(name), 1, created, _operating(name))
 
-    def _append(self, stream_id: UUID, version: int, event: Event, owner_name: str) -> None:
-        context = Context(owner=owner_name, actor="operator", cause=str(new_id()), correlation="")
+    def _append(self, stream_id: UUID, version: int, event: Event, context: Context) -> None:
         with self.first.pool.connection() as conn:
-            self.first.subjects.ensure(conn, [(owner_name, None)])
+            self.first.subjects.ensure(conn, [(context.owner, None)])
         self.first.log.save(record(event, stream_id=stream_id, version=version, context=context))
+
+
+def _operating(owner_name: str) -> Context:
+    return Context(owner=owner_name, actor="operator", cause=str(new_id()), correlation="")

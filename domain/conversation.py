@@ -194,6 +194,8 @@ class Titled(Event, frozen=True, kw_only=True):
     title: str
     by: Literal["user", "model"]
     """A user's title counts more; an empty one takes it back."""
+    spent: Spent | None = None
+    """By the model that made it."""
 
 
 @register
@@ -323,6 +325,7 @@ class RemoveTurn(msgspec.Struct, frozen=True, kw_only=True):
 class Title(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     by: Literal["user", "model"] = "user"
+    spent: Spent | None = None
 
 
 class AddFiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -371,10 +374,10 @@ def _decided(now: Conversation, command: Command) -> Event | None:
 
 def _described(now: Conversation, command: Command) -> Event | None:
     match command:
-        case Title(title=title, by=by):
+        case Title(title=title, by=by, spent=spent):
             title = title.strip()[:MAX_TITLE]
             before = now.title if by == "user" else now.summary
-            return None if title == (before or "") else Titled(title=title, by=by)
+            return None if title == (before or "") else Titled(title=title, by=by, spent=spent)
         case AddFiles(files=files):
             return _chosen(now, tuple(dict.fromkeys((*now.files, *files))))
         case RemoveFiles(files=files):

@@ -3,15 +3,13 @@
 import asyncio
 import base64
 import binascii
-import io
 import re
-import struct
 
 import msgspec
 import openai
 from openai import omit
-from PIL import Image
 
+from providers.pictures import PictureRefused, data_uri
 from runtime.settings import Settings
 
 TIMEOUT_SECONDS = 120.0
@@ -25,13 +23,8 @@ REFUSING = {400, 413, 422}
 MAX_BYTES = 20_000_000
 MAX_ANSWER_BYTES = MAX_BYTES * 4 // 3 + 100_000
 """That picture in base64, and what the endpoint says around it."""
-MAX_PIXELS = 50_000_000
-MAX_SIDE = 16_383
-"""WebP has no larger ones."""
-FORMATS = ("PNG", "JPEG", "WEBP")
-QUALITY = 85
 
-NOT_A_PICTURE = "the image endpoint answered something that is no PNG, JPEG or WebP"
+NOT_BASE64 = "the image endpoint answered something that is not base64"
 ONLY_AN_ADDRESS = (
     "the image endpoint answered with an address only, which is not fetched: "
     "set EVERLOG_IMAGE_MODEL to a model that answers in base64"
@@ -79,7 +72,7 @@ class ImageModel:
                 body = await self._ask(prompt)
         except TimeoutError:
             raise ImageUnavailable("the image endpoint took too long") from None
-        return await asyncio.to_thread(_webp_uri, _picture(body))
+        return await asyncio.to_thread(_written_anew, _picture(body))
 
     async def close(self) -> None:
         await self._client.close()
@@ -151,21 +144,13 @@ def _picture(body: bytes) -> bytes:
     try:
         return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
-        raise ImageUnavailable(NOT_A_PICTURE) from None
+        raise ImageUnavailable(NOT_BASE64) from None
 
 
-def _webp_uri(content: bytes) -> str:
-    """Written anew, so nothing but the picture itself is passed on."""
+def _written_anew(content: bytes) -> str:
     if len(content) > MAX_BYTES:
         raise ImageUnavailable(f"the image endpoint answered more than {MAX_BYTES:,} bytes")
-    written = io.BytesIO()
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
-                raise ImageUnavailable(f"the image endpoint answered more than {MAX_PIXELS:,} pixels")
-            image.convert("RGBA" if image.has_transparency_data else "RGB").save(
-                written, "WEBP", quality=QUALITY
-            )
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError):
-        raise ImageUnavailable(NOT_A_PICTURE) from None
-    return "data:image/webp;base64," + base64.b64encode(written.getvalue()).decode()
+        return data_uri(content)
+    except PictureRefused as refused:
+        raise ImageUnavailable(f"the image endpoint answered something that is {refused}") from None

@@ -22,6 +22,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 DECODED_AT_ONCE = 2
 """A picture of 50 megapixels takes 200 MB while it is decoded."""
 
+TOO_MANY_PIXELS = f"larger than {MAX_PIXELS // 1_000_000} megapixels: send a smaller one"
 # The words of Khoj, which its clients show as they are.
 TOO_MANY = "Those are way too many images for me! I can handle up to 10 images per message."
 TOO_LARGE = "Those images are way too large for me! I can handle up to 20MB of images per message."
@@ -57,7 +58,25 @@ def pictures_of(images: Sequence[str]) -> list[str]:
     contents = [_content(image, number) for number, image in enumerate(images, 1)]
     if sum(map(len, contents)) > MAX_BYTES:
         raise PictureRefused("too-large", TOO_LARGE)
-    return [_data_uri(content, number) for number, content in enumerate(contents, 1)]
+    return [_numbered(content, number) for number, content in enumerate(contents, 1)]
+
+
+def data_uri(content: bytes) -> str:
+    """A picture as "data:image/webp;base64,…", nothing but what is seen. Raises PictureRefused."""
+    try:
+        with _decoding, Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise _invalid(TOO_MANY_PIXELS)
+            webp = _webp(picture)
+    except PictureRefused:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _invalid(TOO_MANY_PIXELS) from None
+    except Exception:  # the decoders raise OSError, SyntaxError, ValueError, struct.error and more
+        raise _invalid(
+            "not a PNG, JPEG, WebP or GIF that can be read: save it anew in one of these formats"
+        ) from None
+    return "data:image/webp;base64," + base64.b64encode(webp).decode()
 
 
 def _content(image: str, number: int) -> bytes:
@@ -65,34 +84,24 @@ def _content(image: str, number: int) -> bytes:
     start = _DATA_URI.match(spelled)
     if start is None and ":" in spelled[:200]:
         raise _invalid(
-            number, "not base64: send it as a data URI (data:image/png;base64,…) or as bare base64"
+            f"image {number} is not base64: send it as a data URI (data:image/png;base64,…) or as bare base64"
         )
     digits = _SPACE.sub("", spelled[start.end() if start else 0 :]).rstrip("=")
     digits = digits.translate({ord("-"): "+", ord("_"): "/"})
     try:
         content = base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
     except ValueError:
-        raise _invalid(number, "not base64: send the bytes of the picture as base64") from None
+        raise _invalid(f"image {number} is not base64: send the bytes of the picture as base64") from None
     if not content:
-        raise _invalid(number, "not a picture: it is empty")
+        raise _invalid(f"image {number} is not a picture: it is empty")
     return content
 
 
-def _data_uri(content: bytes, number: int) -> str:
+def _numbered(content: bytes, number: int) -> str:
     try:
-        with _decoding, Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise _too_many_pixels(number)
-            webp = _webp(picture)
-    except PictureRefused:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_many_pixels(number) from None
-    except Exception:  # the decoders raise OSError, SyntaxError, ValueError, struct.error and more
-        raise _invalid(
-            number, "not a PNG, JPEG, WebP or GIF that can be read: save it anew in one of these formats"
-        ) from None
-    return "data:image/webp;base64," + base64.b64encode(webp).decode()
+        return data_uri(content)
+    except PictureRefused as refused:
+        raise _invalid(f"image {number} is {refused}") from None
 
 
 def _webp(picture: Image.Image) -> bytes:
@@ -104,9 +113,5 @@ def _webp(picture: Image.Image) -> bytes:
     return written.getvalue()
 
 
-def _invalid(number: int, reason: str) -> PictureRefused:
-    return PictureRefused("invalid", f"image {number} is {reason}")
-
-
-def _too_many_pixels(number: int) -> PictureRefused:
-    return _invalid(number, f"larger than {MAX_PIXELS // 1_000_000} megapixels: send a smaller one")
+def _invalid(reason: str) -> PictureRefused:
+    return PictureRefused("invalid", reason)

@@ -1,5 +1,6 @@
 """Where the embedded servers keep their files: in the data directory, or where `nobody` can get to."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -50,6 +51,12 @@ def socket_folder(data_dir: Path) -> Path:
     if not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077:
         raise SettingsError(f"{folder} is not a private folder; remove it and start again")
     return folder
+
+
+def remove_when_empty(folder: Path) -> None:
+    """Remove what `socket_folder` made, once the last server has left it."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def runnable(site: Path, parts: Sequence[str], kept_in: Path) -> Path:

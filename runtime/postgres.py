@@ -56,6 +56,7 @@ class Postgres:
     def start(self) -> str:
         """Start the server, making its data at the first time, and return its URL once it answers."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
+        places.own_folder(self._sockets)
         if not (self._data / "PG_VERSION").exists():
             self._initialise()
         self._clear_stale_files()
@@ -72,6 +73,7 @@ class Postgres:
     def stop(self) -> None:
         if self.process:
             stop(self.process, signal.SIGINT, STOP_SECONDS)
+            places.remove_when_empty(self._sockets)
 
     def _initialise(self) -> None:
         """Make the cluster beside its place and move it there, so that a kill leaves no half of one."""

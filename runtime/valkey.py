@@ -36,6 +36,7 @@ class Valkey:
         """Start the server and return its URL once it answers."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
         places.own_folder(self._data)
+        places.own_folder(self._socket.parent)
         # The server of a supervisor that was killed ends by itself; two must never share one file.
         wait_for(lambda: not _answers(self.url), "an earlier Valkey on this data does not end", START_SECONDS)
         self._socket.unlink(missing_ok=True)
@@ -54,6 +55,7 @@ class Valkey:
     def stop(self) -> None:
         if self.process:
             stop(self.process, signal.SIGTERM, STOP_SECONDS)
+            places.remove_when_empty(self._socket.parent)
 
     def _ready(self) -> bool:
         assert self.process  # noqa: S101 - set by the caller

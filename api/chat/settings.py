@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 
 import anyio.to_thread
 import msgspec
-from eventsourcing.persistence import IntegrityError
 from litestar import Request, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
@@ -17,11 +16,8 @@ from api.chat.remembered import remembers
 from api.dialects.khoj_errors import refusals
 from api.engine import Asked, Engine
 from api.errors import Refusal
-from domain.cells import Cells
-from domain.errors import Contended, NotFound
-from domain.eventstore.mapper import record
+from domain.errors import NotFound
 from domain.ids import new_id
-from domain.owner import switch_memory
 from domain.recorded import Context
 
 KHOJ_VERSION = "2.0.0"
@@ -140,7 +136,11 @@ async def switch(
     chats: NamedDependency[Chat],
 ) -> MemorySwitch:
     """Answers how it is from now on: where the server has switched it off, a user's wish is only kept."""
-    await anyio.to_thread.run_sync(_switch, engine.cells, asked, enable_memory)
+    caller = asked.caller
+    context = Context(
+        owner=caller.owner, actor=caller.actor, cause=str(new_id()), correlation=asked.request_id
+    )
+    await anyio.to_thread.run_sync(engine.cells.switch_memory, enable_memory, context)
     return MemorySwitch(enable_memory=await remembers(chats, asked.caller.owner))
 
 
@@ -268,20 +268,3 @@ NO_MODEL = ChosenModel(id=None, chat_model=None)
 
 def _models(chats: Chat) -> list[ModelOption]:
     return [ModelOption(id=MODEL, name=chats.settings.chat_model)] if chats.model else []
-
-
-def _switch(cells: Cells, asked: Asked, on: bool) -> None:
-    caller, first = asked.caller, cells.first  # owners live in the first cell
-    owner = first.log.owner(caller.owner)
-    event = switch_memory(owner, on)
-    if event is None:
-        return
-    context = Context(
-        owner=caller.owner, actor=caller.actor, cause=str(new_id()), correlation=asked.request_id
-    )
-    with first.pool.connection() as conn:
-        first.subjects.ensure(conn, [(caller.owner, None)])
-    try:
-        first.log.save(record(event, stream_id=owner.id, version=owner.version + 1, context=context))
-    except IntegrityError:
-        raise Contended("memory is being switched by others too; try again") from None

@@ -18,8 +18,9 @@ from api.chat.conversations import clean
 from api.chat.parameters import OfConversation, User, Value, combined, conversation_of, required
 from api.dialects.khoj_errors import refusals
 from api.engine import Asked, Engine
-from domain.conversation import MAX_TITLE, Conversation, Title
+from domain.conversation import MAX_TITLE, Conversation, Spent, Title
 from providers.chat_model import ChatModel, ModelGarbage, ModelRefused, ModelUnavailable
+from providers.prices import prices_of
 from runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -69,27 +70,28 @@ async def name(
     conversation = await conversation_of(asked, engine, id, said.user_id)
     if conversation.title or not conversation.turns:
         return TitleAnswer(title=conversation.title or "")
-    title = await _made(chats, conversation) or first_words(conversation)
+    title, spent = await _made(chats, conversation)
+    title = title or first_words(conversation)
     if title:
-        await engine.execute(asked, [(conversation.id, Title(title=title, by="model"))])
+        await engine.execute(asked, [(conversation.id, Title(title=title, by="model", spent=spent))])
     return TitleAnswer(title=title)
 
 
 ROUTES = [name]
 
 
-async def _made(chats: Chat, conversation: Conversation) -> str:
-    """The title that the model gives; empty where there is no model or none in time."""
+async def _made(chats: Chat, conversation: Conversation) -> tuple[str, Spent | None]:
+    """The title that the model gives, and what it took; empty where there is no model or none in time."""
     if chats.model is None:
-        return ""
+        return "", None
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(SECONDS):
-            made = await loop.run_in_executor(THREADS, _ask, chats.settings, _told(conversation))
+            made, spent = await loop.run_in_executor(THREADS, _ask, chats.settings, _told(conversation))
     except (TimeoutError, ModelUnavailable, ModelRefused, ModelGarbage) as error:
         log.info("no title: %s", error or "the chat model took too long")
-        return ""
-    return clean(made).strip(" \"'“”")[:MAX_TITLE]
+        return "", None
+    return clean(made).strip(" \"'“”")[:MAX_TITLE], spent
 
 
 def first_words(conversation: Conversation) -> str:
@@ -113,9 +115,14 @@ def _told(conversation: Conversation) -> str:
     return f"<conversation>{fenced(turns)}</conversation>"
 
 
-def _ask(settings: Settings, told: str) -> str:
-    named, _ = _model(settings).structured(PROMPT, told, Named, MAX_TOKENS)
-    return named.title
+def _ask(settings: Settings, told: str) -> tuple[str, Spent]:
+    named, used = _model(settings).structured(PROMPT, told, Named, MAX_TOKENS)
+    prices = prices_of(settings.chat_prices)
+    return named.title, Spent(
+        input_tokens=used.input_tokens,
+        output_tokens=used.output_tokens,
+        cost=prices.cost(used.input_tokens, used.output_tokens) if prices else None,
+    )
 
 
 @lru_cache(maxsize=4)

@@ -58,6 +58,15 @@ def test_the_model_names_a_conversation_and_lists_show_it(client: httpx.Client) 
 
 
 @pytest.mark.usefixtures("named")
+def test_what_a_title_took_is_accounted_in_its_event(client: httpx.Client) -> None:
+    titled(client, conversation_id=conversation(client, user_id="spender"), user_id="spender")
+    logged = client.get("/v1/events", params={"user_id": "spender"}).json()["results"]
+    (title,) = [event["data"] for event in logged if event["type"] == "conversation.titled.v1"]
+    assert title["spent"]["input_tokens"] > 0
+    assert title["spent"]["output_tokens"] > 0
+
+
+@pytest.mark.usefixtures("named")
 def test_the_web_client_sends_an_empty_json_body(client: httpx.Client) -> None:
     headers = {"Content-Type": "application/json"}
     answer = client.post(f"/api/chat/title?conversation_id={conversation(client)}", headers=headers)

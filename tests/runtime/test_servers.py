@@ -74,9 +74,20 @@ def test_the_servers_need_their_password_or_their_folder_and_listen_on_no_port(f
     with psycopg.connect(url) as conn:
         assert conn.execute("SHOW listen_addresses").fetchone() == ("",)
         assert conn.execute("SHOW fsync").fetchone() == ("on",)
-    postgres.stop()
     assert postgres._password_file.stat().st_mode & 0o077 == 0
     assert postgres._sockets.stat().st_mode & 0o077 == 0
+    postgres.stop()
+
+
+def test_the_folder_of_the_sockets_goes_with_the_last_server(folder: Path) -> None:
+    postgres, valkey = Postgres(folder / "both"), Valkey(folder / "both")
+    for _ in range(2):
+        postgres.start()
+        valkey.start()
+        postgres.stop()
+        assert postgres._sockets.exists()
+        valkey.stop()
+        assert not postgres._sockets.exists()
 
 
 @pytest.mark.parametrize("server", ["Postgres", "Valkey"])
