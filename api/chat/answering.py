@@ -126,6 +126,7 @@ class Answering:
         try:
             if self._stopped:
                 raise asyncio.CancelledError
+            await self._chat.leases.take((self._conversation.id, self.turn.id))
             await self._answer()
             self._draft.end()
         except asyncio.CancelledError:
@@ -138,6 +139,7 @@ class Answering:
             self._fail("Something went wrong on the server. Your question is kept; ask again in a moment.")
         self._keeping = True
         await self._keep()
+        await self._chat.leases.give_back((self._conversation.id, self.turn.id))
         if not self._draft.interrupted:
             self._emitted.put_nowait(Emission("end_response"))
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from litestar import Request
 
+from api.chat.leases import Leases
 from api.chat.plans import Plans
 from api.engine import Engine
 from api.errors import Refusal
@@ -63,6 +64,7 @@ class Chat:
         self.painter = image_model_for(settings)
         self.voice = voice_for(settings)
         self.under_way: set[UnderWay] = set()
+        self.leases = Leases(engine.cells.first.conninfo)
         self.sockets: Counter[str] = Counter()
         """Owner → open WebSockets."""
 
@@ -85,6 +87,7 @@ class Chat:
         for part in (self.model, self.search, self.browser, self.painter):
             if part:
                 await part.close()
+        await self.leases.close()
 
 
 def provide_chat(request: Request[Any, Any, Any]) -> Chat:

@@ -23,6 +23,7 @@ from api.chat.draft import usage_of
 from api.chat.emission import Emission
 from api.chat.framing import HEARTBEAT_SECONDS, framing_for, written
 from api.chat.history import references_of
+from api.chat.leases import is_leased
 from api.chat.parameters import conversation_of
 from api.chat.question import Question
 from api.dialects.khoj_errors import refusals
@@ -37,8 +38,9 @@ from domain.memory import Scope
 from domain.recorded import now
 from providers.pictures import PictureRefused, pictures_of
 
-LONGEST_ANSWER = timedelta(minutes=15)
-"""Rounds of tools included."""
+BEGINNING = timedelta(seconds=5)
+"""From a question in the log to the lease of who answers it: milliseconds, if nothing is in the way."""
+STILL_ANSWERED = "this question is still being answered: look into its conversation, or try again"
 GREETING = "Please ask your query to get started."
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -142,10 +144,10 @@ async def _kept_before(chats: Chat, asked: Asked, then: Conversation) -> Kept:
     turn = current.turn(then.turns[-1].id)
     if turn is None:
         raise NotWaiting("this question was asked before, and was removed from its conversation")
-    # Another process may be at it: none is after so long.
-    fresh = turn.answer is None and now() - turn.asked_at < LONGEST_ANSWER
-    if fresh or any(answering.turn.id == turn.id for answering in chats.under_way):
-        raise NotWaiting("this question is still being answered: look into its conversation, or try again")
+    beginning = turn.answer is None and now() - turn.asked_at < BEGINNING
+    async with chats.engine.connection(asked.caller.owner) as conn:
+        if beginning or await is_leased(conn, (current.id, turn.id)):
+            raise NotWaiting(STILL_ANSWERED)
     return Kept(current, turn, before=not turn.open)
 
 

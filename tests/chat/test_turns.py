@@ -139,10 +139,30 @@ def test_a_question_that_nobody_answers_any_more_is_answered_for_the_same_idempo
     assert len(history(client, ask_once["conversationId"])) == 1
     monkeypatch.undo()
     assert client.post("/api/chat", json=body, headers=key).status_code == 409
-    monkeypatch.setattr(turns, "LONGEST_ANSWER", timedelta(0))
+    monkeypatch.setattr(turns, "BEGINNING", timedelta(0))
     again = client.post("/api/chat", json=body, headers=key).json()
     assert again["conversationId"] == ask_once["conversationId"]
     assert len(history(client, again["conversationId"])) == 2
+
+
+def test_a_question_is_not_answered_twice_however_long_the_answer_takes(
+    service: Service, client: httpx.Client, model: ScriptedChat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "BEGINNING", timedelta(0))
+    gate = threading.Event()
+    model.reply = Scripted(pieces=["Well", "."], gate=gate)
+    key, body = {"Idempotency-Key": "one answer"}, {"q": "Talk"}
+    with (
+        client_of(service.url, KEY) as slow,
+        slow.stream("POST", "/api/chat", json=body, headers=key) as said,
+    ):
+        lines = said.iter_lines()
+        next(line for line in lines if "Well" in line)
+        assert client.post("/api/chat", json=body, headers=key).status_code == 409
+        gate.set()
+        list(lines)
+    assert '"data":"Well."' in client.post("/api/chat", json=body, headers=key).text
+    assert len(model.asked) == 1
 
 
 async def nothing_kept(_: Answering) -> None:

@@ -39,9 +39,10 @@ def served(folder: Path, model: ScriptedChat) -> Iterator[Served]:
 class Listener(threading.Thread):
     """Asks one question and listens to its answer, as long as there is somebody who answers."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, **headers: str) -> None:
         super().__init__(daemon=True)
         self._url = url
+        self._headers = headers
         self.lines: list[str] = []
         self.start()
 
@@ -49,7 +50,7 @@ class Listener(threading.Thread):
         try:
             with (
                 client_of(self._url, KEY) as client,
-                client.stream("POST", "/api/chat", json={"q": "Talk"}) as answer,
+                client.stream("POST", "/api/chat", json={"q": "Talk"}, headers=self._headers) as answer,
             ):
                 for line in answer.iter_lines():
                     self.lines.append(line)
@@ -90,6 +91,31 @@ def test_a_killed_api_leaves_the_question(served: Served, model: ScriptedChat) -
         os.kill(pid, signal.SIGKILL)
     listener.join()
     assert [message["message"] for message in messages(served, listener.conversation)] == ["Talk"]
+
+
+def test_after_a_kill_the_same_idempotency_key_has_the_question_answered(
+    served: Served, model: ScriptedChat
+) -> None:
+    key, body = {"Idempotency-Key": "whatever happens"}, {"q": "Talk"}
+    model.reply = Scripted(pieces=HALVES, gate=threading.Event())
+    listener = Listener(served.url, **key)
+    eventually(lambda: listener.heard(HALVES[0]))
+    messages(served, listener.conversation)
+    with client_of(served.url, KEY) as client:
+        assert client.post("/api/chat", json=body, headers=key).status_code == 409
+    for pid in served.pids("api"):
+        os.kill(pid, signal.SIGKILL)
+    listener.join()
+    model.reply = "At last."
+    messages(served, listener.conversation)
+
+    def answered() -> bool:
+        with client_of(served.url, KEY) as client:
+            return client.post("/api/chat", json=body, headers=key).status_code == 200
+
+    eventually(answered)
+    kept = messages(served, listener.conversation)
+    assert [message["message"] for message in kept] == ["Talk", "At last."]
 
 
 @pytest.mark.parametrize("part", ["postgres", "valkey", "worker"])
