@@ -9,7 +9,7 @@ import httpx
 import psycopg
 import pytest
 
-from api.dialects.mem0_account import Fault, shape
+from api.dialects.mem0.account import Fault, shape
 from api.errors import Problem
 from domain.cells import Cell
 from domain.eventstore.writer import Work

@@ -17,9 +17,8 @@ from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, FromPath, JSONBody, QueryParameter
 
 from api.body import IdParameter
-from api.dialects import mem0_account, mem0_jobs
-from api.dialects.mem0_account import TAGS, Deletion, faults, guidance, neighbours
-from api.dialects.mem0_bodies import (
+from api.dialects.mem0.account import TAGS, Deletion, faults, guidance, neighbours
+from api.dialects.mem0.bodies import (
     AddAnswer,
     AddRequest,
     BatchDeleteRequest,
@@ -355,7 +354,7 @@ async def feedback(
 
 ROUTES = [
     add, find, listing, get_one, update, delete_one, delete_all, get_history, batch_update, batch_delete,
-    feedback, *mem0_jobs.ROUTES, *mem0_account.ROUTES,
+    feedback,
 ]  # fmt: skip
 
 

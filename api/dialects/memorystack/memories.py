@@ -1,4 +1,4 @@
-"""The MemoryStack contract (seed 003) below /api/v1, as its SDK (memorystack 1.0.4) uses it."""
+"""MemoryStack's memories: listed, found, changed and deleted."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -11,8 +11,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from psycopg import AsyncConnection
 
 from api.body import MAX_TEXT, Body, Id, check_metadata, check_text
-from api.dialects import memorystack_adding, memorystack_bulk, memorystack_transfer
-from api.dialects.memorystack_answers import (
+from api.dialects.memorystack.answers import (
     SELECTED,
     TAGS,
     FoundAnswer,
@@ -24,7 +23,7 @@ from api.dialects.memorystack_answers import (
     selected,
     wrong,
 )
-from api.dialects.memorystack_repeats import ONCE
+from api.dialects.memorystack.repeats import ONCE
 from api.engine import Asked, Engine
 from api.request import IdempotencyKey, MinPosition
 from domain.errors import NotFound, VersionConflict
@@ -338,10 +337,7 @@ async def delete_many(
     return DeleteAnswer(success=True, deleted_count=_changed(results), hard_delete=False)
 
 
-ROUTES = [
-    *memorystack_adding.ROUTES, listing, of_agent, find, get_one, update, delete_one, delete_many,
-    *memorystack_bulk.ROUTES, *memorystack_transfer.ROUTES,
-]  # fmt: skip
+ROUTES = [listing, of_agent, find, get_one, update, delete_one, delete_many]
 
 
 def _traits(memory: Memory, data: UpdateRequest) -> Traits:

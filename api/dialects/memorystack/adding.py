@@ -12,8 +12,8 @@ from litestar.params import BodyKwarg
 
 from api.body import MAX_TEXT, Body, Id, check_metadata
 from api.dialects.memoid import ROLES, Part
-from api.dialects.memorystack_answers import EVERYBODY, NOBODY, TAGS, answers, wrong
-from api.dialects.memorystack_repeats import ONCE, beside
+from api.dialects.memorystack.answers import EVERYBODY, NOBODY, TAGS, answers, wrong
+from api.dialects.memorystack.repeats import ONCE, beside
 from api.engine import Asked, Engine
 from api.projects import guidance_of
 from api.request import IdempotencyKey, Prefer

@@ -12,7 +12,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from api.body import MAX_TEXT, Body, Id, check_metadata
-from api.dialects.memorystack_answers import (
+from api.dialects.memorystack.answers import (
     NOBODY,
     TAGS,
     MemoryAnswer,
@@ -22,7 +22,7 @@ from api.dialects.memorystack_answers import (
     place_of,
     selected,
 )
-from api.dialects.memorystack_repeats import ONCE
+from api.dialects.memorystack.repeats import ONCE
 from api.engine import Asked, Engine
 from api.request import IdempotencyKey
 from domain.aggregate import Command

@@ -12,10 +12,10 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from api.body import Body, Id
-from api.dialects.memorystack_answers import DEFAULT_TYPE, TAGS, answers, selected
-from api.dialects.memorystack_duplicates import groups
-from api.dialects.memorystack_repeats import ONCE
-from api.dialects.memorystack_transfer import all_of
+from api.dialects.memorystack.answers import DEFAULT_TYPE, TAGS, answers, selected
+from api.dialects.memorystack.duplicates import groups
+from api.dialects.memorystack.repeats import ONCE
+from api.dialects.memorystack.transfer import all_of
 from api.engine import Asked, Engine
 from api.request import IdempotencyKey, MinPosition
 from domain.aggregate import Command

@@ -15,8 +15,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from api.body import Body, Id
-from api.dialects.mem0_account import TAGS, faults
-from api.dialects.mem0_bodies import Remembered, Result, remembered, result, selection_of
+from api.dialects.mem0.account import TAGS, faults
+from api.dialects.mem0.bodies import Remembered, Result, remembered, result, selection_of
 from api.engine import Asked, Engine
 from api.errors import Refusal
 from domain.cells import Cell
