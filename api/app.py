@@ -29,6 +29,7 @@ from api.chat import (
     speech,
     starters,
     titles,
+    tokens,
     turns,
 )
 from api.chat import settings as chat_settings
@@ -46,6 +47,12 @@ from providers.web_page import Browser
 from runtime.settings import Settings
 
 VERSION = "0.1.0"
+EXPOSED = [
+    "ETag", "Location", "Retry-After", "X-Request-Id", "Everlog-Position",
+    "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset",
+    "X-Quota-Limit", "X-Quota-Used", "X-Quota-Reset",
+]  # fmt: skip
+"""The headers of answers that a page of another origin may read."""
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
@@ -94,9 +101,15 @@ def create_app(
             *speech.ROUTES,
             *titles.ROUTES,
             *options.ROUTES,
+            *tokens.ROUTES,
             Router(
                 "/",
-                route_handlers=[*turns.ROUTES, *chat_socket.ROUTES, *content.UPLOADS],
+                route_handlers=[
+                    *turns.ROUTES,
+                    *chat_socket.ROUTES,
+                    *content.UPLOADS,
+                    *memorystack.UPLOADS,
+                ],
                 request_max_body_size=settings.max_upload_bytes,
             ),
             *mem0.ROUTES,
@@ -136,23 +149,30 @@ def create_app(
         cors_config=CORSConfig(
             allow_origins=[origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()],
             allow_credentials="*" not in settings.cors_origins,
-            expose_headers=["ETag", "Location", "Retry-After", "X-Request-Id", "Everlog-Position"],
+            expose_headers=EXPOSED,
         ),
     )
     return by_key(app)
 
 
-def serve(settings: Settings) -> None:
-    """Serve until told to stop by SIGTERM or SIGINT."""
-    chats: list[Chat] = []
-    config = uvicorn.Config(
-        create_app(settings, ready=chats.append),
+def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
         log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        ws_max_size=settings.max_upload_bytes,  # what a WebSocket asks may have attachments, too
         timeout_graceful_shutdown=3,
     )
+
+
+def serve(settings: Settings) -> None:
+    """Serve until told to stop by SIGTERM or SIGINT."""
+    chats: list[Chat] = []
+    config = configured(create_app(settings, ready=chats.append), settings)
     if available():
         Sandbox(Path(settings.data_dir)).warm()  # else the first program waits for it
     # The writer thread hands over to the event loop many times a commit; the default is 5 ms each.

@@ -88,7 +88,7 @@ async def update(
     "/v1/batch",
     operation_id="deleteManyMemories",
     opt={"scope": "write"},
-    responses=refusals(404, 409, 413),
+    responses=refusals(404, 409, 413, 415),
     status_code=200,
     summary="Delete the memories named, all or none, and all of a user or an agent",
 )

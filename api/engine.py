@@ -27,11 +27,11 @@ from domain.eventstore.recorder import Receipt
 from domain.eventstore.writer import Result, Work
 from domain.ids import new_id
 from domain.ingestion import Ingestion, Receive, Received
-from domain.memory import EraseMemory, Memory, is_of_memory
-from domain.recorded import Context, Recorded
+from domain.memory import EraseMemory, Memory, is_of_memory, project
+from domain.recorded import Context, Recorded, now
 from projections import documents, erasure, memories, passages, retrieval, search
 from projections.catalogue import Build, live
-from projections.passages import Passage
+from projections.passages import ANY_MENTIONS, Mentions, Passage
 from projections.ranking import Floats
 from projections.retrieval import Query
 from projections.selection import Selection
@@ -175,20 +175,24 @@ class Engine:
     # --- queries on the log ---------------------------------------------------------------------------
 
     async def memory(self, asked: Asked, id: UUID, version: int | None = None) -> Memory:
-        """A memory as it is now, or was at `version`. Raises NotFound."""
+        """A memory as it is now, or was at `version`. Raises NotFound, also for one that has expired."""
         cell = await self.cell_of(asked.caller.owner)
-        memory = await asyncio.to_thread(cell.log.memory, id, version)
-        if version is not None and (await asyncio.to_thread(cell.log.memory, id)).erased:
+        current = await asyncio.to_thread(cell.log.memory, id)
+        if current.scope.owner != asked.caller.owner or current.erased or _expired(current):
             raise NotFound("no such memory")
-        if memory.scope.owner != asked.caller.owner or memory.deleted:
+        memory = current if version is None else await asyncio.to_thread(cell.log.memory, id, version)
+        if memory.deleted:
             raise NotFound("no such memory")
         return memory
 
     async def history(self, asked: Asked, id: UUID) -> list[Recorded]:
-        """All events of a memory, also of a deleted one. Raises NotFound."""
+        """All events of a memory, also of a deleted one. Raises NotFound, also for one that has expired."""
         cell = await self.cell_of(asked.caller.owner)
         events = await asyncio.to_thread(cell.log.stream, id)
         if not events or events[0].context.owner != asked.caller.owner or not is_of_memory(events[0]):
+            raise NotFound("no such memory")
+        memory = project(None, events)
+        if memory and _expired(memory):
             raise NotFound("no such memory")
         return events
 
@@ -241,10 +245,17 @@ class Engine:
         return await self._retrieved(asked, search.name, search.search, query)
 
     async def find_passages(
-        self, asked: Asked, text: str, *, user_id: str | None, names: Sequence[str] | None, limit: int
+        self,
+        asked: Asked,
+        text: str,
+        *,
+        user_id: str | None,
+        names: Sequence[str] | None,
+        limit: int,
+        mentions: Mentions = ANY_MENTIONS,
     ) -> list[Passage]:
         """What the documents of a user, or of these names alone, say about a text, best first."""
-        selection = documents.selection_of(asked.caller.owner, user_id, names)
+        selection = passages.selection_of(asked.caller.owner, user_id, names, mentions)
         query = Query(selection=selection, text=text, limit=limit)
         found, _ = await self._retrieved(asked, passages.name, passages.search, query)
         return found
@@ -301,6 +312,11 @@ class Engine:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_LOOK_SECONDS)
             build, _ = await live(conn, name, caller.actor)
+
+
+def _expired(memory: Memory) -> bool:
+    """Whether it is hidden already; a worker erases it within a minute."""
+    return memory.traits.expired(now().date())
 
 
 def _redact(cell: Cell, owner: str, ids: Sequence[UUID]) -> None:

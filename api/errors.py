@@ -1,6 +1,7 @@
 """Every refusal as a problem (RFC 9457), in one place. Dialects give the same refusals their own shape."""
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -8,7 +9,9 @@ from typing import Any
 import msgspec
 import psycopg
 from litestar import Request, Response
+from litestar.enums import ParamType
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.handlers import BaseRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from psycopg_pool import PoolTimeout
 
@@ -36,7 +39,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: int
     detail: str
     errors: list[dict[str, Any]] | None = None
-    """What is wrong where, when it is in the request."""
+    """What is wrong where, when it is in the request.
+
+    Each with `source` (body, query, path, header), `key`, which is the name there, and `message`.
+    """
 
 
 def refusals(*statuses: HTTPStatus | int) -> dict[int, ResponseSpec]:
@@ -63,6 +69,7 @@ class Refusal(Exception):
         detail: str,
         headers: dict[str, str] | None = None,
         more: dict[str, Any] | None = None,
+        errors: list[dict[str, Any]] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -70,6 +77,8 @@ class Refusal(Exception):
         self.headers = headers or {}
         self.more = more or {}
         """What some dialects tell beside the text."""
+        self.errors = errors
+        """As Problem.errors."""
 
 
 class Behind(Exception):
@@ -98,11 +107,25 @@ WORDS: dict[str, str] = {
     "unavailable": "the database cannot be reached; try again in a second",
 }
 """What the caller reads where the exception's own text is not meant for them."""
+REQUIRED = "Required"
+"""The message of a fault that is the absence of what it names."""
+TRUNCATED = "Input data was truncated"
+"""What msgspec says of JSON that ends too early."""
+CUT_OFF = "the JSON of the body is cut off"
+MISSING = re.compile(r"Missing required (\w+) parameter '([^']+)'")
+"""How Litestar names a parameter that is not there."""
+NO_NUL = (r"'\\A[^\\x00]*\\Z'", r"'^[^\\x00]*$'")
+"""How msgspec's message ends where a text has that character (body.Id)."""
+TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
+"""Python's name of a type, which msgspec tells → JSON's."""
 
 
 def to_problem(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """The answer to a request that ended in `error`. No stack trace and no inner text leaves the server."""
-    problem, headers = _problem(error)
+    handler = request.scope.get("route_handler")
+    if handler and isinstance(error, ValidationException) and _lacks_body(error):
+        error = without_body(handler)
+    problem, headers = _problem(error, handler)
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     if problem.status == HTTPStatus.SERVICE_UNAVAILABLE and not problem.type.endswith("no-chat-model"):
@@ -111,47 +134,132 @@ def to_problem(request: Request[Any, Any, Any], error: Exception) -> Response[An
     shape = SHAPES[max(prefixes, key=len)] if prefixes else None
     if shape is None:
         return Response(problem, status_code=problem.status, media_type=PROBLEM_JSON, headers=headers)
-    status, body = shape(problem, getattr(error, "more", {}))
+    sent = {"query": request.query_params, "path": request.scope.get("path_params", {})}
+    status, body = shape(problem, {**sent, **getattr(error, "more", {})})
     return Response(body, status_code=status, media_type="application/json", headers=headers)
 
 
 def to_words(error: Exception) -> str:
     """What the client is told of `error` where there is no response to shape."""
-    problem, _ = _problem(error)
+    problem, _ = _problem(error, None)
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("a request failed", exc_info=error)
     return problem.detail
 
 
-def _problem(error: Exception) -> tuple[Problem, dict[str, str]]:
+def without_body(handler: BaseRouteHandler) -> Refusal:
+    """The refusal of a request that lacks the body which its handler reads."""
+    fault = {"key": "body", "source": "body", "message": REQUIRED}
+    more = {"fieldErrors": {name: [REQUIRED] for name in _required(handler)}}
+    return Refusal(
+        HTTPStatus.BAD_REQUEST,
+        "malformed",
+        "a JSON body is missing",
+        more=more if more["fieldErrors"] else None,
+        errors=[fault],
+    )
+
+
+def _required(handler: BaseRouteHandler) -> list[str]:
+    """The fields that a handler's body must have."""
+    body = handler.parsed_fn_signature.parameters.get("data")
+    if body is None or not (
+        isinstance(body.annotation, type) and issubclass(body.annotation, msgspec.Struct)
+    ):
+        return []
+    return [field.encode_name for field in msgspec.structs.fields(body.annotation) if field.required]
+
+
+def _lacks_body(error: ValidationException) -> bool:
+    """Litestar tells of a handler's argument that nothing was sent for by the KeyError that it got."""
+    return any(
+        isinstance(entry, dict) and (entry.get("key"), entry.get("message")) == ("data", "'data'")
+        for entry in error.extra or []
+    )
+
+
+def _problem(error: Exception, handler: BaseRouteHandler | None) -> tuple[Problem, dict[str, str]]:
     if isinstance(error, Refusal):
-        return _made(error.status, error.kind, str(error)), error.headers
+        return _made(error.status, error.kind, str(error), error.errors), error.headers
     if isinstance(error, ValidationException):
-        return _invalid(error), {}
+        return _invalid(error, handler), {}
     if isinstance(error, HTTPException):
-        status = HTTPStatus(error.status_code)
-        kind = "malformed" if status == HTTPStatus.BAD_REQUEST else status.phrase.lower().replace(" ", "-")
-        return _made(status, kind, error.detail), dict(error.headers or {})
+        return _of_litestar(error), dict(error.headers or {})
+    return _of_ours(error), {}
+
+
+def _of_litestar(error: HTTPException) -> Problem:
+    status = HTTPStatus(error.status_code)
+    if status == HTTPStatus.BAD_REQUEST:
+        return _malformed(CUT_OFF if error.detail == TRUNCATED else error.detail)
+    return _made(status, status.phrase.lower().replace(" ", "-"), error.detail)
+
+
+def _of_ours(error: Exception) -> Problem:
     for known, (status, kind) in KINDS.items():
         if isinstance(error, known):
             own = isinstance(error, errors.Refused | EmbedderUnavailable | NotBuilt | Behind)
-            return _made(status, kind, str(error) if own else WORDS[kind]), {}
-    return _made(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "something went wrong on the server"), {}
+            told = str(error) if own else WORDS[kind]
+            return _malformed(told) if kind == "malformed" else _made(status, kind, told)
+    return _made(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "something went wrong on the server")
 
 
-def _invalid(error: ValidationException) -> Problem:
-    found = [entry for entry in error.extra or [] if isinstance(entry, dict)]
-    in_body = any(entry.get("source") == "body" for entry in found)
+def _malformed(detail: str) -> Problem:
+    """Of a body that cannot be read at all."""
+    fault = {"key": "body", "source": "body", "message": detail}
+    return _made(HTTPStatus.BAD_REQUEST, "malformed", detail, [fault])
+
+
+def _invalid(error: ValidationException, handler: BaseRouteHandler | None) -> Problem:
+    found = [_fault(entry, handler) for entry in error.extra or [] if isinstance(entry, dict)]
+    if missing := MISSING.search(error.detail):
+        found.append({"message": REQUIRED, "key": missing[2], "source": missing[1]})
+    in_body = any(fault.get("source") == "body" for fault in found)
     status = HTTPStatus.UNPROCESSABLE_ENTITY if in_body else HTTPStatus.BAD_REQUEST
-    for entry in found:
-        if entry.get("key") == "data":  # the handler's name for the whole body
-            entry["key"] = "body"
     detail = "; ".join(
-        f"{entry.get('key', 'body')}: {entry['message']}" for entry in found if "message" in entry
+        f"{fault.get('key', 'body')}: {fault['message']}" for fault in found if "message" in fault
     )
-    problem = _made(status, "invalid", detail or error.detail)
-    return msgspec.structs.replace(problem, errors=found)
+    return _made(status, "invalid", detail or "the request is not valid", found)
 
 
-def _made(status: HTTPStatus, kind: str, detail: str) -> Problem:
-    return Problem(type=f"urn:everlog:problem:{kind}", title=status.phrase, status=status, detail=detail)
+def _fault(entry: dict[str, Any], handler: BaseRouteHandler | None) -> dict[str, Any]:
+    """What Litestar and msgspec say of one fault, in the words of the wire."""
+    told = {**entry, "message": _in_json(str(entry.get("message", "")))}
+    source = entry.get("source")
+    if isinstance(source, ParamType):
+        told["source"] = source.value
+    if entry.get("key") == "data":  # the handler's name for the whole body
+        told["key"] = "body"
+    elif handler and source != "body" and "key" in entry:
+        told["key"] = _sent_as(handler, entry["key"])
+    return told
+
+
+def _sent_as(handler: BaseRouteHandler, name: str) -> str:
+    """The wire's name of a handler's parameter."""
+    parameter = handler.parsed_fn_signature.parameters.get(name)
+    definition = parameter and parameter.kwarg_definition
+    return getattr(definition, "name", None) or name
+
+
+def _in_json(message: str) -> str:
+    """What msgspec says of a type, with JSON's names of types; what was sent is not repeated."""
+    if message.startswith("Invalid enum value"):
+        return "not one of the values that are allowed"
+    if message.endswith(NO_NUL):
+        return "the character U+0000 cannot be stored"
+    if not message.startswith("Expected `"):
+        return message
+    return re.sub(
+        r"`[a-z |]+`", lambda types: re.sub(r"\w+", lambda t: TYPES.get(t[0], t[0]), types[0]), message
+    )
+
+
+def _made(status: HTTPStatus, kind: str, detail: str, faults: list[dict[str, Any]] | None = None) -> Problem:
+    return Problem(
+        type=f"urn:everlog:problem:{kind}",
+        title=status.phrase,
+        status=status,
+        detail=detail,
+        errors=faults,
+    )

@@ -15,10 +15,14 @@ from domain.ids import MEMORY_PREFIX, named_id, spell
 from domain.memory import Scope
 from projections import graph
 
-MAX_NODES = 1_000
+MAX_NODES = 10_000
+"""The SDK asks for no limit and no next page: all of most graphs at once."""
+MAX_EDGES = 50_000
 ENTITY_PREFIX = "ent_"
 
-Limit = Annotated[int, QueryParameter(ge=1, le=MAX_NODES)]
+Limit = Annotated[
+    int, QueryParameter(ge=1, description=f"At most so many entities; more than {MAX_NODES} is {MAX_NODES}")
+]
 Offset = Annotated[int, QueryParameter(ge=0, le=2**31)]
 
 
@@ -40,10 +44,15 @@ class RelationAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 class EntitiesAnswer(msgspec.Struct, frozen=True, kw_only=True):
     entities: list[EntityAnswer]
+    total_entities: int
+    """Of the scope, listed here or not."""
 
 
 class GraphAnswer(EntitiesAnswer, frozen=True, kw_only=True):
     relations: list[RelationAnswer]
+    """Those between the entities that are listed here."""
+    total_relations: int
+    """Of the scope, listed here or not."""
 
 
 @get(
@@ -58,15 +67,20 @@ async def whole(
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
     within: NamedDependency[Scope],
-    limit: Limit = 100,
+    limit: Limit = MAX_NODES,
     offset: Offset = 0,
     min_position: MinPosition = None,
 ) -> Response[GraphAnswer]:
     async with engine.reading(asked, graph.name) as (conn, build):
-        nodes = await graph.entities(conn, build.version, within, limit, offset)
-        edges = await graph.relations(conn, build.version, within, limit, offset)
-    owner = asked.caller.owner
-    answer = GraphAnswer(entities=_entities(owner, nodes), relations=[_relation(edge) for edge in edges])
+        nodes = await graph.entities(conn, build.version, within, min(limit, MAX_NODES), offset)
+        edges = await graph.relations_among(conn, build.version, within, nodes, MAX_EDGES)
+        total_entities, total_relations = await graph.totals(conn, build.version, within)
+    answer = GraphAnswer(
+        entities=_entities(asked.caller.owner, nodes),
+        relations=[_relation(edge) for edge in edges],
+        total_entities=total_entities,
+        total_relations=total_relations,
+    )
     return Response(answer, headers={"Everlog-Position": str(build.position)})
 
 
@@ -82,13 +96,14 @@ async def entities(
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
     within: NamedDependency[Scope],
-    limit: Limit = 100,
+    limit: Limit = MAX_NODES,
     offset: Offset = 0,
     min_position: MinPosition = None,
 ) -> Response[EntitiesAnswer]:
     async with engine.reading(asked, graph.name) as (conn, build):
-        nodes = await graph.entities(conn, build.version, within, limit, offset)
-    answer = EntitiesAnswer(entities=_entities(asked.caller.owner, nodes))
+        nodes = await graph.entities(conn, build.version, within, min(limit, MAX_NODES), offset)
+        total, _ = await graph.totals(conn, build.version, within)
+    answer = EntitiesAnswer(entities=_entities(asked.caller.owner, nodes), total_entities=total)
     return Response(answer, headers={"Everlog-Position": str(build.position)})
 
 

@@ -12,9 +12,12 @@ from redis.exceptions import RedisError
 
 from api.auth import Caller
 from api.errors import Refusal
+from domain.key import Terms
 
 log = logging.getLogger(__name__)
 
+UNLIMITED = 2**31 - 1
+"""What stands for no limit where clients are always told one: no key meets it, any client can read it."""
 REMEMBERED_DAYS = 62
 """How long a month's count is kept: that month and the next."""
 
@@ -25,13 +28,15 @@ local now = redis.call('TIME')
 local seconds = tonumber(now[1]) + tonumber(now[2]) / 1e6
 local rate, quota = tonumber(ARGV[1]), tonumber(ARGV[2])
 local tokens, used = rate, 0
-if quota > 0 then
-    used = tonumber(redis.call('GET', KEYS[2]) or '0')
-    if used >= quota then return {'quota', 0, used} end
-end
 if rate > 0 then
     local kept = redis.call('HMGET', KEYS[1], 'tokens', 'at')
     if kept[1] then tokens = math.min(rate, tonumber(kept[1]) + (seconds - tonumber(kept[2])) * rate / 60) end
+end
+if quota > 0 then
+    used = tonumber(redis.call('GET', KEYS[2]) or '0')
+    if used >= quota then return {'quota', tostring(tokens), used} end
+end
+if rate > 0 then
     if tokens < 1 then return {'rate', tostring(tokens), used} end
     tokens = tokens - 1
     redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', tostring(seconds))
@@ -103,9 +108,19 @@ class Limits:
         if self._redis:
             await self._redis.aclose()
 
-    async def take(self, caller: Caller) -> Standing | None:
-        """Count one request; None for a key without limits. Raises Refusal with 429."""
+    async def take(self, caller: Caller, always: bool = False) -> Standing | None:
+        """Count one request. Raises Refusal with 429.
+
+        None for a key without limits, unless it is to be told `always`: then a limit that it does not have
+        is UNLIMITED. None too without Redis, as nothing is counted then.
+        """
         terms = caller.terms
+        if always:
+            terms = msgspec.structs.replace(
+                terms,
+                per_minute=terms.per_minute or UNLIMITED,
+                per_month=terms.per_month or UNLIMITED,
+            )
         if self._take is None or not (terms.per_minute or terms.per_month):
             return None
         now = datetime.now(UTC)
@@ -116,7 +131,7 @@ class Limits:
         except (RedisError, OSError) as error:
             log.warning("limits are not kept: %s", error)
             return None
-        standing = _standing(caller, now, float(tokens), int(used))
+        standing = _standing(terms, now, float(tokens), int(used))
         if outcome != b"ok":
             raise _refusal(standing, outcome == b"quota", float(tokens))
         return standing
@@ -142,15 +157,15 @@ def _of_day(owner: str, what: str) -> str:
     return f"everlog:day:{datetime.now(UTC):%Y-%m-%d}:{what}:{owner}"
 
 
-def _standing(caller: Caller, now: datetime, tokens: float, used: int) -> Standing:
-    rate = caller.terms.per_minute
+def _standing(terms: Terms, now: datetime, tokens: float, used: int) -> Standing:
+    rate = terms.per_minute
     whole = (rate - tokens) * 60 / rate if rate else 0
     next_month = datetime(now.year + now.month // 12, now.month % 12 + 1, 1, tzinfo=UTC)
     return Standing(
         per_minute=rate,
         remaining=int(tokens),
         full_at=int(time.time() + whole) + 1,
-        per_month=caller.terms.per_month,
+        per_month=terms.per_month,
         used=used,
         month_ends=int(next_month.timestamp()),
     )

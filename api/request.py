@@ -10,15 +10,16 @@ from litestar import Request
 from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.di import NamedDependency
 from litestar.enums import ScopeType
+from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.params import HeaderParameter
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import metrics
 from api.auth import Caller, require
-from api.dialects.spoken import require_dialect
+from api.dialects.spoken import dialect_of, require_dialect
 from api.engine import Asked, Engine
-from api.errors import Refusal, to_problem
+from api.errors import Refusal, to_problem, without_body
 from api.limits import Limits
 from api.usage import Usage
 from domain.eventstore.recorder import Receipt
@@ -111,11 +112,11 @@ async def _admit(scope: Scope, headers: Headers) -> None:
     require(caller, needed)
     require_dialect(caller, scope["path"], f"http://{headers.get('host', 'HOST')}")
     limits: Limits = scope["litestar_app"].state.limits
-    if standing := await limits.take(caller):
+    # MemoKit's contract names the headers without condition.
+    if standing := await limits.take(caller, always=dialect_of(scope["path"]) == "memokit"):
         scope["state"]["standing"] = standing.headers()
-    bodiless = scope["route_handler"].opt.get("bodiless", False)
-    if scope.get("method") in ("POST", "PUT", "PATCH") and not bodiless:
-        _require_json(headers)
+    if _reads_json(scope):
+        _require_json(headers, scope["route_handler"])
 
 
 def provide_engine(request: Request[Any, Any, Any]) -> Engine:
@@ -157,16 +158,23 @@ def _number(digits: str) -> int:
     return int(digits)
 
 
-def _require_json(headers: Headers) -> None:
+def _reads_json(scope: Scope) -> bool:
+    """Whether a request must have a body: few of those that delete do."""
+    handler = scope["route_handler"]
+    if scope.get("method") in ("POST", "PUT", "PATCH"):
+        return not handler.opt.get("bodiless", False)
+    body = handler.parsed_fn_signature.parameters.get("data")
+    return body is not None and not body.is_optional
+
+
+def _require_json(headers: Headers, handler: BaseRouteHandler) -> None:
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in ("", "application/json") and not media_type.endswith("+json"):
-        raise Refusal(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            "not-json",
-            f"send JSON with `Content-Type: application/json`, not {media_type}",
-        )
+        detail = f"send JSON with `Content-Type: application/json`, not {media_type}"
+        fault = {"key": "body", "source": "body", "message": detail}
+        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not-json", detail, errors=[fault])
     if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
-        raise Refusal(HTTPStatus.BAD_REQUEST, "malformed", "a JSON body is missing")
+        raise without_body(handler)
 
 
 async def _receipt(request: Request[Any, Any, Any], owner: str, actor: str) -> Receipt | None:
@@ -177,6 +185,8 @@ async def _receipt(request: Request[Any, Any, Any], owner: str, actor: str) -> R
         raise Refusal(
             HTTPStatus.BAD_REQUEST, "malformed", "an Idempotency-Key is 1 to 255 printable characters"
         )
-    whole = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
+    # The path as it was sent: decoded, that of a user `x/` would be that of `x`.
+    path, query = request.scope["raw_path"], request.scope["query_string"]
+    whole = hashlib.sha256(b"%s %s?%s\n" % (request.method.encode(), path, query))
     whole.update(await request.body())
     return Receipt(owner=owner, actor=actor, key=key, fingerprint=whole.digest())

@@ -26,6 +26,8 @@ from domain.owner import OwnerCreated
 from domain.recorded import Context, Event
 
 DEFAULT_CELLS = ("everlog",)
+OPERATOR = "operator"
+"""Who makes keys, where no key does."""
 POOL_SIZE = 8
 """Connections a process and cell for commands: the writer holds one, by-id reads share the rest."""
 POOL_WAIT_SECONDS = 5.0
@@ -95,20 +97,21 @@ class Cells:
         owner_name: str,
         scopes: tuple[KeyScope, ...],
         terms: Terms = NO_TERMS,
+        actor: str = OPERATOR,
     ) -> Key:
         """Make a key with this text, and its owner when new. A key that exists is returned as it is."""
         self._ensure_owner(owner_name)
         id = key.id_of(secret, self._master.pepper)
         with contextlib.suppress(IntegrityError):
             created = KeyCreated(name=name, owner=owner_name, scopes=scopes, terms=terms)
-            self._append(id, 1, created, _operating(owner_name))
+            self._append(id, 1, created, _operating(owner_name, actor))
         return self.first.log.key(id)
 
-    def revoke_key(self, id: UUID) -> Key:
+    def revoke_key(self, id: UUID, actor: str = OPERATOR) -> Key:
         """Raises NotFound for an unknown key; revoking twice is revoking once."""
         found = self.first.log.key(id)
         if found.revoked_at is None:
-            self._append(id, found.version + 1, KeyRevoked(), _operating(found.owner))
+            self._append(id, found.version + 1, KeyRevoked(), _operating(found.owner, actor))
         return self.first.log.key(id)
 
     def key_of(self, secret: str) -> Key:
@@ -154,5 +157,5 @@ class Cells:
         self.first.log.save(record(event, stream_id=stream_id, version=version, context=context))
 
 
-def _operating(owner_name: str) -> Context:
-    return Context(owner=owner_name, actor="operator", cause=str(new_id()), correlation="")
+def _operating(owner_name: str, actor: str = OPERATOR) -> Context:
+    return Context(owner=owner_name, actor=actor, cause=str(new_id()), correlation="")

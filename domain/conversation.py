@@ -340,11 +340,18 @@ class DeleteConversation(msgspec.Struct, frozen=True, kw_only=True):
     missing_ok: bool = False
 
 
+class TurnIdUsed(NotFound):
+    """Another turn of this conversation has, or had, the id that a question came with."""
+
+
 Command = Start | Ask | Answer | RemoveTurn | Title | AddFiles | RemoveFiles | DeleteConversation
 
 
 def decide(conversation: Conversation | None, command: Command, owner: str) -> Event | None:
-    """The event that `command` makes of this state; None when it changes nothing. Raises NotFound."""
+    """The event that `command` makes of this state; None when it changes nothing.
+
+    Raises NotFound, and TurnIdUsed for a question whose id another has.
+    """
     if isinstance(command, Start):
         if conversation is not None or command.started.scope.owner != owner:
             raise NotFound("no such conversation")
@@ -360,7 +367,7 @@ def _decided(now: Conversation, command: Command) -> Event | None:
     match command:
         case Ask(asked=asked):
             if now.turn(asked.turn_id):
-                raise NotFound("a turn's id can be used once")
+                raise TurnIdUsed("a turn's id can be used once")
             return asked
         case Answer(answered=answered):
             turn = now.turn(answered.turn_id)

@@ -90,6 +90,8 @@ class Received(Event, frozen=True, kw_only=True):
     """Name → description of the project's categories."""
     expires_on: date | None = None
     """The first day (UTC) on which what it adds is gone; None: it stays."""
+    keep_as_said: bool = False
+    """Its one message is itself what shall be remembered: where nothing is read from it, in its own words."""
 
 
 @register

@@ -1,4 +1,4 @@
-"""The Memory aggregate: what can happen to a memory, and what is allowed. Pure."""
+"""The Memory aggregate: what can happen to a memory, and what is allowed. Pure, but for the clock."""
 
 from collections.abc import Iterable
 from datetime import date, datetime
@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from domain.errors import NotFound, VersionConflict
-from domain.recorded import Event, Recorded, register
+from domain.recorded import Event, Recorded, now, register
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -83,6 +83,8 @@ class Added(Event, frozen=True, kw_only=True):
     extractor: str | None = None
     """What distilled the text from a conversation; None: nothing was extracted, the words are as sent."""
     traits: Traits = NO_TRAITS
+    created_at: datetime | None = None
+    """When it came to be elsewhere; None: with this event."""
 
 
 @register
@@ -95,6 +97,8 @@ class Updated(Event, frozen=True, kw_only=True):
     tags: tuple[str, ...] | None = None
     extractor: str | None = None
     traits: Traits | None = None
+    nulls: tuple[str, ...] = ()
+    """Keys of the metadata that have the value null again, as they had when the memory was added."""
 
 
 @register
@@ -124,6 +128,7 @@ def redacted(event: Event) -> Event:
                 metadata=None if event.metadata is None else {},
                 tags=None if event.tags is None else (),
                 traits=None if event.traits is None else NO_TRAITS,
+                nulls=(),
             )
     return event
 
@@ -176,7 +181,7 @@ def evolve(memory: Memory | None, recorded: Recorded) -> Memory:
                 metadata=added.metadata,
                 tags=added.tags,
                 traits=added.traits,
-                created_at=memory.created_at if memory else recorded.occurred_at,
+                created_at=memory.created_at if memory else added.created_at or recorded.occurred_at,
                 updated_at=recorded.occurred_at,
                 position=recorded.position,
             )
@@ -185,7 +190,7 @@ def evolve(memory: Memory | None, recorded: Recorded) -> Memory:
                 memory,
                 version=recorded.originator_version,
                 text=memory.text if updated.text is None else updated.text,
-                metadata=merged(memory.metadata, updated.metadata or {}),
+                metadata=merged(memory.metadata, updated.metadata or {}) | dict.fromkeys(updated.nulls),
                 tags=memory.tags if updated.tags is None else updated.tags,
                 traits=memory.traits if updated.traits is None else updated.traits,
                 updated_at=recorded.occurred_at,
@@ -223,7 +228,7 @@ def project(memory: Memory | None, events: Iterable[Recorded]) -> Memory | None:
 def merged(metadata: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """`metadata` with each key of `changes` set, or removed where its value is null."""
     after = {**metadata, **changes}
-    return {key: value for key, value in after.items() if value is not None}
+    return {key: value for key, value in after.items() if value is not None or key not in changes}
 
 
 def alike(one: Any, other: Any) -> bool:
@@ -244,6 +249,8 @@ class AddMemory(msgspec.Struct, frozen=True, kw_only=True):
     role: str | None = None
     extractor: str | None = None
     traits: Traits = NO_TRAITS
+    created_at: datetime | None = None
+    """When it came to be elsewhere; None: with this event."""
 
 
 class UpdateMemory(msgspec.Struct, frozen=True, kw_only=True):
@@ -289,7 +296,7 @@ def decide(memory: Memory | None, command: Command, owner: str) -> Event | None:
     """The event that `command` makes of this state; None when it changes nothing.
 
     Raises NotFound for a memory that is absent, deleted or another owner's, and VersionConflict. A deleted
-    one can still be erased or come back; an erased one cannot.
+    one can still be erased or come back; an erased one cannot. One that has expired can only go.
     """
     if isinstance(command, AddMemory):
         return _added(memory, command, owner)
@@ -310,7 +317,9 @@ def decide(memory: Memory | None, command: Command, owner: str) -> Event | None:
 
 
 def _is_gone(memory: Memory, command: Command) -> bool:
-    return memory.erased if isinstance(command, EraseMemory) else memory.deleted
+    if isinstance(command, EraseMemory):
+        return memory.erased
+    return memory.deleted or (isinstance(command, UpdateMemory) and memory.traits.expired(now().date()))
 
 
 def _added(memory: Memory | None, command: AddMemory, owner: str) -> Event:
@@ -321,19 +330,20 @@ def _added(memory: Memory | None, command: AddMemory, owner: str) -> Event:
     return Added(
         text=command.text,
         scope=command.scope,
-        metadata=merged({}, command.metadata),
+        metadata=command.metadata,
         tags=command.tags,
         role=command.role,
         extractor=command.extractor,
         traits=command.traits,
+        created_at=command.created_at,
     )
 
 
-def _updated(memory: Memory, command: UpdateMemory) -> Event | None:
+def _updated(memory: Memory, command: UpdateMemory, nulls: tuple[str, ...] = ()) -> Event | None:
     changes = {
         key: value
         for key, value in (command.metadata or {}).items()
-        if not alike(memory.metadata.get(key), value)
+        if (key in memory.metadata if value is None else not alike(memory.metadata.get(key), value))
     }
     text = None if command.text == memory.text else command.text
     traits = command.traits or memory.traits
@@ -347,6 +357,7 @@ def _updated(memory: Memory, command: UpdateMemory) -> Event | None:
         metadata=changes or None,
         tags=None if command.tags == memory.tags else command.tags,
         traits=None if traits == memory.traits else traits,
+        nulls=nulls,
     )
     if event == Updated():
         return None
@@ -362,13 +373,15 @@ def _restored(memory: Memory | None, command: RestoreMemory, owner: str) -> Even
     if memory.deleted:
         return Added(text=to.text, scope=to.scope, metadata=to.metadata, tags=to.tags, traits=to.traits)
     gone = {key: None for key in memory.metadata if key not in to.metadata}
+    # In a change null removes its key, so those that are to have it for a value are named apart.
+    nulls = {key for key, value in to.metadata.items() if value is None}
+    back = UpdateMemory(
+        text=to.text,
+        metadata={**gone, **{key: value for key, value in to.metadata.items() if key not in nulls}},
+        tags=to.tags,
+        traits=to.traits,
+        expires_on=to.traits.expires_on,
+    )
     return _updated(
-        memory,
-        UpdateMemory(
-            text=to.text,
-            metadata={**gone, **to.metadata},
-            tags=to.tags,
-            traits=to.traits,
-            expires_on=to.traits.expires_on,
-        ),
+        memory, back, tuple(sorted(key for key in nulls if memory.metadata.get(key, 0) is not None))
     )

@@ -5,7 +5,7 @@ columns are looked up; everything else that a client says, names of metadata key
 """
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -24,7 +24,13 @@ MAX_BYTES = 64_000
 ENTITIES = {"user_id": "user_id", "agent_id": "agent_id", "app_id": "project_id", "run_id": "run_id"}
 """What mem0 calls an entity → its column."""
 TEXTS = {**ENTITIES, "keywords": "text"}
-TIMES = {"created_at": "created_at", "updated_at": "updated_at", "timestamp": "created_at"}
+HAPPENED = "coalesce(((traits ->> 'happened_on')::date + time '{}') AT TIME ZONE 'UTC', created_at)"
+TIMES = {
+    "created_at": ("created_at", "created_at"),
+    "updated_at": ("updated_at", "updated_at"),
+    "timestamp": (HAPPENED.format("00:00"), HAPPENED.format("23:59:59.999999")),
+}
+"""Field → the first and the last moment that it may mean: what a memory speaks of is known by its day."""
 
 EVERY = "*"
 """Any value at all."""
@@ -138,24 +144,21 @@ class _Tree:
             return f"{column} {COMPARISONS[operator]} {given}"
         return f"{column} {'=' if operator == 'eq' else 'IS DISTINCT FROM'} {given}"
 
-    def _time(self, column: str, operator: str, value: Any) -> str:
+    def _time(self, moments: tuple[str, str], operator: str, value: Any) -> str:
         if operator == "in":
-            return _joined(" OR ", [self._time(column, "eq", one) for one in value], "false")
+            return _joined(" OR ", [self._time(moments, "eq", one) for one in value], "false")
         if operator in ("ne", "nin"):
-            return f"({self._time(column, 'eq' if operator == 'ne' else 'in', value)} IS NOT TRUE)"
+            return f"({self._time(moments, 'eq' if operator == 'ne' else 'in', value)} IS NOT TRUE)"
         if operator == "eq" and value == EVERY:
             return "true"
-        first, last, whole = _moment(value)
         if operator == "eq":
-            beyond = f"{column} {'<' if whole else '<='} {self._value(last, 'timestamptz')}"
-            return f"({column} >= {self._value(first, 'timestamptz')} AND {beyond})"
+            return f"({self._time(moments, 'gte', value)} AND {self._time(moments, 'lte', value)})"
         if operator not in COMPARISONS:
             raise Unusable(f"{operator} is no question to ask of a time")
-        # A day begins with its first moment, and is over with the first of the next.
-        if whole and operator in ("gt", "lte"):
-            operator = {"gt": "gte", "lte": "lt"}[operator]
-            first = last
-        return f"{column} {COMPARISONS[operator]} {self._value(first, 'timestamptz')}"
+        earliest, latest = moments
+        first, last = _moments(value)
+        bound = self._value(first if operator in ("gte", "lt") else last, "timestamptz")
+        return f"{latest if operator in ('gt', 'gte') else earliest} {COMPARISONS[operator]} {bound}"
 
     def _category(self, operator: str, value: Any) -> str:
         every = "traits -> 'categories'"
@@ -248,13 +251,12 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _moment(value: Any) -> tuple[datetime, datetime, bool]:
-    """The first moment that a date, a time (RFC 3339, else UTC) or Unix seconds mean, the end of them,
-    and whether it is a whole day, whose end is the first moment of the next."""
+def _moments(value: Any) -> tuple[datetime, datetime]:
+    """The first and the last moment that a date, a time (RFC 3339, else UTC) or Unix seconds mean."""
     try:
         if isinstance(value, str) and len(value) == len("2024-07-01"):
-            day = datetime.combine(date.fromisoformat(value), datetime.min.time(), UTC)
-            return day, day + timedelta(days=1), True
+            day = date.fromisoformat(value)
+            return datetime.combine(day, time.min, UTC), datetime.combine(day, time.max, UTC)
         if isinstance(value, str):
             moment = datetime.fromisoformat(value)
         elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -264,7 +266,7 @@ def _moment(value: Any) -> tuple[datetime, datetime, bool]:
     except (ValueError, OverflowError, OSError):
         raise Unusable(f"a time such as 2024-07-01T10:30:00Z is wanted, not {_short(value)}") from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return moment, moment, False
+    return moment, moment
 
 
 def _uuid(value: Any) -> UUID | None:

@@ -129,3 +129,37 @@ async def relations(
         Edge(source=source, relation=relation, target=target, memory_ids=ids)
         for source, relation, target, ids in await cursor.fetchall()
     ]
+
+
+async def relations_among(
+    conn: AsyncConnection[Any], version: int, scope: Scope, nodes: Sequence[Node], limit: int
+) -> list[Edge]:
+    """The relations of a scope between these entities, spelled as they are, in order of their names."""
+    # These rows do not say when their memory expires; they go with it.
+    where, values = Selection(scope=scope, with_expired=True).where()
+    listed = "unnest(%(names)s::text[])"
+    cursor = await conn.execute(
+        "SELECT source, relation, other, array_agg(DISTINCT memory_id)"
+        f" FROM {table(version)} JOIN {listed} source ON lower(source) = lower(name)"
+        f" JOIN {listed} other ON lower(other) = lower(target)"
+        f" WHERE {where} AND relation IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 LIMIT %(limit)s",
+        {**values, "names": [node.name for node in nodes], "limit": limit},
+    )
+    return [
+        Edge(source=source, relation=relation, target=target, memory_ids=ids)
+        for source, relation, target, ids in await cursor.fetchall()
+    ]
+
+
+async def totals(conn: AsyncConnection[Any], version: int, scope: Scope) -> tuple[int, int]:
+    """How many entities a scope has, and how many relations between them."""
+    where, values = Selection(scope=scope, with_expired=True).where()
+    cursor = await conn.execute(
+        "WITH said AS (SELECT lower(name) AS source, type, relation, lower(target) AS other"
+        f" FROM {table(version)} WHERE {where}),"
+        " known AS (SELECT DISTINCT source FROM said WHERE type IS NOT NULL)"
+        " SELECT (SELECT count(*) FROM known), (SELECT count(DISTINCT (source, relation, other)) FROM said"
+        " WHERE relation IS NOT NULL AND source IN (TABLE known) AND other IN (TABLE known))",
+        values,
+    )
+    return await cursor.fetchone() or (0, 0)

@@ -1,6 +1,7 @@
 """The *passages* projection: what is needed to find a passage of a document by its words and its meaning."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import date
 from typing import Any
 from uuid import uuid5
 
@@ -8,12 +9,13 @@ import msgspec
 from psycopg import AsyncConnection, Connection
 
 from domain.document import Document
-from projections import retrieval, vectors
+from projections import documents, retrieval, vectors
 from projections.catalogue import Build
 from projections.changes import Change
 from projections.ranking import Floats
 from projections.retrieval import Query
 from projections.rows import renew, storable
+from projections.selection import Selection
 from providers.documents import passages_of
 
 name = "passages"
@@ -74,6 +76,68 @@ def _texts(document: Document) -> Iterator[vectors.Text]:
 
 
 # --- queries ----------------------------------------------------------------------------------------
+
+
+MONTH, DAY = "(0?[1-9]|1[0-2])", "(0?[1-9]|[12][0-9]|3[01])"
+NAMES = (
+    "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t(?:ember)?)?"
+    "|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
+)
+DATES = (
+    f"(?<![0-9])([0-9]{{4}})[-/]{MONTH}[-/]{DAY}(?![0-9])"
+    f"|(?<![0-9]){DAY}[-/.]{MONTH}[-/.]([0-9]{{4}})(?![0-9])"
+    rf"|\m(?:{DAY}(?:st|nd|rd|th)? )?({NAMES})(?: {DAY}(?:st|nd|rd|th)?)?,? ([0-9]{{4}})\M"
+)
+"""Of a text in small letters: 2024-01-31, 31.01.2024, 31 January 2024, Jan 31st, 2024; January 2024 is its
+first day, as for Khoj. Each `regexp_matches` has year, month, day, then day, month, year, then day, month's
+name, day, year. PostgreSQL's dialect."""
+# Compared as texts: a cast would fail at the 31st of February.
+MENTIONED = f"""EXISTS (
+    SELECT FROM regexp_matches(lower(text), '{DATES}', 'g') AS said(found)
+    WHERE concat_ws('-',
+        coalesce(found[1], found[6], found[10]),
+        lpad(coalesce(found[2], found[5],
+            ((strpos('janfebmaraprmayjunjulaugsepoctnovdec', left(found[8], 3)) + 2) / 3)::text), 2, '0'),
+        lpad(coalesce(found[3], found[4], found[7], found[9], '1'), 2, '0')
+    ) COLLATE "C" BETWEEN %(since)s AND %(until)s)"""
+HELD = """NOT EXISTS (
+    SELECT FROM unnest(%(held)s::text[]) AS word WHERE strpos(lower(text), lower(word)) = 0)"""
+NOT_HELD = """NOT EXISTS (
+    SELECT FROM unnest(%(not_held)s::text[]) AS word WHERE strpos(lower(text), lower(word)) > 0)"""
+
+
+class Mentions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the text of a passage must hold, and must not; by default anything will do."""
+
+    words: tuple[str, ...] = ()
+    """Each must be there, in any case, also as a part of another word."""
+    not_words: tuple[str, ...] = ()
+    """None may be there."""
+    since: date = date.min
+    """With `until`: one day that the text mentions must be between them, both included."""
+    until: date = date.max
+
+
+ANY_MENTIONS = Mentions()
+
+
+def selection_of(
+    owner: str, user_id: str | None, names: Sequence[str] | None, mentions: Mentions
+) -> Selection:
+    """The passages of a user's documents, or of these names alone, that hold what is asked for."""
+    of_documents = documents.selection_of(owner, user_id, names)
+    conditions = [of_documents.also] if of_documents.also else []
+    values: dict[str, Any] = dict(of_documents.values)
+    if mentions.words:
+        conditions.append(HELD)
+        values["held"] = list(mentions.words)
+    if mentions.not_words:
+        conditions.append(NOT_HELD)
+        values["not_held"] = list(mentions.not_words)
+    if (mentions.since, mentions.until) != (date.min, date.max):
+        conditions.append(MENTIONED)
+        values |= {"since": mentions.since.isoformat(), "until": mentions.until.isoformat()}
+    return msgspec.structs.replace(of_documents, also=" AND ".join(conditions) or None, values=values)
 
 
 class Passage(msgspec.Struct, frozen=True):

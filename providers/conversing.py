@@ -4,7 +4,8 @@ import asyncio
 import logging
 import random
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
@@ -21,9 +22,11 @@ from providers.chat_model import (
 )
 from providers.circuit import Circuit, CircuitOpen
 from providers.streamed_answer import (
+    MISCALLED,
     UNREACHABLE,
     Down,
     Lines,
+    Miscalled,
     Passing,
     Piece,
     StreamedAnswer,
@@ -35,6 +38,11 @@ log = logging.getLogger(__name__)
 
 LONGEST_SECONDS = 600.0
 """Of a whole stream: an endpoint that only keeps the connection alive is given up then."""
+CONNECT_SECONDS = 10.0
+ALIVE_SECONDS = 5.0
+"""For a sign of life of an endpoint that did not answer in time."""
+REMEMBERED_SECONDS = 600.0
+"""Of what an endpoint does not take, and how its model talks: it may be another one by then."""
 AFTERWARDS_SECONDS = 5.0
 """For what may follow the end of the answer: the usage, and the stream's own end."""
 DRAIN_SECONDS = 0.2
@@ -46,12 +54,21 @@ LONGEST_PAUSE_SECONDS = 5.0
 
 TOOLS = re.compile(r"\btools?\b|\bfunctions?\b", re.IGNORECASE)
 TOOL_CHOICE = re.compile(r"tool[_ ]choice", re.IGNORECASE)
-NO_TOOLS = re.compile(r"support (for )?(tool|function)|(tool|function)s?\b.{0,40}\b(support|requires?)", re.I)
-"""How endpoints say it whose status says something else: Ollama, OpenRouter, llama.cpp."""
+NO_TOOLS = re.compile(
+    r"(not|n't|found that) support (for )?(the |any )?(use of )?\W?(tool|function)"
+    r"|\b(tool|function)(s|_choice)?\b.{0,40}"
+    r"(unsupported|requires? --|(not|n't) (be |yet )?(support|permit|enabl))"
+    r"|\btools? param requires"
+    r"|\b(unknown|unrecogni[sz]ed|unsupported|unexpected|extra|additional) (\w+ )?"
+    r"(argument|parameter|param|field|name|key|keyword|propert|input)\w*\b.{0,60}\b(tool|function)s?\b",
+    re.IGNORECASE | re.DOTALL,
+)
+"""How endpoints say that they take none at all, whatever the status; else a call of the model's failed."""
 IMAGES = re.compile(r"image|vision|multi-?modal|mmproj|content.{0,80}(part|string)", re.IGNORECASE)
 NOT_LACKING = re.compile(r"context[_ ](length|size|window)|tools[\[.]\d", re.IGNORECASE)
 """What is too long, or has one wrong tool, may pass without tools, which would prove nothing about them."""
 
+NO_CALLS = "tool_choice none"
 
 _Response = AsyncAPIResponse[Any]
 
@@ -68,17 +85,25 @@ class ImagesRefused(ModelRefused):
     """The model takes no images; it may answer the same without them."""
 
 
+class _Slow(ModelUnavailable):
+    """No answer in time, of an endpoint that may have enough to do with others."""
+
+
 class _Question(msgspec.Struct, frozen=True):
     messages: Sequence[dict[str, Any]]
     tools: Sequence[Tool]
     force: str | None
     max_tokens: int | None
+    may_call: bool
 
     @property
     def shows_images(self) -> bool:
         contents = [message.get("content") for message in self.messages]
         parts = [part for content in contents if isinstance(content, list) for part in content]
         return any(isinstance(part, dict) and part.get("type") == "image_url" for part in parts)
+
+    def without_tools(self) -> "_Question":
+        return msgspec.structs.replace(self, tools=(), force=None)
 
     def body(self, model: str, lacking: frozenset[str]) -> dict[str, Any]:
         body: dict[str, Any] = {"model": model, "messages": alternating(self.messages), "stream": True}
@@ -92,6 +117,9 @@ class _Question(msgspec.Struct, frozen=True):
 
     def _tools(self, lacking: frozenset[str]) -> dict[str, Any]:
         offered = [msgspec.structs.asdict(tool) for tool in self.tools]
+        if not self.may_call:
+            none = {"tools": _functions(offered), "tool_choice": "none"}
+            return {} if lacking & {"tool_choice", NO_CALLS} else none
         if self.force is None:
             return {"tools": _functions(offered)}
         if "named tool_choice" not in lacking:
@@ -150,12 +178,14 @@ class ConversingModel:
         self._client = openai.AsyncOpenAI(
             api_key=settings.openai_api_key or "none",  # local endpoints want none, the client wants some
             base_url=settings.openai_base_url,
-            timeout=LONGEST_SECONDS,  # time limits and other tries are seen to here
+            # Time limits and other tries are seen to here.
+            timeout=openai.Timeout(LONGEST_SECONDS, connect=CONNECT_SECONDS),
             max_retries=0,
         )
         self._circuit = circuit or Circuit()
-        self._lacking: frozenset[str] = frozenset()
-        """What the endpoint is known not to take."""
+        self._lacked: dict[str, float] = {}
+        """What the endpoint is known not to take, and until when that is believed."""
+        self._talked_until = 0.0
 
     async def stream(
         self,
@@ -163,20 +193,32 @@ class ConversingModel:
         tools: Sequence[Tool] = (),
         force: str | None = None,
         max_tokens: int | None = None,
+        may_call: bool = True,
     ) -> AsyncGenerator[Piece, None]:
         """The answer to OpenAI chat `messages`: thoughts and text as they come, calls, what it took.
 
-        `force` names the tool to call. No Call ever comes of an endpoint that takes no tools. An answer that
-        is cut off, at `max_tokens` or at LONGEST_CHARACTERS, just ends. Closing the iterator closes the
+        `force` names the tool to call; unless it `may_call` the model is told of the tools only because some
+        endpoints take no messages of tools without them. A Call may come in any case. An answer that is cut
+        off, at `max_tokens` or at LONGEST_CHARACTERS, ends with CutOff. Closing the iterator closes the
         connection.
         """
-        async with aclosing(self._patiently(_Question(messages, tools, force, max_tokens))) as pieces:
+        question = _Question(messages, tools, force, max_tokens, may_call)
+        async with aclosing(self._insistently(question)) as pieces:
             piece = await self._first(pieces)
             if piece is not None:
                 yield piece
             async for piece in pieces:
                 if piece is not None:
                     yield piece
+
+    @property
+    def talks_first(self) -> bool:
+        """Whether it has said something before it called a tool, not long ago."""
+        return time.monotonic() < self._talked_until
+
+    def note_talk(self) -> None:
+        """It said something before it called a tool."""
+        self._talked_until = time.monotonic() + REMEMBERED_SECONDS
 
     async def close(self) -> None:
         await self._client.close()
@@ -185,11 +227,50 @@ class ConversingModel:
         """What begins the answer. It is all that the circuit waits for: an answer may take minutes."""
         try:
             with self._circuit.guard(Down):
-                return await anext(pieces)
+                return await self._begun(pieces)
         except CircuitOpen as circuit:
             raise ModelUnavailable(
                 "the chat endpoint keeps failing and is left alone for a while", circuit.seconds
             ) from None
+
+    async def _begun(self, pieces: AsyncIterator[Piece | None]) -> Piece | None:
+        """As anext. Raises Down for an endpoint that is too slow only where it shows no sign of life."""
+        try:
+            return await anext(pieces)
+        except _Slow as slow:
+            if await self._is_alive():
+                raise
+            raise Down(str(slow)) from None
+
+    async def _is_alive(self) -> bool:
+        """Whether the endpoint answers anything at all."""
+        try:
+            async with asyncio.timeout(ALIVE_SECONDS):
+                await self._client.models.with_raw_response.list()
+        except openai.APIStatusError:
+            return True
+        except Exception:  # as for a question
+            return False
+        return True
+
+    async def _insistently(self, question: _Question) -> AsyncGenerator[Piece | None, None]:
+        """Asks a model that fails at its call once more, then without tools."""
+        for asked in (question, question):
+            begun = False
+            try:
+                async with aclosing(self._patiently(asked)) as pieces:
+                    async for piece in pieces:
+                        begun = begun or piece is not None
+                        yield piece
+            except Miscalled:
+                if begun:
+                    raise
+            else:
+                return
+        log.info("%s failed at calling a tool: asking without tools", self.name)
+        async with aclosing(self._patiently(question.without_tools())) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def _patiently(self, question: _Question) -> AsyncGenerator[Piece | None, None]:
         """Asks again while nothing has been said. None: the model is writing a call."""
@@ -240,12 +321,12 @@ class ConversingModel:
             if finished:
                 return None
             if isinstance(error, TimeoutError):
-                raise Down("the chat model did not answer in time") from None
+                raise _Slow("the chat model did not answer in time") from None
             log.info("an answer broke off: %s", type(error).__name__)
             raise Unreachable("the chat model's answer broke off") from None
 
     async def _response(self, stack: AsyncExitStack, question: _Question) -> _Response:
-        lacking = self._lacking
+        known = lacking = self._lacking()
         while True:
             body = question.body(self.name, lacking)
             try:
@@ -255,20 +336,28 @@ class ConversingModel:
             except openai.APIStatusError as error:
                 complaints = _complaints(error, body) - lacking
                 if not complaints:
-                    raise _failure(error, question) from None
+                    raise _failure(error, question, body) from None
                 lacking |= complaints
             except UnicodeEncodeError as error:
                 raise unsendable(error) from None
             except TimeoutError:
-                raise Down("the chat endpoint did not answer in time") from None
+                raise _Slow("the chat endpoint did not answer in time") from None
             except Exception as error:
                 log.warning("no answer of the chat endpoint: %s", type(error).__name__)
                 raise Unreachable("the chat endpoint cannot be reached") from None
             else:
-                if lacking - self._lacking:
-                    log.warning("%s: the endpoint does not take %s", self.name, ", ".join(sorted(lacking)))
-                    self._lacking |= lacking
+                self._learn(lacking - known)
                 return response
+
+    def _lacking(self) -> frozenset[str]:
+        """What the endpoint is known not to take."""
+        now = time.monotonic()
+        return frozenset(name for name, until in self._lacked.items() if now < until)
+
+    def _learn(self, lacking: Iterable[str]) -> None:
+        for name in sorted(lacking):
+            log.warning("%s: the endpoint does not take %s", self.name, name)
+            self._lacked[name] = time.monotonic() + REMEMBERED_SECONDS
 
 
 def conversing_model_for(settings: Settings) -> ConversingModel | None:
@@ -285,31 +374,45 @@ def _pauses() -> Iterator[float]:
 def _complaints(error: openai.APIStatusError, body: dict[str, Any]) -> frozenset[str]:
     """What of `body` the endpoint does not take, as far as its error tells."""
     text = str(error.param or error.message)
-    if NOT_LACKING.search(error.message):
+    if NOT_LACKING.search(error.message) or error.code == MISCALLED:
         return frozenset()
+    no_tools = "tools" in body and NO_TOOLS.search(f"{error.message} {error.param or ''}")
     if error.status_code not in {400, 422}:
-        unsupported = "tools" in body and error.status_code in {404, 500, 501} and NO_TOOLS.search(text)
-        return frozenset({"tools"} if unsupported else ())
+        return frozenset({"tools"} if no_tools and error.status_code in {404, 500, 501} else ())
     found: set[str] = {name for name in ("max_tokens", "stream_options") if name in body and name in text}
-    if "tools" in body and TOOL_CHOICE.search(text):
-        match body.get("tool_choice"):
-            case None:
-                found.add("tools")
-            case "required":
-                found.add("tool_choice")
-            case _:
-                found.add("named tool_choice")
-    elif "tools" in body and TOOLS.search(text):
+    if "tool_choice" in body and TOOL_CHOICE.search(text):
+        found.add(_choice(body["tool_choice"]))
+    elif no_tools:
         found.add("tools")
     return frozenset(found)
 
 
-def _failure(error: openai.APIStatusError, question: _Question) -> Exception:
+def _choice(choice: object) -> str:
+    """The kind of a `tool_choice`."""
+    match choice:
+        case "none":
+            return NO_CALLS
+        case "required":
+            return "tool_choice"
+        case _:
+            return "named tool_choice"
+
+
+def _failure(error: openai.APIStatusError, question: _Question, body: dict[str, Any]) -> Exception:
     images = error.status_code in {400, 404, 415, 422, 500, 501} and IMAGES.search(error.message)
     if images and question.shows_images:
         return ImagesRefused(f"the chat model takes no images: HTTP {error.status_code}")
+    if error.status_code in {400, 422} and "tools" in body and _is_miscall(error):
+        return Miscalled(f"the chat model failed at calling a tool: HTTP {error.status_code}")
     failed = failure(error)
     if isinstance(failed, ModelUnavailable) and (error.status_code == 429 or error.status_code >= 500):
         kind = Unreachable if error.status_code in UNREACHABLE else Passing
         return kind(str(failed), failed.retry_after)
     return failed
+
+
+def _is_miscall(error: openai.APIStatusError) -> bool:
+    """Whether it is about a tool, and not about what is sent."""
+    return error.code == MISCALLED or bool(
+        TOOLS.search(error.message) and not NOT_LACKING.search(error.message)
+    )

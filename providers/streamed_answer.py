@@ -21,8 +21,10 @@ OPENING, CLOSING = "<think>", "</think>"
 HALF = re.compile(r"[\ud800-\udfff]")
 FIRST_HALF = re.compile(r"[\ud800-\udbff]\Z")
 """Of a character beyond 16 bits: some endpoints escape its halves in two chunks, for it was two tokens."""
-UNREACHABLE = {429, 502, 503, 504}
-"""Statuses that say nothing about the request: with any other, the input itself may be what fails."""
+UNREACHABLE = {502, 503, 504}
+"""Statuses that say nothing about the request: with any other, the input or its owner may be what fails."""
+MISCALLED = "tool_use_failed"
+"""Groq's code for an answer in which the model wrote a call that is none."""
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -38,7 +40,8 @@ class Thought(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One whole call of a tool; `arguments` is the JSON text that the model wrote, right or wrong."""
+    """One whole call of a tool; `name` and `arguments`, a JSON text, are as the model wrote them, right or
+    wrong: it may call what nobody offered."""
 
     id: str
     name: str
@@ -55,7 +58,11 @@ class Used(msgspec.Struct, frozen=True):
     cache_read_tokens: int = 0
 
 
-Piece = Text | Thought | Call | Used
+class CutOff(msgspec.Struct, frozen=True):
+    """The answer ends here for its length, not because it is whole."""
+
+
+Piece = Text | Thought | Call | Used | CutOff
 
 
 class Passing(ModelUnavailable):
@@ -68,6 +75,10 @@ class Down(ModelUnavailable):
 
 class Unreachable(Passing, Down):
     """No connection to the endpoint, or one that has too much to do."""
+
+
+class Miscalled(ModelRefused):
+    """The model failed at a call of a tool: it may do better in another try, or without tools."""
 
 
 class Lines:
@@ -223,6 +234,8 @@ class StreamedAnswer:
         cut_off = self.full or self._finish == "length"
         calls = self._calls.whole() if cut_off else self._calls.all()
         yield from calls
+        if cut_off and (self._said or calls):
+            yield CutOff()
         if (used := _used(self._usage)) is not None:
             yield used
         if self._said or calls:
@@ -231,8 +244,6 @@ class StreamedAnswer:
             raise ModelRefused("the chat model refused to answer")
         if cut_off:
             raise ModelGarbage("the chat model's answer was cut off at its token limit before it began")
-        if self._calls.not_offered:
-            raise ModelGarbage("the chat model did not answer but called tools that were not offered to it")
         raise ModelGarbage("the chat model answered nothing")
 
 
@@ -337,11 +348,6 @@ class _Calls:
     def begun(self) -> bool:
         return bool(self._drafts)
 
-    @property
-    def not_offered(self) -> bool:
-        """Whether there is a call of something else than the tools."""
-        return any(draft.name and draft.name not in self._tools for draft in self._drafts)
-
     def take(self, delta: _CallDelta, name: str, arguments: str, cut_off: bool) -> None:
         draft = self._draft(delta, name)
         draft.id = draft.id or delta.id
@@ -352,9 +358,13 @@ class _Calls:
 
     def all(self) -> list[Call]:
         return [
-            Call(_joined(draft.id or f"call_{uuid4().hex}"), draft.name, _joined(draft.arguments) or "{}")
+            Call(
+                _joined(draft.id or f"call_{uuid4().hex}"),
+                _joined(draft.name),
+                _joined(draft.arguments) or "{}",
+            )
             for draft in self._drafts
-            if draft.name in self._tools
+            if draft.name
         ]
 
     def whole(self) -> list[Call]:
@@ -417,6 +427,8 @@ def _text(content: object) -> str:
 def _told(error: object) -> Exception:
     """The exception to raise for an error inside of a stream."""
     code = error.get("code") if isinstance(error, dict) else None
+    if code == MISCALLED:
+        return Miscalled("the chat model failed at calling a tool")
     if isinstance(code, int) and code in REFUSING:
         return ModelRefused(f"the chat endpoint does not take this request: {code}")
     kind = Unreachable if isinstance(code, int) and code in UNREACHABLE else Passing

@@ -34,7 +34,7 @@ MEMORIES = """
 
 
 class ExportedMemory(FlatMemory, frozen=True, kw_only=True):
-    """All that there is to say of a memory now."""
+    """All that there is to say of a memory now, also what it has not."""
 
     entities: Sequence[Entity]
     relations: Sequence[Relation]
@@ -79,8 +79,7 @@ def _memories(cell: Cell, owner: str, user_id: str | None, last: int) -> Iterato
 
 
 def _exported(memory: Memory) -> ExportedMemory:
-    fields = fields_of(memory) | msgspec.structs.asdict(memory.traits)
-    return ExportedMemory(**fields, position=memory.position)
+    return ExportedMemory(**fields_of(memory), position=memory.position)
 
 
 def _events(cell: Cell, owner: str, user_id: str | None, last: int) -> Iterator[LoggedEvent]:

@@ -1,12 +1,13 @@
 """`everlog import`: take in the memories of another service, from its API or from an export file.
 
-A memory's id follows from what it is called there, so running an import again, or on after it broke off,
-adds what is missing and nothing twice.
+A memory's id follows from what it is called there and when it came to be, so running an import again, or on
+after it broke off, adds what is missing and nothing twice, and lists have it where its time puts it.
 """
 
 import os
 import shlex
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,8 +21,8 @@ from domain.cells import Cell, Cells
 from domain.errors import Contended, NotFound, Refused, VersionConflict
 from domain.eventstore.states import states_of
 from domain.eventstore.writer import Work
-from domain.ids import MEMORY_PREFIX, REVERT_PREFIX, named_id, new_id, read, spell
-from domain.memory import AddMemory, Deleted, Memory, RestoreMemory, Scope, merged
+from domain.ids import EPOCH, MEMORY_PREFIX, REVERT_PREFIX, dated_id, new_id, read, spell
+from domain.memory import AddMemory, Deleted, Memory, RestoreMemory, Scope
 from domain.recorded import Context
 from runtime.keys import opened
 from runtime.settings import Settings, SettingsError
@@ -35,6 +36,8 @@ TRIES = 5
 SHOWN = 10
 """Unusable rows that are told of; the others are counted."""
 IMPORT_PREFIX = "import_"
+KIND = "imported memory"
+"""What the ids of imported memories are hashed as."""
 KEY_VARIABLE = "EVERLOG_IMPORT_KEY"
 
 
@@ -127,9 +130,9 @@ def _usable(report: Report, raws: Sequence[Any], user_id: str | None) -> list[Ro
 
 
 def _take(cell: Cell, report: Report, rows: Sequence[Row]) -> None:
-    wanted: dict[UUID, Row] = {}
+    wanted: dict[str, Row] = {}
     for row in rows:
-        wanted.setdefault(_memory_id(report, row), row)
+        wanted.setdefault(_name(report, row), row)
     context = Context(owner=report.owner, actor="operator", cause=report.cause, correlation="")
     for attempt in range(TRIES):
         commands = _commands(cell, report, wanted)
@@ -144,29 +147,40 @@ def _take(cell: Cell, report: Report, rows: Sequence[Row]) -> None:
         return
 
 
-def _memory_id(report: Report, row: Row) -> UUID:
+def _name(report: Report, row: Row) -> str:
     # The user is part of it: two accounts of a service that numbers its memories are imported for two users.
-    name = msgspec.json.encode([report.owner, report.source, row.user_id, row.id])
-    return named_id("imported memory", name.decode())
+    return msgspec.json.encode([report.owner, report.source, row.user_id, row.id]).decode()
 
 
-def _commands(cell: Cell, report: Report, wanted: dict[UUID, Row]) -> list[tuple[UUID, Command]]:
+def _ids(name: str, row: Row) -> tuple[UUID, UUID]:
+    """The ids that a row may have: by the second in which it came to be, which all of a source's ways to
+    tell it agree on, and without a time, as the oldest of all. A time to come is none until it has come.
+    """
+    undated = dated_id(KIND, name, EPOCH)
+    dated = dated_id(KIND, name, row.created.replace(microsecond=0)) if row.created else undated
+    return dated, undated
+
+
+def _commands(cell: Cell, report: Report, wanted: dict[str, Row]) -> list[tuple[UUID, Command]]:
     """What adds those of `wanted` that are not there; what a revert took away comes back."""
-    ours = {id: read(MEMORY_PREFIX, row.id) for id, row in wanted.items()}
+    named = {name: _ids(name, row) for name, row in wanted.items()}
+    ours = {name: read(MEMORY_PREFIX, row.id) for name, row in wanted.items()}
     with cell.pool.connection() as conn:
         last = {
             id: (type_name, cause)
             for id, type_name, cause in conn.execute(
                 "SELECT DISTINCT ON (stream_id) stream_id, type, cause FROM events"
                 " WHERE stream_id = ANY(%s) AND owner = %s ORDER BY stream_id, version DESC",
-                ([*wanted, *filter(None, ours.values())], report.owner),
+                ([*chain.from_iterable(named.values()), *filter(None, ours.values())], report.owner),
             ).fetchall()
         }
-        reverted = [id for id in wanted if id in last and _is_reverted(*last[id])]
+        known = {name: next((id for id in ids if id in last), ids[0]) for name, ids in named.items()}
+        reverted = [id for id in known.values() if id in last and _is_reverted(*last[id])]
         before = states_of(conn, cell.log.mapper, reverted)
     commands: list[tuple[UUID, Command]] = []
-    for id, row in wanted.items():
-        memory, own = before.get(id), ours[id]
+    for name, row in wanted.items():
+        id, own = known[name], ours[name]
+        memory = before.get(id)
         # An export of this owner's own memories holds the very ids that they have here.
         is_own = own in last and last[own][0] != Deleted.TYPE
         if isinstance(memory, Memory):
@@ -188,7 +202,7 @@ def _added(report: Report, row: Row) -> AddMemory:
         run_id=row.run_id,
         project_id=row.project_id,
     )
-    metadata = {
+    imported = {
         "imported_from": report.source,
         "imported_id": row.id if row.has_id else None,
         "imported_created_at": row.created_at,
@@ -197,10 +211,11 @@ def _added(report: Report, row: Row) -> AddMemory:
         text=row.text,
         scope=scope,
         # What the row says of itself counts: after a second import it still names the first source.
-        metadata=merged(metadata, row.metadata),
+        metadata=row.others | {k: v for k, v in imported.items() if v is not None} | row.metadata,
         tags=row.tags,
         traits=row.traits,
         role=row.role,
+        created_at=row.created,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 
-ADDRESSES = ("openai_base_url", "web_search_url")
+ADDRESSES = ("openai_base_url", "web_search_url", "public_url")
 OPENAI_VARIABLES = {"openai_api_key": "OPENAI_API_KEY", "openai_base_url": "OPENAI_BASE_URL"}
 
 
@@ -81,6 +81,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Job threads of one worker process; two keep a two-core machine's database responsive."""
     api_processes: Annotated[int, msgspec.Meta(ge=1, le=64)] = min(4, os.cpu_count() or 1)
     """API processes that `serve` starts: Python uses one core each."""
+    public_url: str | None = None
+    """Where clients reach this server, `https://…`: what shared links begin with; None: as they asked for."""
     cors_origins: str = "app://obsidian.md,app://khoj.dev,capacitor://localhost,http://localhost"
     """Origins, with commas, whose pages may call the API with credentials; `*` allows any without."""
     log_level: Literal["debug", "info", "warning", "error"] = "warning"

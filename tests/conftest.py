@@ -17,7 +17,7 @@ import psycopg
 import pytest
 import uvicorn
 
-from api.app import create_app
+from api.app import configured, create_app
 from domain.cells import Cell, Cells
 from domain.eventstore.cipher import MasterKey
 from domain.key import ALL_SCOPES
@@ -121,11 +121,7 @@ def serving(settings: Settings, browser: Browser | None = None) -> Iterator[Serv
     worker.cells.create_key(KEY, "test", "default", ALL_SCOPES)
     worker.cells.create_key(OTHER_KEY, "test", "another", ALL_SCOPES)
     worker.start()
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(settings, browser), port=settings.port, log_level="warning", access_log=False
-        )
-    )
+    server = uvicorn.Server(configured(create_app(settings, browser), settings))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{settings.port}"

@@ -6,11 +6,12 @@ from domain.aggregate import Command
 from domain.cells import Cell
 from domain.errors import NotFound, NotWaiting, VersionConflict
 from domain.eventstore.writer import Work
-from domain.ingestion import Extract, Extracted, Ingestion, commands_of
+from domain.ids import new_id
+from domain.ingestion import Decision, Extract, Extracted, Ingestion, Received, commands_of
 from domain.recorded import Context
 from domain.review import Review
 from runtime.settings import Settings
-from workers.extraction.extractor import Conversation
+from workers.extraction.extractor import Conversation, Recall, Understood
 from workers.extraction.readers import reader_for
 from workers.recall import recall
 
@@ -27,7 +28,9 @@ def extract(cell: Cell, settings: Settings, subject_id: UUID, ingestion_id: UUID
     received = ingestion.received
     understood = reader.read(Conversation(received=received, at=ingestion.received_at))
     for attempt in range(CONFLICT_TRIES):
-        decisions = understood.decide(lambda texts: recall(cell, settings, received.scope, subject_id, texts))
+        decisions = decided(
+            received, understood, lambda texts: recall(cell, settings, received.scope, subject_id, texts)
+        )
         extracted = Extracted(extractor=reader.identity, decisions=tuple(decisions), usage=understood.usage())
         commands = commands_of(received, decisions, str(reader.identity))
         try:
@@ -37,6 +40,36 @@ def extract(cell: Cell, settings: Settings, subject_id: UUID, ingestion_id: UUID
             # Somebody changed one of these memories meanwhile: what is known now decides.
             if attempt + 1 == CONFLICT_TRIES:
                 raise
+
+
+def decided(received: Received, understood: Understood, recall: Recall) -> list[Decision]:
+    """What its extractor decides on a conversation, or that it is kept as it was said."""
+    decisions = understood.decide(recall)
+    if decisions or not received.keep_as_said:
+        return decisions
+    text = received.messages[0].text.strip()
+    return [as_said(text, recall)] if text else []  # its words may have been erased since
+
+
+def as_said(text: str, recall: Recall) -> Decision:
+    """A statement in its own words, unless just these are known."""
+    (recalled,) = recall([text])
+    for one in recalled:
+        if one.text.casefold() == text.casefold():
+            return Decision(
+                action="NONE",
+                text=text,
+                reason="this is known in the same words",
+                memory_id=one.id,
+                sources=(0,),
+            )
+    return Decision(
+        action="ADD",
+        text=text,
+        reason="nothing was read from it, so it is kept as it was said",
+        memory_id=new_id(),
+        sources=(0,),
+    )
 
 
 def context_of(asked: Ingestion | Review) -> Context:

@@ -32,7 +32,7 @@ from providers.embedders import embedder_for
 from runtime.settings import Settings
 from workers.extraction.extractor import Conversation, Known, Reader, Understood
 from workers.extraction.readers import reader_for
-from workers.ingestions import append, context_of
+from workers.ingestions import append, context_of, decided
 from workers.recall import RECALLED, Behind, recall
 
 READ_EVENTS = 20
@@ -164,7 +164,8 @@ class Rereading:
         with self._cell.pool.connection() as conn:
             subject_id = self._cell.subjects.find(conn, scope.owner, scope.user_id)
         assert subject_id  # noqa: S101 - an ingestion is encrypted under its subject's key
-        decisions = read.understood.decide(lambda texts: self._recall(scope, subject_id, texts))
+        received = read.ingestion.received
+        decisions = decided(received, read.understood, lambda texts: self._recall(scope, subject_id, texts))
         for decision in decisions:
             if decision.action != "NONE":
                 self._take(decision, read.ingestion)

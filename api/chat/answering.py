@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from itertools import count
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import psycopg
@@ -36,7 +38,7 @@ from providers.chat_model import ModelGarbage, ModelRefused, ModelUnavailable
 from providers.conversing import ImagesRefused
 from providers.embedder import EmbedderUnavailable
 from providers.prices import prices_of
-from providers.streamed_answer import Call, Text, Thought, Used
+from providers.streamed_answer import Call, CutOff, Miscalled, Text, Thought, Used
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,18 @@ UNREACHABLE = (
     TimeoutError, Behind, NotBuilt, PoolTimeout, psycopg.OperationalError, EmbedderUnavailable,
 )  # fmt: skip
 LAST_ROUND = "Answer now, with what there is: no tool can be called any more."
+NOTHING_SAID = (
+    "I have looked into it, but the model found no words for an answer. What was found is among the "
+    "references: ask again, or ask for a part of it."
+)
+TOO_LONG = (
+    "**The question is too long**: {} characters in its middle are left out for the model. Attach long texts "
+    "as files, or set EVERLOG_CHAT_CONTEXT higher if the model takes more."
+)
+TALK_CHARACTERS = 120
+"""Held back of what a model says that is known to talk before it calls a tool: about a sentence."""
+ADDED_SHARE = 0.25
+"""Of the budget, for each thing that is said while the answer is under way."""
 LEARNT_CHARACTERS = 20_000
 """Of an answer, for extraction: what the user said is what counts."""
 
@@ -75,9 +89,13 @@ class Answering:
         self._remembers = False
         self._added: list[str] = []
         self._emitted: asyncio.Queue[Emission | None] = asyncio.Queue()
-        self._draft = Draft(self._emitted.put_nowait, prices_of(chat.settings.chat_prices))
+        self._draft = Draft(
+            self._emitted.put_nowait, prices_of(chat.settings.chat_prices), chooses=turn.command is None
+        )
         self._toolbox = Toolbox(self._made_desk(), self._draft, turn.command)
         self._begun = self._stopped = self._keeping = False
+        self._words: str | None = None
+        """Why it was stopped, for who listens."""
         self.task = asyncio.create_task(self._run())
         self.task.add_done_callback(self._over)
         chat.under_way.add(self)
@@ -101,9 +119,17 @@ class Answering:
         finally:
             self.stop()
 
-    def stop(self) -> None:
-        """The answer ends here; what there is of it is kept. Nothing when it is over."""
+    @property
+    def conversation_id(self) -> UUID:
+        return self._conversation.id
+
+    def stop(self, words: str | None = None) -> None:
+        """The answer ends here; what there is of it is kept. Nothing when it is over.
+
+        With `words`, who listens gets an error with them, and the events that end a stream.
+        """
         self._stopped = True
+        self._words = self._words or words
         if self._begun and not self._keeping:  # a task that has not begun would be dropped, not stopped
             self.task.cancel()
 
@@ -131,16 +157,16 @@ class Answering:
             self._draft.end()
         except asyncio.CancelledError:
             _this_task().uncancel()
-            self._draft.interrupted = True
+            self._draft.interrupt(self._words)
         except (ModelUnavailable, ModelRefused, ModelGarbage) as error:
-            self._fail(f"I could not answer: {error}. Your question is kept; ask again in a moment.")
+            self._fail(f"I could not answer: {error}. Your question is kept; ask again {_when(error)}.")
         except Exception:
             log.exception("turn %r failed", self.turn.id)
             self._fail("Something went wrong on the server. Your question is kept; ask again in a moment.")
         self._keeping = True
         await self._keep()
         await self._chat.leases.give_back((self._conversation.id, self.turn.id))
-        if not self._draft.interrupted:
+        if self._words or not self._draft.interrupted:
             self._emitted.put_nowait(Emission("end_response"))
 
     def _over(self, _: "asyncio.Task[None]") -> None:
@@ -153,36 +179,60 @@ class Answering:
 
     async def _answer(self) -> None:
         told = await self._beginning()
-        toolbox, forced = self._toolbox, self._toolbox.forced
-        if missing := toolbox.missing:
-            self._draft.status(missing)
-            told.append(found(fenced({"error": missing})))
+        toolbox = self._toolbox
+        forced = toolbox.forced
         for number in count():
             may_call = number < self._rounds()
             if number == self._rounds():
                 told.append({"role": "user", "content": LAST_ROUND})
             force = forced if number == 0 else None
-            calls, said = await self._ask(told, may_call, force)
-            if calls:
+            try:
+                calls, said = await self._ask(told, may_call, force)
+            except (ModelGarbage, Miscalled) as error:  # which fails no turn that has something already
+                if isinstance(error, ModelGarbage) and number == 0 and force is None:
+                    raise
+                self._draft.set_aside()
+                calls, said = [], ""
+            if calls and may_call:
                 told += await toolbox.call(calls, said)
             elif force:
-                guessed = await toolbox.guess(force)
-                if not guessed:
-                    self._draft.status(f"**No tool was used**: the model did not call {force.command}")
-                told += guessed
-                toolbox.tools = {}  # a model that did not call this one calls none
-            elif self._added:
-                told.append({"role": "assistant", "content": said})
+                told += await self._guessed(force)
             else:
-                return
-            if said and not force:
-                self._draft.say("\n\n")  # what is said next is another paragraph
-            told += [{"role": "user", "content": text} for text in self._added]
+                told += toolbox.refuse(calls, said) if calls else self._so_far(said)
+                if calls or not said.strip():
+                    await self._insist(told)
+                if not self._added:
+                    return
+            self._draft.end_paragraph()
+            told += [{"role": "user", "content": self._shortened(text)} for text in self._added]
             self._added.clear()
+
+    async def _insist(self, told: list[Json]) -> None:
+        """Ask for the answer once more; then what there is has to do."""
+        told.append({"role": "user", "content": LAST_ROUND})
+        self._draft.end_paragraph()
+        with suppress(ModelGarbage, Miscalled):
+            await self._ask(told, may_call=False, force=None)
+        if not self._draft.says:
+            self._draft.say(NOTHING_SAID)
+
+    async def _guessed(self, tool: Tool) -> list[Json]:
+        """For a model that did not call the tool that it had to call; it calls none."""
+        guessed = await self._toolbox.guess(tool)
+        if not guessed:
+            self._draft.status(f"**No tool was used**: the model did not call {tool.command}")
+        self._toolbox.tools = {}
+        return guessed
+
+    def _so_far(self, said: str) -> list[Json]:
+        return [{"role": "assistant", "content": self._shortened(said)}] if said.strip() else []
+
+    def _shortened(self, text: str) -> str:
+        return context.shortened(text, int(ADDED_SHARE * self._chat.settings.chat_context))
 
     async def _beginning(self) -> list[Json]:
         known, documents = await asyncio.gather(self._known(), self._documents())
-        if documents == [] and self.turn.command != "notes":
+        if documents == []:
             self._toolbox.without("notes")
         earlier = [turn for turn in self._conversation.turns if turn.id != self.turn.id]
         told = context.told(
@@ -190,9 +240,18 @@ class Answering:
             [turn for turn in earlier if not self._is_own(turn)],
             [turn for turn in earlier if self._is_own(turn)],
             known,
-            msgspec.structs.replace(self.turn, question=without_filters(self.turn.question)),
+            msgspec.structs.replace(
+                self.turn, question=without_filters(self.turn.question) or self.turn.question
+            ),
             self._chat.settings.chat_context,
         )
+        if told.left_out:
+            self._draft.status(TOO_LONG.format(told.left_out))
+        if missing := self._toolbox.missing:
+            self._draft.status(missing)
+            self._draft.preface = f"{missing}\n\n"
+            error = {"error": missing, "note": "the user is told so already: answer without it"}
+            told.messages.append(found(fenced(error)))
         used = tuple(UsedMemory(id=memory.id, text=memory.text) for memory in told.memories)
         self._draft.references = References(memories=used)
         return told.messages
@@ -262,27 +321,46 @@ class Answering:
     ) -> tuple[list[Call], str]:
         calls: list[Call] = []
         said: list[str] = []
+        cut_off = False
+        tools = self._toolbox.specs()
+        calling = may_call and bool(tools)
+        held = self._held() if calling else 0
         fit = context.fitting(told, self._chat.settings.chat_context)
-        tools = self._toolbox.specs() if may_call else []
-        async with aclosing(self._model.stream(fit, tools, force.command if force else None)) as pieces:
+        name = force.command if force else None
+        async with aclosing(self._model.stream(fit, tools, name, may_call=may_call)) as pieces:
             async for piece in pieces:
                 match piece:
                     case Text(text=text):
                         said.append(text)
                         if force is None:  # who must call a tool first does not answer yet
-                            self._say(text)
+                            self._draft.hold(text, held)
                     case Thought(text=text):
-                        self._draft.think(text)
+                        self._draft.think(text, calling)
                     case Call():
                         calls.append(piece)
                     case Used():
                         self._draft.use(piece)
+                    case CutOff():
+                        cut_off = True
+        self._settle(bool(calls) and may_call, force is None and bool("".join(said).strip()))
+        if cut_off and not calls and force is None:
+            self._draft.cut_off()
         return calls, "".join(said)
 
-    def _say(self, text: str) -> None:
-        if not self._draft.begun and not self._toolbox.used and self.turn.command is None:
-            self._draft.status("**Selected Tools:** general")
-        self._draft.say(text)
+    def _held(self) -> float:
+        """How many characters of what may come before a call are held back, so that all is told in order."""
+        if not self._question.streams(client=None):
+            return math.inf
+        return TALK_CHARACTERS if self._model.talks_first else 0
+
+    def _settle(self, called: bool, said: bool) -> None:
+        """What was held is the answer, or came before a call."""
+        if not called:
+            self._draft.release()
+            return
+        self._draft.set_aside()
+        if said:
+            self._model.note_talk()
 
     # --- keeping --------------------------------------------------------------------------------------
 
@@ -312,6 +390,12 @@ class Answering:
             messages=tuple(Message(role=role, text=text) for role, text in said if text.strip()),
             metadata={"conversation_id": str(self._conversation.id), "turn_id": self.turn.id},
         )
+
+
+def _when(error: Exception) -> str:
+    """When it is worth another try."""
+    seconds = error.retry_after if isinstance(error, ModelUnavailable) else None
+    return f"in {math.ceil(seconds)} seconds" if seconds and seconds > 1 else "in a moment"
 
 
 def _this_task() -> "asyncio.Task[Any]":

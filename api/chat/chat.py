@@ -5,6 +5,7 @@ from collections import Counter
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import UUID
 
 from litestar import Request
 
@@ -28,14 +29,21 @@ UNCONFIGURED = (
 )
 
 
+REMOVED = "This question was deleted, and with it what there was of an answer."
+ENDING = "Everlog is being stopped; what there is of this answer is kept. Ask again in a moment."
+
+
 class UnderWay(Protocol):
     """A turn that is being answered."""
 
     turn: Turn
     task: "asyncio.Task[None]"
 
-    def stop(self) -> None:
-        """Keep what there is, then end."""
+    @property
+    def conversation_id(self) -> UUID: ...
+
+    def stop(self, words: str | None = None) -> None:
+        """Keep what there is, then end; with `words`, who listens is told why."""
 
 
 class Chat:
@@ -74,11 +82,17 @@ class Chat:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "no-chat-model", UNCONFIGURED)
         return self.model
 
+    def stop(self, conversation_id: UUID, turn_id: str | None = None) -> None:
+        """End what is answered in a conversation that was deleted, or the one turn that was."""
+        for each in list(self.under_way):
+            if each.conversation_id == conversation_id and turn_id in (None, each.turn.id):
+                each.stop(REMOVED)
+
     async def end_turns(self) -> None:
         """Stop what is under way; each turn keeps what it has."""
         turns = list(self.under_way)
         for turn in turns:
-            turn.stop()
+            turn.stop(ENDING)
         await asyncio.gather(*(turn.task for turn in turns), return_exceptions=True)
 
     async def close(self) -> None:

@@ -15,8 +15,18 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from api.body import Body
 from api.chat.parameters import User
-from api.chat.tools.notes import chosen, without_filters
-from api.chat.uploads import Form, Read, RefusedFile, buffered, read_files, require_some
+from api.chat.query_filters import filtered
+from api.chat.tools.notes import chosen
+from api.chat.uploads import (
+    DECODERS,
+    Form,
+    Read,
+    RefusedFile,
+    buffered,
+    read_files,
+    require_some,
+    supported,
+)
 from api.dialects.khoj_errors import refusals
 from api.engine import Asked, Engine
 from domain.aggregate import Command
@@ -44,6 +54,10 @@ COMPUTER = "computer"
 """Where all documents come from: the clients of a user's."""
 HEAD = "SELECT coalesce(max(position), 0) FROM events"
 
+QUERY = (
+    'Also with `file:"…"`, `-file:"…"`, `+"word"`, `-"word"`, and `dt:"…"`, `dt>="…"`, `dt<"…"` and the like '
+    "for the days that a passage mentions, as `2024-01-31` or `last week`."
+)
 MISSING = "File not found"
 Kind = Literal["markdown", "org", "pdf", "html", "plaintext"]
 Wanted = Literal["all", Kind, "docx", "image", "github", "notion"]
@@ -142,6 +156,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True, rename={"corpus_id": "cor
     "/api/content",
     operation_id="khojReplaceContent",
     before_request=buffered,
+    type_decoders=DECODERS,
     opt={"scope": "write", "bodiless": True},
     responses=refusals(409, 413),
     tags=["Khoj Chat"],
@@ -162,6 +177,7 @@ async def replace(
     "/api/content",
     operation_id="khojAddContent",
     before_request=buffered,
+    type_decoders=DECODERS,
     opt={"scope": "write", "bodiless": True},
     responses=refusals(409, 413),
     tags=["Khoj Chat"],
@@ -181,6 +197,7 @@ async def update(
     "/api/content/convert",
     operation_id="khojConvertContent",
     before_request=buffered,
+    type_decoders=DECODERS,
     opt={"scope": "read", "bodiless": True},
     responses=refusals(413),
     status_code=200,
@@ -188,8 +205,10 @@ async def update(
     summary="The texts of files, to be attached to a question; nothing is kept",
 )
 async def convert(data: Form, asked: NamedDependency[Asked]) -> list[Converted]:
+    """Kinds that are not supported are passed over; a broken file is told where there is no other."""
     read, refused = await read_files(data.files)
-    require_some(read, refused)
+    if broken := supported(refused):
+        require_some(read, broken)
     return [
         Converted(
             name=one.name,
@@ -390,7 +409,7 @@ async def types(asked: NamedDependency[Asked]) -> list[str]:
     summary="Passages of the documents that fit a query best, best first",
 )
 async def search(
-    q: Annotated[str, QueryParameter(description='Also with `file:"…"` and `-file:"…"`.')],
+    q: Annotated[str, QueryParameter(description=QUERY)],
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
     n: Annotated[int, QueryParameter(ge=1, le=MAX_FOUND)] = 5,
@@ -398,15 +417,18 @@ async def search(
     dedupe: Annotated[bool, QueryParameter(description="Tell the same text once.")] = True,
     user_id: User = None,
 ) -> list[Found]:
-    query = without_filters(q)[:QUERY_CHARACTERS]
+    wanted = filtered(q)
+    query = wanted.text[:QUERY_CHARACTERS]
     among: list[str] | None = None
-    if t != "all" or query != q.strip()[:QUERY_CHARACTERS]:
+    if t != "all" or wanted.files or wanted.not_files:
         there = await _listed(asked, engine, user_id)
         fitting = [one.name for one in there if t in ("all", kind_of(one.name, one.media_type))]
         among = chosen(fitting, (), q)
     if not query or among == []:
         return []
-    passages = await engine.find_passages(asked, query, user_id=user_id, names=among, limit=n)
+    passages = await engine.find_passages(
+        asked, query, user_id=user_id, names=among, mentions=wanted.mentions, limit=n
+    )
     if dedupe:
         passages = list({passage.text: passage for passage in reversed(passages)}.values())[::-1]
     return [_found(passage, q, id_of(asked.caller.owner, user_id, passage.name)) for passage in passages]

@@ -28,6 +28,13 @@ MEMORIES_SHARE = 0.15
 COPIED_SHARE = 0.25
 MEMORY_CHARACTERS = 2_000
 """Of one memory: a longer one is a document that somebody put there."""
+QUESTION_SHARE = 0.5
+"""Of the budget, before all else; more of a longer question is told where there is room."""
+HISTORY_SHARE = 0.25
+"""Of the budget, which earlier turns keep beside a longer question."""
+SMALL = 200
+"""Tokens: a shorter part of a turn would say nothing, and the turns before it are left out."""
+CUT = "\n\n[{} characters are left out here]\n\n"
 LEFT_OUT = '{"left out": "there was no room for this any more"}'
 
 
@@ -35,6 +42,8 @@ class Told(NamedTuple):
     messages: list[Json]
     memories: list[Memory]
     """Those for which there was room."""
+    left_out: int
+    """How many characters of the question there was no room for."""
 
 
 def tokens(text: str) -> int:
@@ -63,25 +72,49 @@ def told(
     turn: Turn,
     budget: int,
 ) -> Told:
-    """All that is told before any tool is called. The question goes whole; of the rest what fits.
+    """All that is told before any tool is called: the question, and of the rest what fits.
 
     `copied` are turns that came with a fork: somebody else's words, and so data like a page's.
     """
-    asked = {"role": "user", "content": _with_images(turn.question, turn.images)}
-    shown, lines = _memories(memories, int(MEMORIES_SHARE * budget))
+    words, pictures = _words(turn.question, turn), IMAGE_TOKENS * len(turn.images)
+    whole = tokens(words)
+    assured = min(whole, int(QUESTION_SHARE * budget))
+    rest = max(0, budget - _size(first) - pictures - assured)
+    shown, lines = _memories(memories, int(MEMORIES_SHARE * rest))
     files = [file for one in reversed([*earlier, turn]) for file in one.files]
     background = [
         message
         for message in (
-            _copied(copied, int(COPIED_SHARE * budget)),
+            _copied(copied, int(COPIED_SHARE * rest)),
             lines,
-            _files(files, int(FILES_SHARE * budget)),
+            _files(files, int(FILES_SHARE * rest)),
         )
         if message
     ]
-    left = budget - sum(_size(message) for message in (first, asked, *background))
+    rest = max(0, rest - sum(_size(message) for message in background))
+    kept = min(int(HISTORY_SHARE * budget), rest, _wanted(earlier)) if whole > assured else 0
+    question, left_out = _shortened(words, assured + rest - kept)
+    left = rest + assured - tokens(question)
     history = _history(earlier, left, MAX_IMAGES - len(turn.images))
-    return Told([first, *history, *background, asked], shown)
+    asked = {"role": "user", "content": _with_images(question, turn.images)}
+    return Told([first, *history, *background, asked], shown, left_out)
+
+
+def shortened(text: str, budget: int) -> str:
+    """A text with its middle left out where the budget has no room for it."""
+    return _shortened(text, budget)[0]
+
+
+def _shortened(text: str, budget: int) -> tuple[str, int]:
+    """And how many characters of it are left out."""
+    if tokens(text) <= budget:
+        return text, 0
+    encoded = text.encode("utf-8", "replace")
+    half = max(0, (budget - tokens(CUT.format(len(text)))) * BYTES_PER_TOKEN // 2)
+    start = encoded[:half].decode("utf-8", "ignore")
+    end = encoded[len(encoded) - half :].decode("utf-8", "ignore")
+    left_out = len(text) - len(start) - len(end)
+    return start + CUT.format(left_out) + end, left_out
 
 
 def fitting(messages: Sequence[Json], budget: int) -> list[Json]:
@@ -182,19 +215,50 @@ def _part(file: AttachedFile, characters: int) -> str:
 
 
 def _history(turns: Sequence[Turn], budget: int, images: int) -> list[Json]:
-    """The last turns that fit, oldest first; a turn is told whole or not at all."""
+    """The last turns, oldest first; a long one gets half of the room that newer ones leave."""
     fit: list[list[Json]] = []
     for turn in reversed(turns):
-        shown = turn.images[: max(0, images)]
-        images -= len(shown)
-        said = [{"role": "user", "content": _with_images(turn.said, shown)}]
-        if turn.answer and turn.answer.text and not turn.answer.failure:
-            said.append({"role": "assistant", "content": turn.answer.text})
+        room = max(budget // 2, min(budget, SMALL))
+        if _wanted([turn]) > room < SMALL:
+            break
+        said, images = _turn(turn, room, images)
         budget -= sum(_size(message) for message in said)
         if budget < 0:
             break
         fit.append(said)
     return [message for said in reversed(fit) for message in said]
+
+
+def _turn(turn: Turn, room: int, images: int) -> tuple[list[Json], int]:
+    """A turn, shortened to what there is room for; and how many images may still be shown."""
+    shown = turn.images[: max(0, min(images, room // 2 // IMAGE_TOKENS))]
+    room -= IMAGE_TOKENS * len(shown)
+    asked, answered = _words(turn.said, turn), _answered(turn)
+    if tokens(asked) <= tokens(answered):
+        asked = shortened(asked, room // 2)
+        answered = shortened(answered, room - tokens(asked))
+    else:
+        answered = shortened(answered, room // 2)
+        asked = shortened(asked, room - tokens(answered))
+    said: list[Json] = [{"role": "user", "content": _with_images(asked, shown)}]
+    if answered:
+        said.append({"role": "assistant", "content": answered})
+    return said, images - len(shown)
+
+
+def _answered(turn: Turn) -> str:
+    answer = turn.answer
+    return answer.text if answer and answer.text.strip() and not answer.failure else ""
+
+
+def _wanted(turns: Sequence[Turn]) -> int:
+    """The tokens of whole turns."""
+    return sum(tokens(_words(turn.said, turn)) + tokens(_answered(turn)) for turn in turns)
+
+
+def _words(said: str, turn: Turn) -> str:
+    """What the user said. Never empty, which endpoints do not take: a command or a picture may be all."""
+    return said if said.strip() else f"/{turn.command or 'general'}"
 
 
 def _with_images(text: str, images: Sequence[str]) -> str | list[Json]:

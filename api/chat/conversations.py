@@ -15,6 +15,7 @@ from litestar.params import JSONBody, QueryParameter
 from api.auth import require
 from api.chat import history
 from api.chat.agents import DEFAULT, agent_of
+from api.chat.chat import Chat
 from api.chat.history import HistoryAnswer, Message, messages_of, timestamp
 from api.chat.parameters import (
     MAX_MESSAGES,
@@ -254,6 +255,7 @@ async def read_history(
 async def clear(
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
+    chats: NamedDependency[Chat],
     conversation_id: Value = None,
     user_id: User = None,
     data: JSONBody[ToDelete | None] = None,
@@ -267,6 +269,8 @@ async def clear(
         doomed = await _existing(asked, engine, named, user_id)
     if doomed:
         await engine.execute(asked, [(id, DeleteConversation(missing_ok=True)) for id in doomed])
+    for id in doomed:
+        chats.stop(id)
     return Cleared()
 
 
@@ -282,6 +286,7 @@ async def clear(
 async def remove_turn(
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
+    chats: NamedDependency[Chat],
     conversation_id: Value = None,
     turn_id: Value = None,
     user_id: User = None,
@@ -295,6 +300,7 @@ async def remove_turn(
     if not one.turns:
         raise NotFound(NO_MESSAGE)
     await engine.execute(asked, [(one.id, RemoveTurn(turn_id=turn))])
+    chats.stop(one.id, turn)
     return Ok()
 
 

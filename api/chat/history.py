@@ -51,7 +51,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
     """A conversation, or what is public of one."""
 
-    conversation_id: str
+    conversation_id: str | int
+    """Of what is public a number, as Khoj has it."""
     slug: str
     agent: HistoryAgent | None
     """None: it is gone."""
@@ -98,7 +99,7 @@ def chosen(messages: list[Message], n: int | None) -> list[Message]:
 
 
 def shown(
-    id: str, slug: str, agent_slug: str, turns: Sequence[Turn], n: int | None, *, is_owner: bool
+    id: str | int, slug: str, agent_slug: str, turns: Sequence[Turn], n: int | None, *, is_owner: bool
 ) -> HistoryAnswer:
     agent = agent_of(agent_slug)
     return HistoryAnswer(

@@ -9,7 +9,7 @@ from litestar.params import QueryParameter
 
 from api.body import Id
 from api.engine import Asked, Engine
-from api.errors import Refusal
+from api.errors import REQUIRED, Refusal
 from domain.conversation import Conversation
 from domain.errors import NotFound
 from domain.ids import read
@@ -59,6 +59,7 @@ def required(name: str, value: _T | None) -> _T:
             HTTPStatus.UNPROCESSABLE_ENTITY,
             "invalid",
             f"{name} is missing: send it in the query string or in a JSON body",
+            errors=[{"key": name, "source": "query", "message": REQUIRED}],
         )
     return value
 

@@ -44,7 +44,7 @@ class Plans:
             raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, "plan", EXCEEDED, {"Retry-After": seconds})
 
     async def give_back_message(self, caller: Caller) -> None:
-        """A question that was counted turned out to be one that was asked before."""
+        """A question that was counted is not answered: nobody could, or it was asked before."""
         if caller.terms.plan or self._usual:
             await self._limits.give_back_of_day(caller.owner, "messages")
 
@@ -52,6 +52,11 @@ class Plans:
         """Count an image that is to be painted; False when today's are used up."""
         plan = caller.terms.plan or self._usual
         return not plan or await self._limits.take_of_day(caller.owner, "images", PLANS[plan].images)
+
+    async def give_back_image(self, caller: Caller) -> None:
+        """An image that was counted was not painted."""
+        if caller.terms.plan or self._usual:
+            await self._limits.give_back_of_day(caller.owner, "images")
 
 
 def _until_midnight() -> int:

@@ -14,6 +14,11 @@ MAX_FILE = 2_000_000
 MAX_NOTES = 100
 FLAGS = {"true": True, "1": True, "false": False, "0": False, "": False}
 
+
+class TooMuch(ValueError):
+    """A question is one, but there is more of it than is taken."""
+
+
 Short = Annotated[str, msgspec.Meta(max_length=255)]
 
 
@@ -51,11 +56,11 @@ class Question(Body, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         refuse_nul([self.q, self.title, self.conversation_id, self.turn_id, self.user_id])
         if len(self.q) > MAX_QUESTION:
-            raise ValueError(f"q is longer than {MAX_QUESTION} characters: attach long texts as files")
+            raise TooMuch(f"q is longer than {MAX_QUESTION} characters: attach long texts as files")
         if len(self.files or ()) > MAX_FILES:
-            raise ValueError(f"more than {MAX_FILES} files are attached")
+            raise TooMuch(f"more than {MAX_FILES} files are attached")
         if any(len(file.content) > MAX_FILE for file in self.files or ()):
-            raise ValueError(f"an attached file is longer than {MAX_FILE} characters")
+            raise TooMuch(f"an attached file is longer than {MAX_FILE} characters")
         for name in ("stream", "create_new"):
             if getattr(self, name) is not None:
                 msgspec.structs.force_setattr(self, name, _flag(name, getattr(self, name)))

@@ -3,10 +3,12 @@
 What the user's own memories and documents told the model is no part of a snapshot, other than in Khoj.
 """
 
+import re
 from contextlib import suppress
 from http import HTTPStatus
+from ipaddress import ip_address
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 from uuid import UUID
 
 import anyio.to_thread
@@ -17,6 +19,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody, QueryParameter
 
 from api.chat import history
+from api.chat.chat import Chat
 from api.chat.conversations import Ok, clean
 from api.chat.history import HistoryAnswer
 from api.chat.parameters import (
@@ -39,9 +42,15 @@ from domain.errors import NotFound
 from domain.ids import new_id
 from domain.memory import Scope
 from domain.share import Publish, Published, Share, Withdraw, id_of, new_slug
+from runtime.settings import Settings
 
-CHAT_PAGE = "/chat"
-"""Of Khoj's web client."""
+HEALTH = "../health"
+"""From where a share is withdrawn: it answers 200 to all, also behind a proxy that adds a path."""
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.IGNORECASE)
+LOCAL = (".localhost", ".local", ".lan", ".internal", ".home.arpa")
+"""Names that no certificate is given for."""
+SAFE_BITS = 53
+"""Of a number that JavaScript reads as it is."""
 
 Slug = Annotated[str, QueryParameter()]
 
@@ -73,6 +82,7 @@ async def share(
     request: Request[Any, Any, Any],
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
+    chats: NamedDependency[Chat],
     conversation_id: Value = None,
     user_id: User = None,
     data: JSONBody[OfConversation | None] = None,
@@ -89,7 +99,7 @@ async def share(
     assert isinstance(result.state, Share)  # noqa: S101 - the command was one on a share
     # Not `slug`: with an Idempotency-Key that was used before, it is the share that was made then.
     place = quote(result.state.published.slug)
-    return Shared(url=f"{request.url.scheme}://{request.headers.get('host', '')}/share/chat/{place}/")
+    return Shared(url=f"{address_of(request, chats.settings)}/share/chat/{place}/")
 
 
 @get(
@@ -109,7 +119,7 @@ async def read_shared(
     missing = f"Conversation: {public_conversation_slug} not found"
     found = await _found(engine, public_conversation_slug, missing)
     return history.shown(
-        str(found.id),
+        found.id.int >> (128 - SAFE_BITS),
         spoken(found.published),
         found.published.agent,
         found.published.turns,
@@ -152,7 +162,7 @@ async def fork(
     operation_id="khojUnshareConversation",
     opt={"scope": "write"},
     responses=refusals(404)
-    | {301: ResponseSpec(None, generate_examples=False, description="To the chat, for browsers")},
+    | {303: ResponseSpec(None, generate_examples=False, description="Done; for browsers")},
     status_code=200,
     tags=["Khoj Chat"],
     summary="Let nobody read a shared conversation any more; copies stay",
@@ -172,9 +182,9 @@ async def unshare(
     if not Scope(owner=asked.caller.owner, user_id=said.user_id).holds(found.scope):
         raise NotFound(MISSING)
     await engine.execute(asked, [(found.id, Withdraw())])
-    if client or "text/html" in request.headers.get("accept", ""):
-        # The web client takes only a redirect for success.
-        return Response(None, status_code=HTTPStatus.MOVED_PERMANENTLY, headers={"Location": CHAT_PAGE})
+    if client or _is_browser(request):
+        # The web client takes only a redirect for success. By 303 it goes on with GET, by 301 with DELETE.
+        return Response(None, status_code=HTTPStatus.SEE_OTHER, headers={"Location": HEALTH})
     return Response(Ok(), status_code=HTTPStatus.OK)
 
 
@@ -198,6 +208,36 @@ def public(turn: Turn) -> Turn:
 def spoken(published: Published) -> str:
     """What a shared conversation is called."""
     return clean((published.title or published.slug).replace("-", " "))[:MAX_TITLE]
+
+
+def address_of(request: Request[Any, Any, Any], settings: Settings) -> str:
+    """Where the client reaches this server, without a slash at the end.
+
+    Without a setting for it that is what the client says itself. It is told to nobody else, and only as far
+    as it is a host; the scheme is what a proxy says, else https unless the host is one of a local network.
+    """
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    host = request.headers.get("host", "")
+    if not HOST.fullmatch(host):
+        host = f"{settings.host}:{settings.port}"
+    scheme = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
+    if scheme not in ("http", "https"):
+        scheme = request.url.scheme if _is_local(host) else "https"
+    return f"{scheme}://{host}"
+
+
+def _is_local(host: str) -> bool:
+    name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    try:
+        return not ip_address(name).is_global
+    except ValueError:
+        return "." not in name or name.endswith(LOCAL)
+
+
+def _is_browser(request: Request[Any, Any, Any]) -> bool:
+    """By what no page can leave out or make up; programs send no Sec-Fetch-Site."""
+    return "sec-fetch-site" in request.headers or "text/html" in request.headers.get("accept", "")
 
 
 async def _found(engine: Engine, slug: str, missing: str = MISSING) -> Share:

@@ -17,8 +17,8 @@ from api.chat.answering import Answering
 from api.chat.chat import Chat
 from api.chat.emission import Emission
 from api.chat.framing import DELIMITER, segments
-from api.chat.question import MAX_QUESTION, Question
-from api.chat.turns import Emissions, greeting, keep
+from api.chat.question import MAX_QUESTION, Question, TooMuch
+from api.chat.turns import Emissions, check, counted, greeting, is_blank, keep
 from api.dialects.spoken import require_dialect
 from api.engine import Asked, Engine
 from api.errors import Refusal, to_words
@@ -37,6 +37,9 @@ MAX_SOCKETS = 100
 """Of one owner, a process."""
 INVALID_FRAME = 1011
 MISSING_Q = "Missing required field 'q' in chat message"
+MAX_REASON = 120
+"""Bytes; the WebSocket has room for 123."""
+FULL = "this answer takes no more instructions: wait for its end, and ask anew"
 TOO_LONG = f"the instruction is longer than {MAX_QUESTION} characters: ask anew and attach it as a file"
 
 
@@ -96,24 +99,34 @@ class _Socket:
             elif frame.q is None:
                 await self._control({"error": MISSING_Q})
             else:
-                await self._silence()
                 await self._ask(msgspec.json.decode(text, type=Question))
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            await self._socket.close(INVALID_FRAME)
-            return False
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            if not isinstance(error.__cause__, TooMuch):
+                await self._socket.close(INVALID_FRAME, _reason(error))
+                return False
+            await self._control({"error": str(error.__cause__)})
         return True
 
     async def _ask(self, question: Question) -> None:
+        """Answer the question, in place of what is under way unless it is refused."""
         try:
             asked = Asked(caller=await self._allowed(), request_id=str(new_id()))
-            if question.q.strip():
-                kept = await keep(self._chats, asked, question, self._client)
-                self._answering = Answering(self._chats, asked, kept.conversation, kept.turn, question)
+            if is_blank(question):
+                await self._silence()
+                spoken = greeting()
+            else:
+                spoken = await self._answer(asked, question)
         except Exception as error:
             await self._control({"error": to_words(error)})
             return
-        spoken = self._answering.emissions(FLUSH_SECONDS) if self._answering else greeting()
         self._speaking = asyncio.create_task(self._speak(spoken))
+
+    async def _answer(self, asked: Asked, question: Question) -> Emissions:
+        ready = await check(self._chats, asked, question, self._client)
+        await self._silence()  # what there is of the answer before is kept before the question
+        kept = await keep(self._chats, asked, ready)
+        self._answering = Answering(self._chats, asked, kept.conversation, kept.turn, question)
+        return counted(self._chats, asked, self._answering.emissions(FLUSH_SECONDS))
 
     async def _interrupt(self, text: str) -> None:
         if text and self._answering and self._speaking and not self._speaking.done():
@@ -131,8 +144,11 @@ class _Socket:
         except Exception as error:
             await self._control({"error": to_words(error)})
             return
-        taken = answering.instruct(text)
-        await self._control({"type": f"interrupt_{'message_' if taken else ''}acknowledged"})
+        if answering.instruct(text):
+            await self._control({"type": "interrupt_message_acknowledged"})
+            return
+        await self._chats.plans.give_back_message(caller)
+        await self._control({"error": FULL})
 
     async def _allowed(self) -> Caller:
         """Who asks, whose key may have been revoked since they connected. Raises Refusal."""
@@ -180,6 +196,12 @@ class _Socket:
     async def _control(self, frame: dict[str, str]) -> None:
         async with self._sending:
             await self._socket.send_text(msgspec.json.encode(frame).decode())
+
+
+def _reason(error: Exception) -> str:
+    """Why a frame is none, as far as there is room for it."""
+    words = str(error) if isinstance(error, msgspec.DecodeError) else "the frame is no JSON"
+    return words.encode(errors="replace")[:MAX_REASON].decode(errors="ignore")
 
 
 def _due(pending: Emission, since: float) -> bool:

@@ -1,6 +1,8 @@
 """The tools of one turn: which there are, and what the model is told of each call."""
 
 import asyncio
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +16,14 @@ from providers import conversing
 from providers.chat_model import strict_schema
 from providers.streamed_answer import Call
 
+log = logging.getLogger(__name__)
+
 CALLS_AT_ONCE = 4
 NO_TOOLS = frozenset({"general"})
+NO_MORE = "no tool can be called any more: answer with what there is"
+BROKEN = "{} does not work at the moment: something is wrong on the server, whose log says more."
+NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
+"""Endpoints take back no call whose name has other characters."""
 
 
 class Toolbox:
@@ -40,10 +48,6 @@ class Toolbox:
         tool = ALL.get(self._command or "")
         return tool.missing() if tool and not self.forced else None
 
-    @property
-    def used(self) -> bool:
-        return bool(self._called)
-
     def without(self, name: str) -> None:
         """Offer this tool no longer."""
         self.tools = {other: tool for other, tool in self.tools.items() if other != name}
@@ -57,23 +61,19 @@ class Toolbox:
 
     async def call(self, calls: Sequence[Call], said: str) -> list[Json]:
         """Make the calls of one answer at the same time; the messages that tell the model of it."""
-        if not self.used and self._command is None:
-            names = ", ".join(dict.fromkeys(call.name for call in calls))
-            self._draft.status(f"**Selected Tools:** {names}")
+        if known := [call.name for call in calls if call.name in self.tools]:
+            self._draft.choose(known)
         working = [asyncio.create_task(self._outcome(n, call)) for n, call in enumerate(calls)]
         try:
             answers = await asyncio.gather(*working)
         finally:  # a turn that ends, for whatever reason, leaves no tool at work
             for task in working:
                 task.cancel()
-        made = {"role": "assistant", "content": said or None, "tool_calls": [_as_said(c) for c in calls]}
-        return [
-            made,
-            *(
-                {"role": "tool", "tool_call_id": call.id, "content": answer}
-                for call, answer in zip(calls, answers, strict=True)
-            ),
-        ]
+        return _answered(calls, said, answers)
+
+    def refuse(self, calls: Sequence[Call], said: str) -> list[Json]:
+        """Make none of them; the messages that tell the model of it."""
+        return _answered(calls, said, [fenced({"error": NO_MORE})] * len(calls))
 
     async def guess(self, tool: Tool) -> list[Json]:
         """Use a tool for a model that cannot."""
@@ -94,10 +94,13 @@ class Toolbox:
         """What the model is told that its call came to."""
         if number >= CALLS_AT_ONCE:
             return fenced({"error": f"only {CALLS_AT_ONCE} calls at once are made: make this one again"})
+        tool = self.tools.get(call.name)
+        if tool is None:
+            names = ", ".join(self.tools) or "none"
+            return fenced({"error": f"there is no such tool here; there are: {names}"})
         if (call.name, call.arguments) in self._called:
             return fenced({"error": "this call was made before: its answer is above"})
         self._called.add((call.name, call.arguments))
-        tool = self.tools[call.name]
         try:
             arguments = msgspec.json.decode(call.arguments or "{}", type=tool.arguments)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -105,16 +108,29 @@ class Toolbox:
         return await self._use(tool, arguments)
 
     async def _use(self, tool: Tool, arguments: Any) -> str:
-        desk = self.desk
         try:
-            if tool.command == "image" and not await desk.chat.plans.take_image(desk.asked.caller):
-                raise ToolFailed("Today's images are used up: painting goes on tomorrow.")
-            outcome = await tool.run(desk, arguments)
+            outcome = await self._run(tool, arguments)
         except ToolFailed as failed:
             self._draft.status(str(failed))
             outcome = Outcome(told=fenced({"error": str(failed)}))
         self._draft.found(outcome)
         return outcome.told
+
+    async def _run(self, tool: Tool, arguments: Any) -> Outcome:
+        """Raises ToolFailed, whatever goes wrong."""
+        plans, caller = self.desk.chat.plans, self.desk.asked.caller
+        paints = tool.command == "image"
+        if paints and not await plans.take_image(caller):
+            raise ToolFailed("Today's images are used up: painting goes on tomorrow.")
+        try:
+            return await tool.run(self.desk, arguments)
+        except Exception as error:
+            if paints:
+                await plans.give_back_image(caller)
+            if isinstance(error, ToolFailed):
+                raise
+            log.exception("the tool %s failed", tool.command)
+            raise ToolFailed(BROKEN.format(tool.command)) from None
 
 
 def found(told: str) -> Json:
@@ -123,6 +139,18 @@ def found(told: str) -> Json:
     return {"role": "user", "content": f"<found>{told}</found>"}
 
 
+def _answered(calls: Sequence[Call], said: str, answers: Sequence[str]) -> list[Json]:
+    """What the model said, and the answer to each of its calls."""
+    made = {"role": "assistant", "content": said or None, "tool_calls": [_as_said(call) for call in calls]}
+    return [
+        made,
+        *(
+            {"role": "tool", "tool_call_id": call.id, "content": answer}
+            for call, answer in zip(calls, answers, strict=True)
+        ),
+    ]
+
+
 def _as_said(call: Call) -> Json:
-    function = {"name": call.name, "arguments": call.arguments}
-    return {"id": call.id, "type": "function", "function": function}
+    name = NOT_IN_NAMES.sub("_", call.name)[:64]
+    return {"id": call.id, "type": "function", "function": {"name": name, "arguments": call.arguments}}

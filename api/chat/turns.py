@@ -16,7 +16,7 @@ from litestar.response import Response, Stream
 
 from api.chat.agents import agent_of
 from api.chat.answering import Answering
-from api.chat.chat import Chat
+from api.chat.chat import REMOVED, Chat
 from api.chat.commands import parse
 from api.chat.conversations import NO_AGENT, clean, latest
 from api.chat.draft import usage_of
@@ -26,11 +26,22 @@ from api.chat.history import references_of
 from api.chat.leases import is_leased
 from api.chat.parameters import conversation_of
 from api.chat.question import Question
+from api.chat.tools.notes import without_filters
 from api.dialects.khoj_errors import refusals
 from api.engine import Asked
 from api.errors import Refusal
 from domain.aggregate import Command
-from domain.conversation import MAX_TITLE, Ask, AttachedFile, Conversation, References, Start, Started, Turn
+from domain.conversation import (
+    MAX_TITLE,
+    Ask,
+    AttachedFile,
+    Conversation,
+    References,
+    Start,
+    Started,
+    Turn,
+    TurnIdUsed,
+)
 from domain.conversation import Asked as AskedEvent
 from domain.errors import NotWaiting
 from domain.ids import new_id
@@ -92,6 +103,15 @@ async def chat(
 ROUTES = [chat]
 
 
+class Ready(NamedTuple):
+    """A question that may be asked."""
+
+    conversation: UUID
+    started: Started | None
+    """None: the conversation is there."""
+    turn: Turn
+
+
 class Kept(NamedTuple):
     """A question that is in the log now, in its conversation."""
 
@@ -103,35 +123,59 @@ class Kept(NamedTuple):
 
 async def begin(chats: Chat, asked: Asked, question: Question, client: str | None) -> Emissions:
     """Keep the question and start to answer it. Raises Refusal and NotFound before anything is kept."""
-    if not question.q.strip():
+    if is_blank(question):
         return greeting()
-    kept = await keep(chats, asked, question, client)
+    kept = await keep(chats, asked, await check(chats, asked, question, client))
     if kept.before:
         return _again(kept)
-    return Answering(chats, asked, kept.conversation, kept.turn, question).emissions(HEARTBEAT_SECONDS)
+    answering = Answering(chats, asked, kept.conversation, kept.turn, question)
+    return counted(chats, asked, answering.emissions(HEARTBEAT_SECONDS))
 
 
-async def keep(chats: Chat, asked: Asked, question: Question, client: str | None) -> Kept:
-    """Store the question, in a conversation of its own where none is to be gone on with."""
+def is_blank(question: Question) -> bool:
+    """Whether nothing is asked: neither a word, beside commands and filters, nor about any attachment."""
+    _, text = parse(question.q)
+    return not (without_filters(text).strip() or question.images or question.files)
+
+
+async def check(chats: Chat, asked: Asked, question: Question, client: str | None) -> Ready:
+    """Whether this can be asked, which then counts as a message. Raises Refusal and NotFound."""
     chats.talker()  # without one there is nothing to begin
     turn = await _turn(question)
     conversation = await _conversation(chats, asked, question, client)
+    started = None if conversation else _started(asked, question)
+    if conversation and conversation.turn(turn.id):
+        turn = renamed(turn)
     await chats.plans.take_message(asked.caller)  # what is refused for other reasons costs nothing
-    id = conversation.id if conversation else new_id()
-    commands: list[tuple[UUID, Command]] = []
-    if conversation is None:
-        commands.append((id, Start(started=_started(asked, question))))
-    elif conversation.turn(turn.id):
-        turn = msgspec.structs.replace(turn, id=str(new_id()))
+    return Ready(conversation.id if conversation else new_id(), started, turn)
+
+
+async def keep(chats: Chat, asked: Asked, ready: Ready) -> Kept:
+    """Store the question, in a conversation of its own where none is to be gone on with.
+
+    Whoever asks with the id of another question at the same moment asks with a new one.
+    """
+    try:
+        kept = await _keep(chats, asked, ready)
+    except TurnIdUsed:
+        return await keep(chats, asked, ready._replace(turn=renamed(ready.turn)))
+    except Exception:
+        await chats.plans.give_back_message(asked.caller)
+        raise
+    if kept.before:
+        await chats.plans.give_back_message(asked.caller)
+    return kept
+
+
+async def _keep(chats: Chat, asked: Asked, ready: Ready) -> Kept:
+    id, started, turn = ready
+    commands: list[tuple[UUID, Command]] = [(id, Start(started=started))] if started else []
     commands.append((id, Ask(asked=_asked(turn))))
     *_, result = await chats.engine.execute(asked, commands, cause=turn.id)
     stored = result.state
     assert isinstance(stored, Conversation)  # noqa: S101 - the command was one on a conversation
     kept = stored.turn(turn.id) if stored.id == id else None
-    if kept is None:
-        await chats.plans.give_back_message(asked.caller)
-        return await _kept_before(chats, asked, stored)
-    return Kept(stored, kept, before=False)
+    return Kept(stored, kept, before=False) if kept else await _kept_before(chats, asked, stored)
 
 
 async def _kept_before(chats: Chat, asked: Asked, then: Conversation) -> Kept:
@@ -201,7 +245,27 @@ async def _conversation(
     return await latest(asked, chats.engine, question.user_id) if client == "emacs" else None
 
 
+def renamed(turn: Turn) -> Turn:
+    """The turn with a new id: the one that the client chose for it is another's."""
+    return msgspec.structs.replace(turn, id=str(new_id()))
+
+
 # --- what is answered ---------------------------------------------------------------------------------
+
+
+async def counted(chats: Chat, asked: Asked, emissions: Emissions) -> Emissions:
+    """The same emissions; where nobody says anything before the answer fails, the message does not count.
+
+    Unless that is since the user has deleted it: the model was asked.
+    """
+    unanswered = True
+    async with aclosing(emissions):
+        async for emission in emissions:
+            if unanswered and emission and emission.type in ("message", "error"):
+                unanswered = False
+                if emission.type == "error" and emission.data["message"] != REMOVED:
+                    await chats.plans.give_back_message(asked.caller)
+            yield emission
 
 
 async def _awaited(request: Request[Any, Any, Any], answer: Coroutine[Any, Any, Answer]) -> Answer:

@@ -17,7 +17,7 @@ from litestar.exceptions import ValidationException
 from litestar.params import Body as BodyOf
 
 from api.errors import Refusal
-from providers.documents import CHILDREN, DocumentRefused, text_of
+from providers.documents import CHILDREN, NOT_SUPPORTED, TOO_LARGE, DocumentRefused, text_of
 
 MAX_FILES = 1_000
 """Of one request."""
@@ -60,6 +60,14 @@ class RefusedFile(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     reason: str
     """Why, and what to do."""
+
+
+def _nameless(_: type[UploadFile], part: str) -> UploadFile:
+    """A part without a filename, which the parser of forms takes for a field with a text."""
+    return UploadFile(content_type="text/plain", filename="", file_data=part.encode())
+
+
+DECODERS = [(lambda type: type is UploadFile, _nameless)]
 
 
 async def buffered(request: Request[Any, Any, Any]) -> None:
@@ -142,11 +150,16 @@ def _shown(name: str) -> str:
     return printable + "…" if len(name) > SHOWN_NAME else printable
 
 
+def supported(refused: Sequence[RefusedFile]) -> list[RefusedFile]:
+    """Those that could have been taken: neither of another kind nor too large."""
+    return [one for one in refused if one.reason not in (NOT_SUPPORTED, TOO_LARGE)]
+
+
 def require_some(read: Sequence[Read], refused: Sequence[RefusedFile]) -> None:
     """Raises ValidationException where no file could be taken."""
     if read:
         return
-    faults = [{"source": "body", "key": one.file, "message": one.reason} for one in refused[:TOLD_FAULTS]]
+    faults = [{"source": "file", "key": one.file, "message": one.reason} for one in refused[:TOLD_FAULTS]]
     raise ValidationException(
         detail="send at least one file, as a part named `files` of multipart/form-data", extra=faults
     )

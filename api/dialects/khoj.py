@@ -131,7 +131,10 @@ ROUTES = [listing, add, update, delete_one]
 def _number(text: str) -> int:
     """Raises Refusal with 422 for what is no integer, and NotFound for one that is too large."""
     if not re.fullmatch(r"-?[0-9]+", text):
-        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "memory_id is not an integer")
+        fault = {"key": "memory_id", "source": "path", "message": "Expected `integer`, got `string`"}
+        raise Refusal(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "memory_id is not an integer", errors=[fault]
+        )
     # Python itself refuses to read thousands of digits.
     number = int(text) if len(text) <= len(str(MAX_ID)) else MAX_ID + 1
     if not 0 < number <= MAX_ID:

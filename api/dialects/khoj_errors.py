@@ -1,5 +1,6 @@
 """Errors in the words of Khoj's contract, for its memories and its chat."""
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Literal
@@ -7,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 from litestar.openapi.datastructures import ResponseSpec
 
-from api.errors import SHAPES, Problem
+from api.errors import REQUIRED, SHAPES, Problem
 
 MISSING = "no such memory"
 """What the domain says, too."""
@@ -17,8 +18,10 @@ class Invalid(msgspec.Struct, frozen=True, kw_only=True):
     """One fault of a request, as FastAPI tells it."""
 
     type: str = "value_error"
-    loc: list[str]
+    loc: list[str | int]
     msg: str
+    input: str | None = None
+    """What was sent, of a parameter; what a body says is not repeated."""
 
 
 class KhojError(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,30 +33,74 @@ class KhojError(msgspec.Struct, frozen=True, kw_only=True):
     detail: str | list[Invalid]
 
 
-def shaped(problem: Problem, _: Mapping[str, Any]) -> tuple[int, KhojError]:
+VALIDATION = ("invalid", "malformed", "unstorable", "not-json")
+"""Kinds of a problem that FastAPI tells as a list of faults; any other as a text."""
+
+
+def shaped(problem: Problem, more: Mapping[str, Any]) -> tuple[int, KhojError]:
     """A problem in Khoj's words; whatever is wrong with a request's parts is 422, as FastAPI has it."""
-    status = problem.status
+    status, kind = problem.status, problem.type.rpartition(":")[2]
     if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNSUPPORTED_MEDIA_TYPE):
         status = HTTPStatus.UNPROCESSABLE_ENTITY
     message = "Memory not found" if problem.detail == MISSING else problem.detail
     detail: str | list[Invalid] = message
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         detail = "Forbidden"  # the word by which the web client knows that nobody is logged in
-    elif problem.errors:
-        detail = [_invalid(fault) for fault in problem.errors]
+    elif kind in VALIDATION:
+        faults = problem.errors or [{"source": "request", "message": message}]
+        detail = [_invalid(kind, fault, more) for fault in faults]
     return status, KhojError(error=message, message=message, detail=detail)
 
 
-def _invalid(fault: Mapping[str, Any]) -> Invalid:
-    source, key = str(fault.get("source", "body")), str(fault.get("key", "body"))
-    return Invalid(loc=list(dict.fromkeys((source, key))), msg=str(fault.get("message", "")))
+# --- as FastAPI tells it ----------------------------------------------------------------------------
+
+OF_KIND = {
+    "malformed": ("json_invalid", "JSON decode error"),
+    "not-json": (
+        "model_attributes_type",
+        "Input should be a valid dictionary or object to extract fields from",
+    ),
+}
+"""Kind of a problem with a whole body → FastAPI's type and words."""
+OF_TYPE = {
+    "string": ("string_type", "Input should be a valid string"),
+    "integer": ("int_parsing", "Input should be a valid integer, unable to parse string as an integer"),
+    "number": ("float_parsing", "Input should be a valid number, unable to parse string as a number"),
+    "boolean": ("bool_parsing", "Input should be a valid boolean, unable to interpret input"),
+    "array": ("list_type", "Input should be a valid list"),
+    "object": OF_KIND["not-json"],
+}
+"""The type that was expected → FastAPI's type and words."""
+ABSENT = re.compile(r"Object missing required field `(\w+)`")
+EXPECTED = re.compile(r"Expected `(\w+)(?: \| null)?`, got ")
 
 
-PLACES = (
-    "/api/memories", "/api/user/", "/api/settings", "/api/v1/user", "/api/chat", "/api/agents",
-    "/api/content", "/api/search", "/api/health", "/api/model", "/api/transcribe",
-)  # fmt: skip
-"""Not all of /api/: MemoryStack's paths begin with it too."""
+def _invalid(kind: str, fault: Mapping[str, Any], more: Mapping[str, Any]) -> Invalid:
+    source, message = str(fault.get("source", "body")), str(fault.get("message", ""))
+    key = str(fault.get("key", source))
+    loc: list[str | int] = [source, *(_steps(key) if key != source else [])]
+    if source == "file":  # a part of the body, with a name that has dots
+        loc = ["body", key]
+    value = more.get(source, {}).get(key)
+    if absent := ABSENT.fullmatch(message):
+        return Invalid(type="missing", loc=[*loc, absent[1]], msg="Field required")
+    if message == REQUIRED:
+        return Invalid(type="missing", loc=loc, msg="Field required")
+    type, words = "value_error", message
+    if kind in OF_KIND and "JSON" in message:  # else it is of a form
+        type, words = OF_KIND[kind]
+    elif expected := EXPECTED.match(message):
+        type, words = OF_TYPE.get(expected[1], (type, words))
+    return Invalid(type=type, loc=loc, msg=words, input=value)
+
+
+def _steps(key: str) -> list[str | int]:
+    """`files[0].name` as the way to it: files, 0, name."""
+    return [int(step) if step.isdecimal() else step for step in re.findall(r"[^.\[\]]+", key)]
+
+
+PLACES = ("/api/", "/api/v1/user")
+"""All of /api but MemoryStack's /api/v1/, and of that this one."""
 SHAPES.update(dict.fromkeys(PLACES, shaped))
 
 

@@ -31,8 +31,10 @@ from domain.memory import (
     CHANGE_NAMES,
     AddMemory,
     DeleteMemory,
+    Entity,
     EraseMemory,
     Memory,
+    Relation,
     Scope,
     UpdateMemory,
     evolve,
@@ -42,10 +44,16 @@ from projections import history, memories, search
 from projections.selection import Selection
 
 MAX_MESSAGES = 1_000
-MAX_LIMIT = 1_000
+MAX_LIMIT = 10_000
+"""Of a list. The contract knows no highest limit, so whoever wants more gets as many."""
 MAX_FOUND = 100
+"""Of a search, alike."""
+WAIT_SECONDS = 25.0
+"""For extraction, at the most: the SDK gives up a request after 30 s, and would not learn that it is kept."""
 
-Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
+Limit = Annotated[
+    int, QueryParameter(ge=1, description=f"At most so many; more than {MAX_LIMIT} is {MAX_LIMIT}")
+]
 Offset = Annotated[int, QueryParameter(ge=0, le=2**31)]
 
 
@@ -137,9 +145,8 @@ class SearchRequest(Body, frozen=True, kw_only=True):
     """All of these pairs must be there."""
     threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     """Lowest score of a hit; none by default."""
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_FOUND)] = 10
-    top_k: Annotated[int, msgspec.Meta(ge=1, le=MAX_FOUND)] | None = None
-    """Another name of `limit`."""
+    limit: Annotated[int, msgspec.Meta(ge=1, description=f"More than {MAX_FOUND} is {MAX_FOUND}")] = 10
+    top_k: Annotated[int, msgspec.Meta(ge=1, description="Another name of `limit`")] | None = None
     mode: search.Mode = "hybrid"
 
     def __post_init__(self) -> None:
@@ -151,7 +158,9 @@ class SearchRequest(Body, frozen=True, kw_only=True):
 # --- answers ----------------------------------------------------------------------------------------
 
 
-class FlatMemory(msgspec.Struct, frozen=True, kw_only=True):
+class FlatMemory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A memory; what few have is told only of those that have it."""
+
     id: str
     memory: str
     user_id: str | None
@@ -164,6 +173,9 @@ class FlatMemory(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float | None
     categories: Sequence[str]
     happened_on: date | None
+    expires_on: date | None = None
+    entities: Sequence[Entity] = ()
+    relations: Sequence[Relation] = ()
     version: int
     created_at: datetime
     updated_at: datetime
@@ -269,7 +281,7 @@ async def add(
 ) -> Response[AddAnswer]:
     if data.infer:
         received = await _received(asked, engine, data)
-        ingestion = await engine.ingest(asked, received, engine.patience(prefer))
+        ingestion = await engine.ingest(asked, received, min(engine.patience(prefer), WAIT_SECONDS))
         return told(ingestion)
     commands: list[tuple[UUID, Command]] = [
         (
@@ -313,6 +325,7 @@ async def listing(
     ] = None,
     min_position: MinPosition = None,
 ) -> Response[ListAnswer]:
+    limit = min(limit, MAX_LIMIT)
     name = history.name if as_of else memories.name
     selection = Selection(scope=within)
     async with engine.reading(asked, name) as (conn, build):
@@ -348,7 +361,7 @@ async def find(
     query = search.Query(
         selection=Selection(scope=_scope(asked, data), tags=tuple(data.tags), metadata=data.metadata),
         text=data.query,
-        limit=data.top_k or data.limit,
+        limit=min(data.top_k or data.limit, MAX_FOUND),
         threshold=data.threshold or 0.0,
         mode=data.mode,
     )
@@ -557,6 +570,9 @@ def fields_of(memory: Memory) -> dict[str, Any]:
         "confidence": memory.traits.confidence,
         "categories": memory.traits.categories,
         "happened_on": memory.traits.happened_on,
+        "expires_on": memory.traits.expires_on,
+        "entities": memory.traits.entities,
+        "relations": memory.traits.relations,
         "version": memory.version,
         "created_at": memory.created_at,
         "updated_at": memory.updated_at,

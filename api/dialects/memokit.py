@@ -15,7 +15,7 @@ from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
-from litestar.params import BodyKwarg, FromPath, QueryParameter
+from litestar.params import BodyKwarg, FromPath, ParameterKwarg, QueryParameter
 
 from api.body import Body, Id, Tag, check_metadata, check_text
 from api.engine import Asked, Engine
@@ -47,6 +47,13 @@ class CreateMemory(Body, frozen=True, kw_only=True, rename="camel"):
         super().__post_init__()
         check_text(self.content)
         check_metadata(self.metadata)
+        _check_tags(self.tags or [])
+
+
+def _check_tags(tags: list[str]) -> None:
+    """Raises ValueError for a tag that no list could be filtered by: there, commas separate them."""
+    if any("," in tag or tag != tag.strip() for tag in tags):
+        raise ValueError("tags: a tag has no comma, and no space at its ends: send `a,b` as two tags")
 
 
 class SearchMemories(Body, frozen=True, kw_only=True, rename="camel"):
@@ -181,7 +188,7 @@ def _code(problem: Problem) -> str:
 
 MISSING = "no such memory"
 """What the domain says, too; an unknown route says something else."""
-SHAPES["/memokit/"] = shaped
+SHAPES["/memokit"] = shaped
 
 
 def _refusals(*statuses: int) -> dict[int, ResponseSpec]:
@@ -266,6 +273,11 @@ async def find(
     )
 
 
+def _of(name: str) -> ParameterKwarg:
+    """A filter by an id, which has the bounds of `Id`."""
+    return QueryParameter(name=name, min_length=1, max_length=255, pattern=r"^[^\x00]*$")
+
+
 @get(
     "/memokit/v1/memories",
     operation_id="memokitListMemories",
@@ -277,8 +289,8 @@ async def find(
 async def listing(
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
-    user_id: Annotated[str | None, QueryParameter(name="userId", min_length=1, max_length=255)] = None,
-    agent_id: Annotated[str | None, QueryParameter(name="agentId", min_length=1, max_length=255)] = None,
+    user_id: Annotated[str | None, _of("userId")] = None,
+    agent_id: Annotated[str | None, _of("agentId")] = None,
     tags: Annotated[str, QueryParameter(description="Separated by commas; all of them must be there")] = "",
     page: Annotated[int, QueryParameter(ge=1, le=2**31)] = 1,
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 20,

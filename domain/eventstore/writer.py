@@ -214,13 +214,23 @@ class Writer:
         if stored.fingerprint != receipt.fingerprint:
             return _fail(work, IdempotencyMismatch("this Idempotency-Key was used for another request"))
         try:
-            results = [
-                Result(self._log.state(stream_id, version), True) for stream_id, version in stored.results
-            ]
+            results = self._results(stored)
         except Exception as error:
             return _fail(work, error)
         work.future.set_result(results)
         return None
+
+    def _results(self, stored: Receipt) -> list[Result]:
+        """What a receipt's request was answered, thousands of states at once: all writers wait for it."""
+        last = dict(stored.results)
+        with self._pool.connection() as conn:
+            states = states_of(
+                conn, self._log.mapper, list(last), {id: version + 1 for id, version in last.items()}
+            )
+        return [
+            Result(states[id] if version == last[id] else self._log.state(id, version), True)
+            for id, version in stored.results
+        ]
 
     # --- appending ----------------------------------------------------------------------------------
 

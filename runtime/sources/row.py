@@ -2,11 +2,14 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Annotated, Any
 
 import msgspec
 
-from api.body import Body, Id, Tag, check_metadata, check_text
+from api.body import Body, Id, Tag, check_metadata, check_text, refuse_nul
+from domain.ids import EPOCH
 from domain.memory import NO_TRAITS, Traits
 from domain.recorded import now
 
@@ -14,6 +17,8 @@ MAX_ID = 1_000
 """Characters of what a source calls a memory, which is kept in the metadata."""
 MAX_WORD = 255
 """Characters of a type, a category or an entity's name: they are indexed."""
+LATEST_SECONDS = 10**11
+"""A larger number of seconds since 1970 is one of milliseconds: it would be the year 5138."""
 LISTS = ("results", "memories", "items", "data")
 """What services call the list in an answer, or in a file."""
 NAMES: dict[str, tuple[str, ...]] = {
@@ -39,6 +44,13 @@ TRAITS: dict[str, tuple[str, ...]] = {
 DATES = ("happened_on", "expires_on")
 ORIGIN = ("team_id", "session_id", "conversation_id", "agent_name", "agent_type")
 """What MemoryStack's contract keeps in the metadata here, and filters by."""
+UPDATED = ("updated_at", "updatedAt")
+READ = {"metadata", "tags", *ORIGIN, *UPDATED, *chain(*NAMES.values(), *TRAITS.values())}
+"""The names that are understood here."""
+COUNTED_ANEW = {"version", "position", "score"}
+"""Everlog's own, and what a memory had in a search: of its place there, not of the memory."""
+OTHER_PREFIX = "imported_"
+"""Before the name of what has no place here, so that it is taken for nobody's metadata."""
 _TRAIT_TYPES = {field.name: field.type for field in msgspec.structs.fields(Traits)}
 
 
@@ -70,6 +82,13 @@ class Row(Body, frozen=True, kw_only=True):
     traits: Traits = NO_TRAITS
     role: str | None = None
     created_at: Annotated[str, msgspec.Meta(max_length=MAX_ID)] | int | float | None = None
+    others: dict[str, Any] = msgspec.field(default_factory=dict)
+    """What has no place here, as metadata."""
+
+    @property
+    def created(self) -> datetime | None:
+        """When it came to be, UTC; None where that is not told, not understood, or still to come."""
+        return _moment(self.created_at)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -102,12 +121,14 @@ def _fields(raw: dict[str, Any], user_id: str | None) -> dict[str, Any]:
     scopes = {name: _id(found[name]) for name in ("user_id", "agent_id", "run_id", "project_id")}
     metadata = raw.get("metadata") or {}
     if isinstance(metadata, dict):
-        metadata = {name: raw[name] for name in ORIGIN if raw.get(name) is not None} | metadata
+        origin = {name: raw[name] for name in ORIGIN if raw.get(name) is not None}
+        metadata = origin | metadata
     return {
         **found,
         **scopes,
         "has_id": has_id,
         "metadata": metadata,
+        "others": _others(raw, metadata),
         "tags": _tags(raw.get("tags")),
         "traits": _traits(raw),
     }
@@ -132,6 +153,36 @@ def decoded(text: bytes) -> Any:
 
 def _first(raw: dict[str, Any], names: Iterable[str]) -> Any:
     return next((raw[name] for name in names if raw.get(name) is not None), None)
+
+
+def _others(raw: dict[str, Any], metadata: Any) -> dict[str, Any]:
+    """What else a row says; nothing where it does not fit: it is not worth losing the memory for."""
+    told = {"updated_at": _first(raw, UPDATED)} | {
+        name: value for name, value in raw.items() if name not in READ | COUNTED_ANEW
+    }
+    others = {OTHER_PREFIX + name: value for name, value in told.items() if value not in (None, "", [], {})}
+    try:
+        check_metadata({"metadata": metadata, **others})  # not too deep for what comes next
+        refuse_nul(others)
+    except ValueError:
+        return {}
+    return others
+
+
+def _moment(value: str | int | float | None) -> datetime | None:
+    """The moment that ISO 8601, seconds or milliseconds tell, where it can be one: from 1970 until now."""
+    try:
+        if isinstance(value, str):
+            told = datetime.fromisoformat(value.strip())
+            moment = (told if told.tzinfo else told.replace(tzinfo=UTC)).astimezone(UTC)
+        elif value is not None:
+            seconds = value / 1000 if value > LATEST_SECONDS else value
+            moment = EPOCH + timedelta(seconds=seconds)
+        else:
+            return None
+    except (ValueError, OverflowError):
+        return None
+    return moment if EPOCH <= moment <= now() else None
 
 
 def _hash(raw: dict[str, Any]) -> str:

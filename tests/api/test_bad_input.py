@@ -1,6 +1,7 @@
 """Bad input: a clear problem, never a 5xx, and nothing written."""
 
 import json
+import re
 from typing import Any
 
 import httpx
@@ -106,10 +107,15 @@ def test_unknown_fields_are_ignored(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=-1", "limit=0", "limit=1001", "limit=x", "offset=-1", "as_of=yesterday", "user_id="],
+    ["limit=-1", "limit=0", "limit=x", "offset=-1", "as_of=yesterday", "user_id="],
 )
 def test_bad_parameters_are_400(client: httpx.Client, query: str) -> None:
     is_problem(client.get(f"/v1/memories?{query}"), 400)
+
+
+def test_a_limit_above_the_highest_is_that(client: httpx.Client) -> None:
+    assert client.get("/v1/memories?limit=1001").status_code == 200
+    assert client.post("/v1/search", json={"query": "x", "limit": 101}).status_code == 200
 
 
 def test_a_parameter_that_cannot_be_stored_is_refused(client: httpx.Client) -> None:
@@ -148,7 +154,7 @@ def test_an_idempotency_key_has_1_to_255_characters(client: httpx.Client) -> Non
     "body",
     [
         {}, {"query": ""}, {"query": 1}, {"query": "x", "mode": "zz"}, {"query": "x", "limit": 0},
-        {"query": "x", "limit": 101}, {"query": "x", "threshold": 2}, {"query": "x", "tags": "a"},
+        {"query": "x", "limit": "x"}, {"query": "x", "threshold": 2}, {"query": "x", "tags": "a"},
         {"query": "a\0"}, {"query": "x", "metadata": [1]},
     ],
 )  # fmt: skip
@@ -177,3 +183,85 @@ def test_deleting_without_a_filter_is_400(client: httpx.Client, user: str) -> No
 def test_unknown_paths_and_methods(client: httpx.Client) -> None:
     is_problem(client.get("/v1/nothing"), 404)
     is_problem(client.patch("/v1/memories", json={}), 405)
+
+
+# --- in every dialect -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", iter([b""])], ids=["no body", "an empty stream"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("DELETE", "/v1/batch"), ("PUT", "/v1/batch"), ("POST", "/v1/memories"), ("POST", "/v1/search")],
+)
+def test_a_missing_body_is_told_so_whatever_the_method(
+    client: httpx.Client, method: str, path: str, content: Any
+) -> None:
+    answer = client.request(method, path, content=content)
+    is_problem(answer, 400)
+    assert answer.json()["detail"] == "a JSON body is missing"
+
+
+def test_a_missing_body_is_told_in_each_dialects_shape(client: httpx.Client) -> None:
+    for method, path in (("DELETE", "/mem0/v1/batch/"), ("POST", "/mem0/v3/memories/search/")):
+        answer = client.request(method, path)
+        assert (answer.status_code, answer.json()["detail"]) == (400, "a JSON body is missing")
+    for method, path, field in (
+        ("DELETE", "/api/v1/memories/batch", "memory_ids"),
+        ("POST", "/api/v1/memories", "messages"),
+    ):
+        answer = client.request(method, path)
+        assert answer.status_code == 400
+        assert answer.json() == {
+            "error": "Invalid request payload",
+            "details": {"fieldErrors": {field: ["Required"]}},
+        }
+    answer = client.post("/memokit/v1/memories")
+    assert answer.status_code == 400
+    assert answer.json() == {"error": {"code": "VALIDATION_ERROR", "message": "a JSON body is missing"}}
+    answer = client.delete("/api/content/files")
+    assert (answer.status_code, answer.json()["error"]) == (422, "a JSON body is missing")
+
+
+def test_a_body_to_delete_by_that_is_no_json_is_415(client: httpx.Client) -> None:
+    is_problem(client.request("DELETE", "/v1/batch", data={"memory_ids": "x"}), 415)
+
+
+@pytest.mark.parametrize(
+    "body", [5, [], {"messages": 5}, {"messages": [5]}, {"messages": [], "user_id": "\0"}]
+)
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/memories", "/memokit/v1/memories", "/mem0/v3/memories/add/", "/api/v1/memories", "/api/chat"],
+)
+def test_no_answer_names_a_type_as_python_does(client: httpx.Client, path: str, body: Any) -> None:
+    answer = client.post(path, json=body)
+    assert answer.status_code in (400, 422)
+    assert not re.search(r"\b(str|int|float|bool|dict|ParamType|regex)\b|'data'", answer.text)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "named"),
+    [
+        ("/v1/memories", {"Everlog-Min-Position": "x"}, "Everlog-Min-Position"),
+        ("/memokit/v1/memories?userId=", {}, "userId"),
+        ("/api/v1/memories/search", {}, "query"),
+        ("/api/v1/memories/search?query=x&limit=x", {}, "limit"),
+        ("/api/search", {}, "q"),
+    ],
+)
+def test_a_parameter_has_its_name_of_the_wire(
+    client: httpx.Client, path: str, headers: dict[str, str], named: str
+) -> None:
+    answer = client.get(path, headers=headers)
+    assert answer.status_code in (400, 422)
+    assert named in answer.text
+    for inner in ("min_position", "user_id", "sought", "for path", "ParamType"):
+        assert inner not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/v1/ingestions?status=", "/api/v1/memories?order=", "/api/search?q=x&t="])
+def test_what_is_not_one_of_a_few_values_is_not_repeated(client: httpx.Client, path: str) -> None:
+    answer = client.get(f"{path}secret")
+    assert answer.status_code in (400, 422)
+    assert "Invalid enum value" not in answer.text
+    assert "secret" not in answer.json().get("detail", "")

@@ -5,9 +5,14 @@ from typing import Any
 import httpx
 import pytest
 
+from domain.eventstore.writer import Work
+from domain.ids import new_id
+from domain.memory import AddMemory, Entity, Relation, Scope, Traits
+from domain.recorded import Context
 from tests.api.test_bad_input import is_problem
 from tests.api.test_ingestions import ingestion, tell
 from tests.api.test_versions import add
+from tests.conftest import KEY, Service, client_of
 
 
 def graph(client: httpx.Client, **scope: Any) -> dict[str, Any]:
@@ -16,6 +21,8 @@ def graph(client: httpx.Client, **scope: Any) -> dict[str, Any]:
     found: dict[str, Any] = answer.json()
     for entity in found["entities"]:
         assert entity.pop("id").startswith("ent_")
+    totals = found.pop("total_entities"), found.pop("total_relations")
+    assert totals == (len(found["entities"]), len(found["relations"]))
     return found
 
 
@@ -147,9 +154,69 @@ def test_a_stranger_sees_nothing(client: httpx.Client, stranger: httpx.Client, u
 
 
 @pytest.mark.parametrize("path", ["/v1/graph", "/v1/entities"])
-@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "offset=-1", "user_id="])
+@pytest.mark.parametrize("query", ["limit=0", "limit=x", "offset=-1", "user_id="])
 def test_bad_parameters_are_400(client: httpx.Client, path: str, query: str) -> None:
     is_problem(client.get(f"{path}?{query}"), 400)
+
+
+def test_the_whole_graph_is_told_unless_a_limit_is_named(
+    client: httpx.Client, service: Service, user: str
+) -> None:
+    position = remember(service, user, *(("User", f"Friend {n:03}") for n in range(122)))
+    client = client_of(service.url, KEY)
+    client.headers["Everlog-Min-Position"] = str(position)
+    whole = client.get("/v1/graph", params={"user_id": user}).json()
+    assert (len(whole["entities"]), len(whole["relations"])) == (123, 122)
+    assert (whole["total_entities"], whole["total_relations"]) == (123, 122)
+    assert len(client.get("/v1/entities", params={"user_id": user}).json()["entities"]) == 123
+    for path in ("/v1/graph", "/v1/entities"):
+        for limit in (1_001, 10**30):
+            told = client.get(path, params={"user_id": user, "limit": limit}).json()
+            assert (told["total_entities"], len(told["entities"])) == (123, 123)
+    part = client.get("/v1/graph", params={"user_id": user, "limit": 100}).json()
+    assert (part["total_entities"], part["total_relations"]) == (123, 122)
+    named = {entity["name"] for entity in part["entities"]}
+    assert len(named) == 100
+    assert len(part["relations"]) == 99
+    assert {end for one in part["relations"] for end in (one["source"], one["target"])} <= named
+
+
+def test_the_ends_of_every_relation_are_listed_and_spelled_alike(
+    client: httpx.Client, service: Service, user: str
+) -> None:
+    position = remember(service, user, ("User", "Zurich"), ("USER", "zurich"), ("Bob", "Eve"), entities=2)
+    answer = client.get(
+        "/v1/graph", params={"user_id": user}, headers={"Everlog-Min-Position": str(position)}
+    ).json()
+    named = {entity["name"].lower(): entity["name"] for entity in answer["entities"]}
+    (relation,) = answer["relations"]
+    assert (relation["source"], relation["target"]) == (named["user"], named["zurich"])
+    assert len(relation["memory_ids"]) == 2
+    assert (answer["total_entities"], answer["total_relations"]) == (2, 1)
+
+
+def remember(service: Service, user: str, *pairs: tuple[str, str], entities: int = 1_000) -> int:
+    """Adds a memory for each pair of names that know each other, the first of them with the entities.
+
+    The position of the last one.
+    """
+    commands = [
+        (
+            new_id(),
+            AddMemory(
+                text="x",
+                scope=Scope(owner="default", user_id=user),
+                traits=Traits(
+                    entities=tuple(Entity(name) for name in pair) if number < entities else (),
+                    relations=(Relation(pair[0], "knows", pair[1]),),
+                ),
+            ),
+        )
+        for number, pair in enumerate(pairs)
+    ]
+    context = Context(owner="default", actor="test", cause="test", correlation="")
+    results = service.worker.cells.of("default").writer.submit(Work(context=context, commands=commands))
+    return results.result()[-1].state.position
 
 
 @pytest.mark.parametrize("path", ["/v1/graph", "/v1/entities"])

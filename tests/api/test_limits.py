@@ -94,3 +94,38 @@ def test_pages_of_known_origins_may_call_with_credentials(client: httpx.Client) 
     assert answer.headers["Access-Control-Allow-Credentials"] == "true"
     answer = client.get("/v1/memories", headers={"Origin": "https://evil.example"})
     assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+def exposed(answer: httpx.Response) -> set[str]:
+    """The headers that a page of another origin may read."""
+    return {name.strip().lower() for name in answer.headers["Access-Control-Expose-Headers"].split(",")}
+
+
+def test_a_page_may_read_every_header_that_an_answer_tells_by(service: Service, user: str) -> None:
+    origin = {"Origin": "app://obsidian.md"}
+    said = {"messages": [{"role": "user", "content": "I love hiking"}], "user_id": user}
+    with client_with(service, Terms(per_minute=3, per_month=9)) as client:
+        asynchronous = {**origin, "Prefer": "respond-async"}
+        answers = [client.post("/v1/memories", json=said, headers=asynchronous)]
+        answers += [client.get("/v1/memories", headers=origin) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [202, 200, 200, 429]
+    for answer in answers:
+        plain = {"content-type", "content-length", "date", "server", "vary"}
+        told = {name for name in answer.headers if not name.startswith("access-control-")} - plain
+        assert told <= exposed(answer)
+    assert {"location", "everlog-position", "etag", "retry-after", "x-quota-used"} <= exposed(answers[-1])
+    assert answers[0].headers["Location"]
+    assert answers[-1].headers["Retry-After"]
+
+
+def test_a_used_up_month_says_what_is_left_of_the_minute(service: Service) -> None:
+    with client_with(service, Terms(per_minute=100, per_month=1)) as client:
+        answers = [client.get("/v1/memories") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 429, 429]
+    assert all(int(answer.headers["X-RateLimit-Remaining"]) >= 99 for answer in answers)
+
+
+def test_a_key_with_no_more_than_a_month_has_that_for_its_rate_limit(service: Service) -> None:
+    with client_with(service, Terms(per_month=2)) as client:
+        answers = [client.get("/v1/memories") for _ in range(3)]
+    assert [answer.headers["X-RateLimit-Remaining"] for answer in answers] == ["1", "0", "0"]

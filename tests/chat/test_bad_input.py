@@ -5,6 +5,7 @@ import io
 import json
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,7 +19,7 @@ from domain.ids import new_id
 from runtime.settings import Settings
 from tests.chat.conftest import ask, history, streamed
 from tests.chat.model import Scripted, ScriptedChat
-from tests.conftest import Service, free_port, serving
+from tests.conftest import Service, eventually, free_port, serving
 
 Json = dict[str, Any]
 JSON = {"Content-Type": "application/json"}
@@ -100,7 +101,9 @@ def test_an_id_that_is_too_long_is_422(client: httpx.Client) -> None:
 # --- questions --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("q", ["", " ", "\n\t\u3000"])
+@pytest.mark.parametrize(
+    "q", ["", " ", "\n\t\u3000", "/general", "/research", "/notes  ", 'file:"x.md"', '/notes file:"x.md"']
+)
 def test_an_empty_question_is_greeted_and_kept_nowhere(
     client: httpx.Client, model: ScriptedChat, q: str
 ) -> None:
@@ -114,9 +117,10 @@ def test_an_empty_question_is_greeted_and_kept_nowhere(
     assert model.asked == []
 
 
-@pytest.mark.parametrize("q", ["/research", "/notes  "])
-def test_a_command_alone_is_answered(client: httpx.Client, q: str) -> None:
-    assert ask(client, q)["response"] == "Hello"
+@pytest.mark.parametrize("q", ["", "/general"])
+def test_a_file_or_an_image_alone_is_a_question(client: httpx.Client, q: str) -> None:
+    assert ask(client, q, files=[{"name": "a.txt", "content": "apples"}])["response"] == "Hello"
+    assert ask(client, q, images=[png()])["response"] == "Hello"
 
 
 def test_a_question_of_a_megabyte_is_422_and_says_what_to_do(client: httpx.Client) -> None:
@@ -149,7 +153,7 @@ def test_a_form_and_json_that_calls_itself_text_are_422(client: httpx.Client) ->
 
 def test_a_missing_question_is_told_as_fastapi_does(client: httpx.Client) -> None:
     (fault,) = client.post("/api/chat", json={"stream": False}).json()["detail"]
-    assert fault == {"type": "value_error", "loc": ["body"], "msg": "Object missing required field `q`"}
+    assert fault == {"type": "missing", "loc": ["body", "q"], "msg": "Field required", "input": None}
 
 
 @pytest.mark.parametrize("n", ["5", 5, -1, "1", 0, 10**9, 10**30, None])
@@ -213,6 +217,19 @@ def test_a_turn_id_that_was_used_names_no_second_turn(client: httpx.Client) -> N
     elsewhere = ask(client, "Three", turn_id=turn)
     assert elsewhere["conversationId"] != id
     assert [message["message"] for message in history(client, id)] == ["One", "Hello", "Two", "Hello"]
+
+
+def test_a_turn_id_that_is_used_many_times_at_once_loses_no_question(client: httpx.Client) -> None:
+    id = client.post("/api/chat/sessions").json()["conversation_id"]
+    body = {"turn_id": str(uuid4()), "conversation_id": id}
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda number: post(client, q=f"Question {number}", **body), range(8)))
+    assert [answer.status_code for answer in answers] == [200] * 8
+    turns = [answer.json()["turnId"] for answer in answers]
+    assert len(set(turns)) == 8
+    assert body["turn_id"] in turns
+    said = [message["message"] for message in history(client, id)]
+    assert sorted(said[::2]) == [f"Question {number}" for number in range(8)]
 
 
 def test_an_agent_that_is_none_is_400_or_422(client: httpx.Client) -> None:
@@ -356,7 +373,9 @@ def test_online_without_a_web_search_answers_and_says_what_to_configure(
     client: httpx.Client, model: ScriptedChat
 ) -> None:
     events = streamed(client, "/online What are the latest AI developments?")
-    assert "".join(e["data"] for e in events if e["type"] == "message") == "Hello"
+    text = "".join(e["data"] for e in events if e["type"] == "message")
+    assert "EVERLOG_WEB_SEARCH" in text
+    assert text.endswith("Hello")
     assert any("EVERLOG_WEB_SEARCH" in e["data"] for e in events if e["type"] == "status")
     assert "EVERLOG_WEB_SEARCH" in str(model.asked[-1]["messages"])
     (question, _) = history(client, events[0]["data"]["conversationId"])
@@ -450,6 +469,42 @@ def test_a_conversation_that_is_deleted_while_it_is_answered_stays_deleted(
         assert any('"end_response"' in line for line in lines)
     assert client.get("/api/chat/history", params={"conversation_id": id}).status_code == 404
     assert id not in str(sessions(client))
+
+
+@pytest.mark.parametrize("deleted", ["conversation", "turn"])
+def test_what_is_deleted_while_it_is_answered_is_answered_no_further(
+    client: httpx.Client, model: ScriptedChat, deleted: str
+) -> None:
+    model.reply = Scripted(pieces=["first ", "and never this"], gate=threading.Event())
+    before = model.disconnected
+    with client.stream("POST", "/api/chat", json={"q": "Talk"}) as answer:
+        lines = answer.iter_lines()
+        metadata = json.loads(next(lines))["data"]
+        assert any('"first "' in line for line in lines)
+        named = {"conversation_id": metadata["conversationId"]}
+        if deleted == "conversation":
+            assert client.delete("/api/chat/history", params=named).is_success
+        else:
+            named["turn_id"] = metadata["turnId"]
+            assert client.request("DELETE", "/api/chat/conversation/message", json=named).is_success
+        assert any("was deleted" in line for line in lines)
+    eventually(lambda: model.disconnected > before)
+
+
+def test_deleting_one_conversation_or_turn_stops_no_other(client: httpx.Client, model: ScriptedChat) -> None:
+    first = ask(client, "One")
+    other = ask(client, "Another")["conversationId"]
+    gate = threading.Event()
+    model.reply = Scripted(pieces=["first ", "and last"], gate=gate)
+    body = {"q": "Talk", "conversation_id": first["conversationId"]}
+    with client.stream("POST", "/api/chat", json=body) as answer:
+        lines = answer.iter_lines()
+        assert any('"first "' in line for line in lines)
+        named = {"conversation_id": first["conversationId"], "turn_id": first["turnId"]}
+        assert client.request("DELETE", "/api/chat/conversation/message", json=named).is_success
+        assert client.delete("/api/chat/history", params={"conversation_id": other}).is_success
+        gate.set()
+        assert any('"and last"' in line for line in lines)
 
 
 def test_a_key_of_another_request_is_422(client: httpx.Client) -> None:

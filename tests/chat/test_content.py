@@ -471,6 +471,28 @@ def test_convert_tells_texts_and_keeps_nothing(khoj: httpx.Client) -> None:
     assert "not a PDF" in refused(khoj.post("/api/content/convert", files=parts(("bad.pdf", b"x"))))
 
 
+def test_convert_passes_over_what_is_not_supported(khoj: httpx.Client) -> None:
+    noise = ("noise.bin", bytes(range(256)) * 20, "application/octet-stream")
+    answer = khoj.post("/api/content/convert", files=parts(noise))
+    assert (answer.status_code, answer.json()) == (200, [])
+    (one,) = khoj.post("/api/content/convert", files=parts(noise, ("good.md", CAT))).json()
+    assert one["name"] == "good.md"
+
+
+def test_a_file_without_a_name_is_told_in_words_and_spoils_nothing_else(khoj: httpx.Client) -> None:
+    form = (
+        b'--x\r\nContent-Disposition: form-data; name="files"; filename=""\r\n\r\nwords\r\n'
+        b'--x\r\nContent-Disposition: form-data; name="files"; filename="good.md"\r\n\r\nwords\r\n--x--\r\n'
+    )
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    body = khoj.patch("/api/content", content=form, headers=headers).json()
+    assert body["indexed"] == ["good.md"]
+    assert body["refused"] == [{"file": "", "reason": "the file has no name"}]
+    alone = form.partition(b"--x\r\n")[2].partition(b"--x\r\n")[0]
+    answer = khoj.patch("/api/content", content=b"--x\r\n" + alone + b"--x--\r\n", headers=headers)
+    assert "no name" in refused(answer)
+
+
 def test_replay_keeps_documents(khoj: httpx.Client, service: Service) -> None:
     sent(khoj, ("a.md", CAT), ("b.md", BOAT))
     sent(khoj, ("b.md", b""))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.chat import context
-from api.chat.context import fitting, tokens, told
+from api.chat.context import CUT, fitting, shortened, tokens, told
 from domain.conversation import Answered, AttachedFile, Turn
 from domain.ids import new_id
 from domain.memory import Memory, Scope
@@ -78,12 +78,73 @@ def test_one_long_memory_hides_no_other_and_only_what_is_told_is_used() -> None:
     assert "xxx" not in str(little.messages)
 
 
-def test_the_last_turns_are_told_and_none_by_half() -> None:
+def test_the_last_turns_are_told_and_take_turns() -> None:
     earlier = [turn_of(f"Question {n} " + "x" * 8_000, f"Answer {n}") for n in range(20)]
     messages = told(FIRST, [], earlier, [], turn_of("Now?"), BUDGET).messages
     assert size(messages) <= BUDGET
     assert messages[-2]["content"] == "Answer 19"
     assert [m["role"] for m in messages[1:-1]] == ["user", "assistant"] * ((len(messages) - 2) // 2)
+
+
+@pytest.mark.parametrize("character", ["x", "字", "😀"])
+def test_a_long_turn_is_shortened_and_hides_no_small_one(character: str) -> None:
+    paste = "The beginning. " + character * 99_955 + " The end."
+    small = [turn_of(f"Remember {n}: {4711 + n}", f"I shall remember {n}.") for n in range(20)]
+    earlier = [*small, turn_of(paste, "A long text."), turn_of("Thanks", "Welcome.")]
+    messages = told(FIRST, [], earlier, [], turn_of("What number?"), BUDGET).messages
+    assert size(messages) <= BUDGET
+    assert all(turn.question in str(messages) for turn in small)
+    (shown,) = [m["content"] for m in messages if "The beginning." in m["content"]]
+    assert shown.endswith("The end.")
+    assert "characters are left out here" in shown
+    assert BUDGET // 3 < tokens(shown) < BUDGET
+
+
+def test_long_turns_share_the_room_and_the_newest_has_the_most() -> None:
+    earlier = [turn_of(f"{n} " + "x" * 90_000, f"{n} " + "y" * 90_000) for n in range(4)]
+    messages = told(FIRST, [], earlier, [], turn_of("Now?"), BUDGET).messages
+    assert size(messages) <= BUDGET
+    asked = [len(m["content"]) for m in messages[1:-1] if m["role"] == "user"]
+    answered = [len(m["content"]) for m in messages[1:-1] if m["role"] == "assistant"]
+    assert len(asked) == len(answered) == 4
+    assert asked == sorted(asked)
+    assert all(0.9 < a / b < 1.1 for a, b in zip(asked, answered, strict=True))
+
+
+@pytest.mark.parametrize("character", ["x", "字", "😀"])
+def test_a_question_larger_than_the_budget_is_cut_in_its_middle_and_says_how_much(character: str) -> None:
+    question = "First words. " + character * 99_000 + " Last words?"
+    earlier = [turn_of("Remember 4711", "I shall.")]
+    files = (AttachedFile(name="a", content="z" * 400_000),)
+    answer = told(FIRST, [], earlier, [memory_of("A fact")], turn_of(question, files=files), BUDGET)
+    assert size(answer.messages) <= BUDGET
+    shown = answer.messages[-1]["content"]
+    assert shown.startswith("First words. ")
+    assert shown.endswith(" Last words?")
+    assert answer.left_out == len(question) - len(shown.replace(CUT.format(answer.left_out), ""))
+    for text in ("4711", "A fact", "zzz"):
+        assert text in str(answer.messages)
+    assert told(FIRST, [], [], [], turn_of("Short?"), BUDGET).left_out == 0
+
+
+@given(st.text(max_size=400), st.integers(0, 120))
+def test_a_shortened_text_fits_and_keeps_both_its_ends(text: str, budget: int) -> None:
+    short = shortened(text, budget)
+    if tokens(text) <= budget:
+        assert short == text
+    else:
+        assert tokens(short) <= max(budget, tokens(CUT.format(len(text))) + 1)
+        start, _, end = short.rpartition("\n\n[")
+        assert text.startswith(start)
+        assert text.endswith(end.partition("]\n\n")[2])
+
+
+def test_no_message_of_the_user_is_empty() -> None:
+    earlier = [turn_of("", "Nothing there.", command="notes"), turn_of(" ", " ")]
+    now = turn_of("", command="online", images=("data:image/webp;base64,AA",))
+    messages = told(FIRST, [], earlier, [], now, BUDGET).messages
+    assert [m["content"] for m in messages[1:-1]] == ["/notes", "Nothing there.", "/general"]
+    assert messages[-1]["content"][0]["text"] == "/online"
 
 
 def test_copied_turns_are_data() -> None:

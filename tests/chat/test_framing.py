@@ -34,7 +34,7 @@ HARD = [
 ]  # fmt: skip
 """Pieces of an answer, each of which might be taken for something else."""
 ORDER = [
-    "metadata", "thought", "status", "references", "start_llm_response", "message", "end_llm_response",
+    "metadata", "status", "references", "thought", "start_llm_response", "message", "end_llm_response",
     "usage", "end_response",
 ]  # fmt: skip
 

@@ -1,5 +1,7 @@
 """What a day of chats allows: nothing is limited until a plan says so."""
 
+import json
+import threading
 from uuid import uuid4
 
 import httpx
@@ -8,7 +10,7 @@ import pytest
 from api.chat.plans import PLANS
 from domain.key import ALL_SCOPES, Plan, Terms
 from tests.chat.conftest import ask
-from tests.chat.model import ScriptedChat
+from tests.chat.model import Scripted, ScriptedChat
 from tests.conftest import Service, client_of
 
 
@@ -43,6 +45,38 @@ def test_what_is_refused_for_other_reasons_costs_nothing(service: Service, model
         for _ in range(PLANS["free"].messages + 1):
             assert client.post("/api/chat", json={"q": "Hi", "conversation_id": "none"}).status_code == 404
         ask(client, "Hi")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_what_the_model_fails_at_costs_nothing(service: Service, model: ScriptedChat, stream: bool) -> None:
+    with client_with(service, "free") as client:
+        for reply in (Scripted(status=500), Scripted(thoughts=["hm"], pieces=[], cut=True)):
+            model.reply = reply
+            for _ in range(PLANS["free"].messages + 1):
+                answer = client.post("/api/chat", json={"q": "Hi", "stream": stream})
+                assert answer.status_code == (200 if stream else 503)
+        model.reply = "Hello"
+        ask(client, "Hi")
+
+
+def test_half_an_answer_counts(service: Service, model: ScriptedChat) -> None:
+    with client_with(service, "free") as client:
+        model.reply = Scripted(pieces=["half ", "an answer"], cut=True)
+        for _ in range(PLANS["free"].messages):
+            assert client.post("/api/chat", json={"q": "Hi"}).status_code == 200
+        assert client.post("/api/chat", json={"q": "Hi"}).status_code == 429
+
+
+def test_a_question_that_is_deleted_before_its_answer_counts(service: Service, model: ScriptedChat) -> None:
+    with client_with(service, "free") as client:
+        model.reply = Scripted(thoughts=["hm"], pieces=["never"], gate=threading.Event())
+        for _ in range(PLANS["free"].messages):
+            with client.stream("POST", "/api/chat", json={"q": "/general Hi"}) as answer:
+                lines = answer.iter_lines()
+                id = json.loads(next(lines))["data"]["conversationId"]
+                assert client.delete("/api/chat/history", params={"conversation_id": id}).is_success
+                list(lines)
+        assert client.post("/api/chat", json={"q": "Hi"}).status_code == 429
 
 
 def test_without_a_plan_nothing_is_limited(service: Service, model: ScriptedChat) -> None:

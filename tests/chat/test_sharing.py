@@ -1,5 +1,7 @@
 """Sharing: a snapshot for all who know its address, copies of it, and taking it back."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from uuid import UUID, uuid4
@@ -10,6 +12,7 @@ import pytest
 from domain import share
 from domain.conversation import Ask, Asked, AttachedFile, Step
 from domain.ids import new_id
+from runtime.settings import Settings
 from tests.chat.test_conversations import (
     ALL_REFERENCES,
     MEMORY,
@@ -19,7 +22,7 @@ from tests.chat.test_conversations import (
     assert_missing,
     either,
 )
-from tests.conftest import Service
+from tests.conftest import Service, free_port, serving
 
 __all__ = ["ann"]
 
@@ -68,9 +71,53 @@ def test_a_share_has_an_address_on_the_host_that_was_asked(service: Service, ann
         assert answer.json().keys() == {"status", "url"}
         assert answer.json()["url"].startswith(f"{service.url}/share/chat/what-is-my-cat-called-")
         assert answer.json()["url"].endswith("/")
-    named = {"conversation_id": id}
-    answer = ann.client.post("/api/chat/share", json=named, headers={"Host": "everlog.example"})
-    assert answer.json()["url"].startswith("http://everlog.example/share/chat/")
+
+
+@pytest.mark.parametrize(
+    ("headers", "begins"),
+    [
+        ({"Host": "everlog.example"}, "https://everlog.example/share/chat/"),
+        ({"Host": "everlog.example:8443"}, "https://everlog.example:8443/share/chat/"),
+        ({"Host": "8.8.8.8"}, "https://8.8.8.8/share/chat/"),
+        ({"Host": "localhost:8000"}, "http://localhost:8000/share/chat/"),
+        ({"Host": "192.168.1.5:8000"}, "http://192.168.1.5:8000/share/chat/"),
+        ({"Host": "[::1]:8000"}, "http://[::1]:8000/share/chat/"),
+        ({"Host": "nas"}, "http://nas/share/chat/"),
+        ({"Host": "nas.local:8000"}, "http://nas.local:8000/share/chat/"),
+        ({"Host": "nas.local", "X-Forwarded-Proto": "https"}, "https://nas.local/share/chat/"),
+        ({"Host": "nas.local", "X-Forwarded-Proto": "HTTPS, http"}, "https://nas.local/share/chat/"),
+        ({"Host": "everlog.example", "X-Forwarded-Proto": "http"}, "http://everlog.example/share/chat/"),
+        ({"Host": "everlog.example", "X-Forwarded-Proto": "javascript"}, "https://everlog.example/share/"),
+    ],
+)
+def test_a_share_is_at_https_behind_a_proxy_and_where_the_host_is_not_local(
+    ann: Person, id: str, headers: dict[str, str], begins: str
+) -> None:
+    answer = ann.client.post("/api/chat/share", json={"conversation_id": id}, headers=headers)
+    assert answer.json()["url"].startswith(begins)
+
+
+@pytest.mark.parametrize("host", ["evil.example/x?", "a@evil.example", "<script>", "a b", "a\\b", "[::1"])
+def test_what_is_no_host_is_in_no_link(service: Service, ann: Person, id: str, host: str) -> None:
+    answer = ann.client.post("/api/chat/share", json={"conversation_id": id}, headers={"Host": host})
+    assert answer.status_code == 422 or answer.json()["url"].startswith(f"{service.url}/share/chat/")
+
+
+def test_a_share_begins_with_the_address_that_is_configured(
+    new_database: Callable[[], str], redis_url: str, folder: Path
+) -> None:
+    settings = Settings(
+        database_url=new_database(),
+        redis_url=redis_url,
+        data_dir=str(folder / uuid4().hex),
+        port=free_port(),
+        public_url="https://everlog.example/memory/",
+    )
+    with serving(settings) as running:
+        id = running.client.post("/api/chat/sessions").json()["conversation_id"]
+        for headers in ({}, {"Host": "evil.example", "X-Forwarded-Proto": "http"}):
+            answer = running.client.post("/api/chat/share", params={"conversation_id": id}, headers=headers)
+            assert answer.json()["url"].startswith("https://everlog.example/memory/share/chat/")
 
 
 def test_anybody_reads_a_share_as_the_history_it_was(service: Service, ann: Person, id: str) -> None:
@@ -84,7 +131,9 @@ def test_anybody_reads_a_share_as_the_history_it_was(service: Service, ann: Pers
     assert response["chat"] == own["chat"][:2]
     assert response["agent"] == own["agent"]
     assert (response["slug"], response["is_owner"]) == ("What is my cat called?", False)
-    assert response["conversation_id"] != id
+    assert type(response["conversation_id"]) is int
+    assert 0 <= response["conversation_id"] < 2**53
+    assert public(service, slug).json()["response"]["conversation_id"] == response["conversation_id"]
     assert said(public(service, slug, n=1)) == ["Zorblax."]
     assert said(public(service, slug, n=-1)) == ["What is my cat called?"]
     assert public(service, slug, n="many").status_code == 422
@@ -261,15 +310,21 @@ def test_an_unshared_conversation_is_gone_and_its_forks_stay(
 
 @pytest.mark.parametrize(
     ("params", "headers"),
-    [({"client": "web"}, {}), ({}, {"Accept": "text/html,*/*;q=0.8"})],
+    [
+        ({"client": "web"}, {}),
+        ({}, {"Accept": "text/html,*/*;q=0.8"}),
+        ({}, {"Accept": "*/*", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin"}),
+    ],
 )
-def test_browsers_are_sent_to_the_chat(
+def test_browsers_are_redirected_to_something_that_is_there(
     service: Service, ann: Person, id: str, params: dict[str, str], headers: dict[str, str]
 ) -> None:
     slug = shared(ann, id)
     named = {"public_conversation_slug": slug, **params}
-    answer = ann.client.delete("/api/chat/share", params=named, headers=headers, follow_redirects=False)
-    assert (answer.status_code, answer.headers["Location"]) == (301, "/chat")
+    answer = ann.client.delete("/api/chat/share", params=named, headers=headers, follow_redirects=True)
+    (redirect,) = answer.history  # as `response.redirected` of fetch has it
+    assert redirect.status_code == 303
+    assert (answer.status_code, answer.request.method) == (200, "GET")
     assert_gone(public(service, slug), slug)
 
 

@@ -17,6 +17,7 @@ from websockets.sync.connection import Connection
 
 from api.chat import socket as chat_socket
 from api.chat.answering import MAX_ADDED
+from api.chat.plans import PLANS
 from domain.key import ALL_SCOPES, Terms
 from tests.chat.clients import DELIMITER, segment, shown
 from tests.chat.conftest import history
@@ -189,7 +190,7 @@ def test_every_event_is_a_frame_and_its_delimiter_another(web: Page, model: Scri
     model.reply = Scripted(text="Four, of course.", thoughts=["add", "ing"])
     events = web.turn("What is two and two?", stream=False)
     assert list(dict.fromkeys(event["type"] for event in events)) == [
-        "metadata", "thought", "status", "references", "start_llm_response", "message", "end_llm_response",
+        "metadata", "status", "references", "thought", "start_llm_response", "message", "end_llm_response",
         "usage", "end_response",
     ]  # fmt: skip
     assert shown(events) == "Four, of course."
@@ -262,6 +263,93 @@ def test_a_new_question_ends_the_answer_that_is_under_way(
     eventually(lambda: model.disconnected)
 
 
+def goes_on_in_spite_of(web: Page, model: ScriptedChat, frame: Json) -> str:
+    """What is told of a frame that is refused while an answer comes, which then ends as it would have."""
+    gate = threading.Event()
+    model.answers = [Scripted(pieces=["begun, ", "ended"], gate=gate)]
+    web.send({"q": "Talk"})
+    events = web.until_text("begun, ")
+    web.send(frame)
+    told = web.control()
+    assert told.keys() == {"error"}
+    gate.set()
+    events += web.until(lambda event: event["type"] == "end_response")
+    assert shown(events) == "begun, ended"
+    return str(told["error"])
+
+
+def test_a_question_that_is_refused_stops_no_answer(web: Page, model: ScriptedChat) -> None:
+    for frame, words in (
+        ({"q": "x" * 120_000}, "attach long texts as files"),
+        ({"q": "x", "files": [{"name": "a", "content": "x"}] * 21}, "20 files"),
+        ({"q": "x", "conversation_id": "nope"}, "not found"),
+        ({"q": "x", "images": ["junk!"]}, "image 1"),
+        ({"q": "x", "agent_slug": "nobody"}, "No such agent"),
+    ):
+        assert words in goes_on_in_spite_of(web, model, frame)
+
+
+def planned(service: Service) -> str:
+    """A key whose owner may ask twenty times a day."""
+    secret = uuid4().hex
+    service.worker.cells.create_key(secret, "free", f"owner-{secret}", ALL_SCOPES, Terms(plan="free"))
+    return secret
+
+
+def test_a_question_that_the_plan_does_not_allow_stops_no_answer(
+    service: Service, model: ScriptedChat
+) -> None:
+    with page(service, planned(service)) as web:
+        for _ in range(PLANS["free"].messages - 1):
+            web.turn("/general Hello")
+        assert "usage limit for today" in goes_on_in_spite_of(web, model, {"q": "One more"})
+
+
+def test_what_is_refused_and_what_the_model_fails_at_costs_nothing(
+    service: Service, model: ScriptedChat
+) -> None:
+    with page(service, planned(service)) as web:
+        model.reply = Scripted(status=500)
+        for _ in range(PLANS["free"].messages + 1):
+            assert [event["type"] for event in web.turn("Talk")].count("error") == 1
+            web.send({"q": "Talk", "conversation_id": "nope"})
+            assert "not found" in web.control()["error"]
+        model.reply = "Hello"
+        assert shown(web.turn("Talk")) == "Hello"
+
+
+def test_an_answer_that_takes_no_more_gives_the_message_back(service: Service, model: ScriptedChat) -> None:
+    gate = threading.Event()
+    with page(service, planned(service)) as web:
+        model.reply = Scripted(thoughts=["hm"], pieces=["never"], gate=gate)
+        thinks(web, model)
+        for _ in range(PLANS["free"].messages + 1):
+            web.send({"type": "interrupt", "query": "More"})
+        frames: list[str] = []
+        while len(frames) < PLANS["free"].messages + 1:
+            frame = web.frame()
+            if '"interrupt_' in frame or '{"error"' in frame:
+                frames.append(frame)
+        assert all("no more instructions" in frame for frame in frames[MAX_ADDED:])
+
+
+def test_attachments_may_be_as_large_as_over_http(
+    service: Service, web: Page, client: httpx.Client, model: ScriptedChat
+) -> None:
+    files = [{"name": f"{number}.txt", "content": "words " * 330_000} for number in range(10)]
+    events = web.turn("Read", files=files, user_id="reader")
+    assert shown(events) == "Hello"
+    kept = history(client, conversation_of(events), user_id="reader")[0]["queryFiles"]
+    assert sum(len(file["content"]) for file in kept) == 10 * 6 * 330_000
+
+
+def test_a_frame_over_the_limit_closes_the_socket_as_the_protocol_has_it(service: Service, web: Page) -> None:
+    web.socket.send("x" * (service.settings.max_upload_bytes + 1))
+    with pytest.raises(ConnectionClosed) as closed:
+        web.socket.recv(SECONDS)
+    assert closed.value.rcvd and closed.value.rcvd.code == 1009
+
+
 def test_a_model_that_dies_is_told_and_the_socket_lives_on(web: Page, model: ScriptedChat) -> None:
     model.reply = Scripted(pieces=["half ", "of it"], cut=True)
     events = web.turn("Talk")
@@ -273,6 +361,14 @@ def test_a_model_that_dies_is_told_and_the_socket_lives_on(web: Page, model: Scr
 
 
 # --- interrupts -------------------------------------------------------------------------------------------
+
+
+def thinks(web: Page, model: ScriptedChat) -> str:
+    """The conversation of a question that the model was asked, and says nothing to yet."""
+    web.send({"q": "Talk"})
+    metadata = web.event()
+    eventually(lambda: model.asked)
+    return conversation_of([metadata])
 
 
 def test_an_interrupt_ends_the_stream_and_what_came_is_kept(
@@ -294,8 +390,7 @@ def test_an_interrupt_before_the_first_word_keeps_the_question(
     web: Page, client: httpx.Client, model: ScriptedChat
 ) -> None:
     model.reply = Scripted(thoughts=["hm"], pieces=["never"], gate=threading.Event())
-    web.send({"q": "Talk"})
-    conversation = conversation_of(web.until(lambda event: event["type"] == "thought"))
+    conversation = thinks(web, model)
     web.send({"type": "interrupt"})
     assert web.control() == {"type": "interrupt_acknowledged"}
     assert history(client, conversation)[0]["message"] == "Talk"
@@ -338,16 +433,20 @@ def test_an_instruction_on_the_way_is_considered_too(
 
 def test_an_answer_takes_only_so_many_instructions(web: Page, model: ScriptedChat) -> None:
     model.reply = Scripted(thoughts=["hm"], pieces=["never"], gate=threading.Event())
-    web.send({"q": "Talk"})
-    web.until(lambda event: event["type"] == "thought")
+    thinks(web, model)
     for _ in range(MAX_ADDED + 1):
         web.send({"type": "interrupt", "query": "More"})
-    controls: list[str] = []
+    controls: list[Json] = []
     while len(controls) < MAX_ADDED + 1:
         frame = web.frame()
-        if '"interrupt_' in frame:
-            controls.append(json.loads(frame)["type"])
-    assert controls == [*["interrupt_message_acknowledged"] * MAX_ADDED, "interrupt_acknowledged"]
+        if '"interrupt_' in frame or '{"error"' in frame:
+            controls.append(json.loads(frame))
+    *taken, refused = controls
+    assert taken == [{"type": "interrupt_message_acknowledged"}] * MAX_ADDED
+    assert "no more instructions" in refused["error"]  # and not that the answer was stopped
+    web.send({"type": "interrupt", "query": ""})
+    while "interrupt_acknowledged" not in web.frame():
+        pass
 
 
 def test_a_question_that_is_interrupted_at_once_is_kept_as_interrupted(
@@ -385,7 +484,7 @@ def test_a_frame_without_a_question_is_told_so_and_the_socket_lives_on(web: Page
     assert shown(web.turn("Talk")) == "Hello"
 
 
-@pytest.mark.parametrize("q", ["", " \n"])
+@pytest.mark.parametrize("q", ["", " \n", "/general", 'file:"x.md"'])
 def test_an_empty_question_is_greeted_and_kept_nowhere(web: Page, client: httpx.Client, q: str) -> None:
     before = client.get("/api/chat/sessions").json()
     events = web.turn(q)
@@ -407,6 +506,7 @@ def test_what_is_no_frame_closes_the_socket(service: Service, frame: str | bytes
         with pytest.raises(ConnectionClosed) as closed:
             web.socket.recv(SECONDS)
         assert closed.value.rcvd and closed.value.rcvd.code == 1011
+        assert closed.value.rcvd.reason
 
 
 @pytest.mark.parametrize("id", ["nowhere", str(UUID(int=0)), "a" * 255, "%00"])

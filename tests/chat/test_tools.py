@@ -18,6 +18,10 @@ from PIL import Image
 
 from api.auth import Caller
 from api.chat.chat import Chat
+from api.chat.draft import Draft
+from api.chat.emission import Emission
+from api.chat.plans import PLANS
+from api.chat.toolbox import Toolbox
 from api.chat.tools import ALL, RESEARCH_ONLY
 from api.chat.tools.code import CODE, Program
 from api.chat.tools.diagram import DIAGRAM, Drawing
@@ -29,13 +33,15 @@ from api.chat.tools.telling import MAX_TOLD, fenced, listed, told
 from api.chat.tools.tool import Desk, Outcome, Tool, ToolFailed
 from api.chat.tools.webpage import WEBPAGE, Addresses, addresses_in
 from api.engine import Asked, Engine
+from api.limits import Limits
 from domain.document import DocumentIndexed, IndexDocument, RemoveDocument, id_of
 from domain.ids import new_id
-from domain.key import ALL_SCOPES
+from domain.key import ALL_SCOPES, Terms
 from domain.memory import AddMemory, Scope
 from providers import sandbox
 from providers.chat_model import strict_schema
 from providers.sandbox import Sandbox
+from providers.streamed_answer import Call
 from providers.web_page import Browser
 from runtime.settings import Settings
 from tests.conftest import Service, eventually
@@ -565,6 +571,44 @@ def test_image_that_is_not_painted_fails_in_words(studio: Studio, painter: Endpo
     used = studio.use(IMAGE, Painting("a cat"), settings=painting(painter))
     assert used.failed.startswith("Failed to generate image: ")
     assert not any(word in used.failed for word in (SECRET, "cat"))
+
+
+def test_what_is_not_painted_is_not_counted_and_two_pictures_are_told_of_as_two(
+    studio: Studio, painter: Endpoint
+) -> None:
+    emitted: list[Emission] = []
+    draft = Draft(emitted.append, None)
+    caller = Caller(f"owner-{new_id()}", "key-of-a-painter", ALL_SCOPES, Terms(plan="free"))
+    allowed = PLANS["free"].images
+
+    async def paint(times: int) -> list[str]:
+        settings = msgspec.structs.replace(studio.settings, **painting(painter))
+        limits = Limits(settings.redis_url)
+        chat = Chat(settings, studio.engine, limits=limits)
+        desk = Desk(
+            chat=chat, asked=Asked(caller, "request"), user_id=None, question="?", notes=5, files=(),
+            addresses=set(), say=draft.status,
+        )  # fmt: skip
+        toolbox = Toolbox(desk, draft, None)
+        told: list[str] = []
+        for _ in range(times):
+            call = Call("id", "image", msgspec.json.encode({"prompt": str(new_id())}).decode())
+            told.append((await toolbox.call([call], ""))[1]["content"])
+        await chat.close()
+        await limits.close()
+        return told
+
+    usual, painter.usual = painter.usual, lambda _: (400, {"error": {"message": "no", "code": "policy"}})
+    assert all("Failed to generate" in answer for answer in studio.runner.run(paint(allowed)))
+    painter.usual = usual
+    *painted, refused = studio.runner.run(paint(allowed + 1))
+    assert all("painted" in answer for answer in painted)
+    assert "used up" in refused
+    draft.say("Here.")
+    (made,) = [emission.data for emission in emitted if emission.type == "generated_assets"]
+    assert len(made["images"]) == allowed
+    draft.found(Outcome(told="", images=("one more",)))
+    assert len(emitted[-1].data["images"]) == allowed + 1
 
 
 def test_diagram_is_checked_and_shown(studio: Studio) -> None:

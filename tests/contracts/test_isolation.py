@@ -7,7 +7,16 @@ from uuid import UUID
 import httpx
 import pytest
 
-from domain.ids import INGESTION_PREFIX, MEMORY_PREFIX, PROJECT_PREFIX, REVIEW_PREFIX, new_id, read, spell
+from domain.ids import (
+    INGESTION_PREFIX,
+    KEY_PREFIX,
+    MEMORY_PREFIX,
+    PROJECT_PREFIX,
+    REVIEW_PREFIX,
+    new_id,
+    read,
+    spell,
+)
 from domain.key import ALL_SCOPES, Terms
 from tests.api.test_ingestions import failed_ingestion
 from tests.api.test_reviews import read_of_old, review_of
@@ -25,6 +34,7 @@ SHAPES: dict[str, set[str]] = {
     "/api/v1/": {"error"},
     "/api/chat/history": {"status", "error", "message"},
     "/api/": {"status", "error", "message", "detail"},
+    "/auth/token": {"status", "error", "message", "detail"},
     "/mem0/": {"detail", "type"},
 }
 """Path prefix → the keys of an error; the first that fits counts."""
@@ -36,6 +46,8 @@ FORMS = {"khojReplaceContent", "khojAddContent", "khojConvertContent"}
 """Operations that take files: tests/chat/test_content.py sends some for a stranger."""
 PUBLIC = {"khojGetSharedHistory", "khojForkConversation"}
 """Operations on what its owner has shown to all."""
+REVOKING = {"khojRevokeToken"}
+"""Operations on keys, which are named by what only their owner knows, and tell whether there was one."""
 LENIENT = {"khojDeleteConversations"}
 """Operations for which an id that is not there is no error."""
 BY_NAME = {"mem0DeleteEntity", "mem0GetProfile"}
@@ -53,6 +65,7 @@ WORDLESS = {
     "khojGetAgentOfConversation", "khojListFileFilters", "khojGetChatModel", "khojListChatModels",
     "khojListContentOfSource", "khojListContentTypes", "khojGetContentSize",
     "mem0Ping", "mem0GetProfileSettings", "mem0ListEntities", "mem0GetProfile", "memorystackReflect",
+    "memorystackGetAutoMaintenance",
 }  # fmt: skip
 """Reading operations that tell their own owner none of the words, or not of these things."""
 
@@ -113,6 +126,7 @@ def own(service: Service) -> Own:
     begun = client.post("/api/chat/sessions", params={"user_id": USER}).json()["conversation_id"]
     client.patch("/api/chat/title", params={"conversation_id": begun, "title": WORD})
     share = client.post("/api/chat/share", params={"conversation_id": begun}).json()["url"]
+    assert client.post("/auth/token", params={"token_name": WORD}).is_success
     return Own(
         memory=uuid_of(MEMORY_PREFIX, memory["id"]),
         number=number,
@@ -173,6 +187,7 @@ def chats(client: httpx.Client, own: Own) -> list[Any]:
         client.get("/api/content/files").json(),
         client.get("/api/content/files", params=user).json(),
         client.get("/api/chat/share/history", params={"public_conversation_slug": own.share}).json(),
+        client.get("/auth/token").json(),
     ]
 
 
@@ -185,7 +200,7 @@ def calls(client: httpx.Client, own: Own) -> Iterator[Call]:
     for path, item in document["paths"].items():
         for method, operation in item.items():
             id = operation["operationId"]
-            if id in OPEN | MODELS | FORMS | PUBLIC:
+            if id in OPEN | MODELS | FORMS | PUBLIC | REVOKING:
                 continue
             wanted = [one for one in operation.get("parameters", ()) if one["in"] != "header"]
             for spelled in paths(path, own):
@@ -234,7 +249,7 @@ def queries(operation: str, wanted: list[dict[str, Any]], own: Own) -> Iterator[
         "app_id": spell(PROJECT_PREFIX, own.project), "actor": own.actor, "cause": own.cause,
         "conversation_id": str(own.conversation), "public_conversation_slug": own.share,
         "filename": DOCUMENT, "file_name": DOCUMENT, "q": WORD,
-        "query": WORD, "enable_memory": False, "as_of": "2100-01-01T00:00:00Z",
+        "query": WORD, "token_name": "notes", "enable_memory": False, "as_of": "2100-01-01T00:00:00Z",
     }  # fmt: skip
     required = {one["name"]: names[one["name"]] for one in wanted if one.get("required")}
     filtered = operation in ("deleteMemories", "mem0DeleteAll")  # without any filter they refuse
@@ -279,6 +294,7 @@ def bodies(own: Own, spelled: Any) -> dict[str, list[Any]]:
         "memorystackUpdateMemory": [{"content": "changed"}, {"confidence": 0.1}],
         "memorystackDeleteMemories": [{"memory_ids": [memory]}, {"memory_ids": [memory], "hard": True}],
         "memorystackReflect": [{}, {"user_id": USER}],
+        "memorystackSetAutoMaintenance": [{}, {"reflection_enabled": False}],
         "memorystackConsolidate": [{"similarity_threshold": 0}, {"user_id": USER}],
         "memorystackImport": [{"memories": [{"content": "User loves tea", "id": memory, "user_id": USER}]}],
         "memorystackExport": [{}, {"user_id": USER}, {"format": "csv"}],
@@ -367,6 +383,20 @@ def test_a_project_is_not_there_below_the_organization_of_another_owner(
     assert len({one.operation for one in tried}) == 3
     for call in tried:
         assert_missing(call.send(stranger), call)
+
+
+def test_a_key_is_not_there_for_another_owner_by_its_name_or_its_id(
+    client: httpx.Client, stranger: httpx.Client
+) -> None:
+    (made,) = (one for one in client.get("/auth/token").json() if one["name"] == WORD)
+    for params, nobodys in (
+        ({"token_name": WORD}, {"token_name": "nobodys"}),
+        ({"token": made["token"]}, {"token": spell(KEY_PREFIX, new_id())}),
+    ):
+        call = Call("khojRevokeToken", "DELETE", "/auth/token", params)
+        answer = call.send(stranger)
+        assert_missing(answer, call)
+        assert answer.text == call._replace(params=nobodys).send(stranger).text
 
 
 def test_what_has_an_id_is_not_there_for_a_key_of_memokit_either(

@@ -151,14 +151,57 @@ def test_a_bad_body_is_422_and_changes_nothing(khoj: httpx.Client, body: bytes) 
 
 def test_a_missing_field_is_told_as_fastapi_does(khoj: httpx.Client) -> None:
     (fault,) = khoj.post("/api/memories", json={}).json()["detail"]
-    assert fault == {"type": "value_error", "loc": ["body"], "msg": "Object missing required field `raw`"}
+    assert fault == {"type": "missing", "loc": ["body", "raw"], "msg": "Field required", "input": None}
     (fault,) = khoj.post("/api/memories", json={"raw": 5}).json()["detail"]
     assert fault["loc"] == ["body", "raw"]
+    assert (fault["type"], fault["msg"]) == ("string_type", "Input should be a valid string")
+
+
+BOOLEAN = "Input should be a valid boolean, unable to interpret input"
+INTEGER = "Input should be a valid integer, unable to parse string as an integer"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "fault"),
+    [
+        ("PATCH", "/api/user/memory?enable_memory=maybe", None,
+         ("bool_parsing", ["query", "enable_memory"], BOOLEAN, "maybe")),
+        ("PATCH", "/api/user/memory", None, ("missing", ["query", "enable_memory"], "Field required", None)),
+        ("DELETE", "/api/memories/abc", None, ("int_parsing", ["path", "memory_id"], INTEGER, "abc")),
+        ("PUT", "/api/memories/1.5", b'{"raw": "x"}', ("int_parsing", ["path", "memory_id"], INTEGER, "1.5")),
+        ("POST", "/api/memories", b"", ("missing", ["body"], "Field required", None)),
+        ("PUT", "/api/memories/1", b"", ("missing", ["body"], "Field required", None)),
+        ("POST", "/api/memories", b"{", ("json_invalid", ["body"], "JSON decode error", None)),
+        ("POST", "/api/memories", b'{"raw": "\xff"}', ("json_invalid", ["body"], "JSON decode error", None)),
+        ("POST", "/api/memories", b"[" * 9_000, ("json_invalid", ["body"], "JSON decode error", None)),
+        ("GET", "/api/chat/history?n=x", None, ("int_parsing", ["query", "n"], INTEGER, "x")),
+        ("DELETE", "/api/content/files", b"", ("missing", ["body"], "Field required", None)),
+    ],
+    ids=lambda value: str(value)[:40],
+)  # fmt: skip
+def test_every_fault_of_a_request_is_told_as_fastapi_does(
+    khoj: httpx.Client, method: str, path: str, content: bytes | None, fault: tuple[Any, ...]
+) -> None:
+    headers = {"Content-Type": "application/json"} if content is not None else {}
+    answer = khoj.request(method, path, content=content, headers=headers)
+    assert_error(answer, 422)
+    type, loc, msg, input = fault
+    assert answer.json()["detail"] == [{"type": type, "loc": loc, "msg": msg, "input": input}]
+
+
+def test_no_fault_repeats_what_a_body_says(khoj: httpx.Client) -> None:
+    for body in ({"raw": ["a secret"]}, {"raw": {"a secret": 1}}, ["a secret"], "a secret"):
+        answer = khoj.post("/api/memories", json=body)
+        assert_error(answer, 422)
+        assert "secret" not in answer.text
 
 
 def test_json_that_calls_itself_text_is_422(khoj: httpx.Client) -> None:
     headers = {"Content-Type": "text/plain"}
-    assert_error(khoj.post("/api/memories", content=b'{"raw": "x"}', headers=headers), 422)
+    answer = khoj.post("/api/memories", content=b'{"raw": "x"}', headers=headers)
+    assert_error(answer, 422)
+    (fault,) = answer.json()["detail"]
+    assert (fault["type"], fault["loc"]) == ("model_attributes_type", ["body"])
 
 
 @pytest.mark.parametrize(
@@ -193,6 +236,7 @@ def test_a_wrong_method_and_an_unknown_path_answer_in_shape(khoj: httpx.Client) 
     assert_error(answer, 405, "Method Not Allowed")
     assert set(re.split(", ?", answer.headers["Allow"])) >= {"PUT", "DELETE"}
     assert_error(khoj.get("/api/memories/1/2"), 404, "Not Found")
+    assert_error(khoj.get("/api/nothing"), 404, "Not Found")
 
 
 def test_every_path_is_served_with_and_without_a_trailing_slash(khoj: httpx.Client) -> None:

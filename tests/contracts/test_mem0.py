@@ -1,13 +1,20 @@
 """mem0's contract on the wire: paths, shapes, errors, and the expiration of memories."""
 
+import base64
+import json
 import re
+import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import given as for_all
+from hypothesis import strategies as st
 
 from api.dialects.mem0.account import Fault, shape
 from api.errors import Problem
@@ -111,6 +118,22 @@ def test_a_memory_as_it_is_told(mem0: httpx.Client, user: str) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "of, instructions",
+    [
+        ({"agent_id": "bot"}, "Only what it can do"),
+        ({"agent_id": "bot", "user_id": "ann"}, "Only food"),
+        ({"user_id": "ann"}, "Only food"),
+    ],
+)
+def test_what_is_an_agents_alone_has_instructions_of_its_own(
+    mem0: httpx.Client, home: Cell, of: dict[str, str], instructions: str
+) -> None:
+    told = {"custom_instructions": "Only food", "agent_custom_instructions": "Only what it can do"}
+    answer = mem0.post("/v3/memories/add/", json={"messages": SAID, **of, **told}).json()
+    assert home.log.ingestion(uuid.UUID(answer["event_id"])).received.instructions == instructions
+
+
 def test_an_app_is_a_project_to_the_others(mem0: httpx.Client, client: httpx.Client, user: str) -> None:
     id = kept(mem0, user, app_id="shop")
     assert client.get(f"/v1/memories/{id}").json()["project_id"] == "shop"
@@ -156,6 +179,42 @@ def test_filters_in_a_query_are_json_or_what_python_prints(mem0: httpx.Client, u
         assert answer.status_code == 400, nonsense
 
 
+@pytest.mark.parametrize(
+    "spelled, name",
+    [
+        ("x%2F/", "x/"),
+        ("x%2F", "x/"),
+        ("x/", "x"),
+        ("a%2F%2Fb/", "a//b"),
+        ("a//b/", "a//b"),
+        ("a/b", "a/b"),
+        ("%2Fx/", "/x"),
+        ("%2F/", "/"),
+        ("100%25%C3%A9%20%3F/", "100%é ?"),
+        ("%252F/", "%2F"),
+        ("%0A/", "\n"),
+    ],
+)
+def test_the_name_in_a_path_is_the_one_that_was_quoted(service: Service, spelled: str, name: str) -> None:
+    owner = f"names-{spelled}"
+    service.worker.cells.create_key(f"key-of-{owner}", "mem0", owner, ALL_SCOPES, Terms(dialect="mem0"))
+    neighbours = {"x", "x/", "/x", "a/b", "a//b", "/", "//", "%2F", "\n", "100%é ?"}
+    with client_of(service, f"key-of-{owner}") as mem0:
+        for user in neighbours:
+            kept(mem0, user)
+        answer = mem0.delete(f"/v2/entities/user/{spelled}")
+        assert answer.status_code == 200, answer.text
+        left = {entity["name"] for entity in mem0.get("/v1/entities/").json()["results"]}
+    assert neighbours - left == {name}
+
+
+def test_a_name_that_is_no_text_is_refused(mem0: httpx.Client) -> None:
+    for spelled, status in (("%FF/", 400), ("", 404), ("%00/", 422)):
+        answer = mem0.delete(f"/v2/entities/user/{spelled}")
+        assert answer.status_code == status, answer.text
+        assert answer.json().keys() == {"detail", "type"}
+
+
 # --- events -----------------------------------------------------------------------------------------
 
 
@@ -192,6 +251,61 @@ def test_a_failed_event_says_why(mem0: httpx.Client, foreign: httpx.Client, home
         assert mem0.get(f"/v1/event/{unknown}/").status_code == 404
 
 
+def test_what_found_nothing_to_do_has_succeeded_without_results(
+    mem0: httpx.Client, foreign: httpx.Client, user: str
+) -> None:
+    ruled = {"messages": [{"role": "system", "content": "Be brief"}], "user_id": user, "infer": False}
+    once = {"Idempotency-Key": f"once-{user}"}
+    answers = [
+        mem0.delete("/v1/memories/", params={"user_id": user}),
+        mem0.delete("/v1/memories/", params={"user_id": user}, headers=once),
+        mem0.delete("/v1/memories/", params={"user_id": user}, headers=once),
+        mem0.post("/v3/memories/add/", json=ruled),
+    ]
+    ids = [answer.json()["event_id"] for answer in answers]
+    assert ids[1] == ids[2] and len(set(ids)) == 3
+    for id in ids:
+        event = mem0.get(f"/v1/event/{id}/").json()
+        assert (event["id"], event["status"], event["results"]) == (id, "SUCCEEDED", [])
+        assert foreign.get(f"/v1/event/{id}/").status_code == 404
+
+
+# --- exports ----------------------------------------------------------------------------------------
+
+
+def exported(mem0: httpx.Client, id: str) -> httpx.Response:
+    return mem0.post("/v1/exports/get/", json={"memory_export_id": id})
+
+
+@pytest.mark.parametrize(
+    "id", ["", "nonsense", "é", "e30", "eyJ4IjpbMV19", "bnVsbA", "W10", "eyJBTkQiOls3XX0", "W1t" * 9_999]
+)
+def test_an_id_that_is_no_exports_is_not_found(mem0: httpx.Client, id: str) -> None:
+    assert exported(mem0, id).status_code == 404
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["AND", "OR", "NOT", "user_id", "metadata", "timestamp", "in", "gt"])
+            | st.text(max_size=3),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@for_all(tree=JSON | st.fixed_dictionaries({"AND": st.lists(JSON, max_size=3)}))
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_made_up_export_breaks_the_server(mem0: httpx.Client, tree: Any) -> None:
+    id = base64.urlsafe_b64encode(json.dumps(tree).encode()).decode().rstrip("=")
+    assert exported(mem0, id).status_code in (200, 404, 422)
+
+
 # --- expiration -------------------------------------------------------------------------------------
 
 
@@ -211,6 +325,24 @@ def is_found(mem0: httpx.Client, user: str, id: str) -> bool:
     ]
     assert len(set(asked)) == 1, asked
     return asked[0]
+
+
+def test_what_has_expired_is_nowhere_to_be_found_and_nothing_brings_it_back(
+    mem0: httpx.Client, user: str
+) -> None:
+    id = kept(mem0, user, expiration_date=day(0))
+    for method, path, body in (
+        ("GET", f"/v1/memories/{id}/", None),
+        ("GET", f"/v1/memories/{id}/history/", None),
+        ("PUT", f"/v1/memories/{id}/", {"text": "no"}),
+        ("PUT", f"/v1/memories/{id}/", {"timestamp": 1_700_000_000}),
+        ("PUT", f"/v1/memories/{id}/", {"expiration_date": None}),
+        ("PUT", f"/v1/memories/{id}/", {"expiration_date": day(9), "timestamp": 1_700_000_000}),
+        ("PUT", "/v1/batch/", {"memories": [{"memory_id": id, "text": "no"}]}),
+        ("POST", "/v1/feedback/", {"memory_id": id, "feedback": "POSITIVE"}),
+    ):
+        assert mem0.request(method, path, json=body).status_code == 404, (method, path, body)
+    assert not is_found(mem0, user, id)
 
 
 @pytest.mark.parametrize("last", [-400, 0])
@@ -321,6 +453,8 @@ BAD: list[tuple[str, str, Any, int]] = [
     ("DELETE", f"/v1/memories/{NOBODY}/", None, 404),
     ("DELETE", "/v1/memories/", None, 400),
     ("PUT", "/v1/batch/", {"memories": [{"memory_id": NOBODY}]}, 422),
+    ("DELETE", "/v1/batch/", None, 400),
+    ("DELETE", "/v1/batch/", {"memories": None}, 422),
     ("PUT", "/v1/batch/", {"memories": [{"memory_id": "nonsense", "text": "a"}]}, 404),
     ("POST", "/v1/feedback/", {"memory_id": NOBODY, "feedback": "GREAT"}, 422),
     ("DELETE", "/v2/entities/planet/earth/", None, 400),
@@ -340,6 +474,7 @@ def test_refusals_are_told_in_detail(
     assert answer.headers["content-type"] == "application/json"
     assert answer.json().keys() == {"detail", "type"}
     assert isinstance(answer.json()["detail"], str) and answer.json()["detail"]
+    assert "data" not in answer.json()["detail"].replace("metadata", "")  # our own name for the body
 
 
 def test_what_is_no_json_is_400(mem0: httpx.Client) -> None:
@@ -417,6 +552,17 @@ def test_a_lost_race_is_a_conflict_to_a_client_that_knows_no_412() -> None:
     kind = "urn:everlog:problem:version-conflict"
     problem = Problem(type=kind, title="Precondition Failed", status=412, detail="version 2 is not 1")
     assert shape(problem, {}) == (409, Fault(detail="version 2 is not 1", type=kind))
+
+
+def test_all_who_change_a_memorys_day_at_once_get_through(mem0: httpx.Client, user: str) -> None:
+    id = kept(mem0, user)
+    days = [1_700_000_000 + 86_400 * n for n in range(12)]
+
+    def redate(at: int) -> int:
+        return mem0.put(f"/v1/memories/{id}/", json={"timestamp": at}).status_code
+
+    with ThreadPoolExecutor(len(days)) as pool:
+        assert set(pool.map(redate, days)) == {200}
 
 
 def test_unknown_fields_are_ignored(mem0: httpx.Client, user: str) -> None:

@@ -248,6 +248,35 @@ def test_users_and_their_deletion(sdk: Any, user: str) -> None:
     assert not {entity["name"] for entity in sdk.users()["results"]} & set(names.values())
 
 
+def test_users_whose_names_differ_by_slashes_are_deleted_each_by_itself(sdk: Any, user: str) -> None:
+    names = [user, f"{user}/", f"/{user}", f"{user}/b", f"{user}//b"]
+    for name in names:
+        kept(sdk, "Of one alone", user_id=name)
+    while names:
+        sdk.delete_users(user_id=names.pop())
+        listed = {entity["name"] for entity in sdk.users()["results"]}
+        assert {name for name in listed if user in name} == set(names)
+
+
+def test_when_it_happened(sdk: Any, user: str) -> None:
+    kept(sdk, "User met Ann", user_id=user, timestamp=1_700_000_000)
+    kept(sdk, "User met Bob", user_id=user)
+
+    def found(**asked: Any) -> list[str]:
+        return texts(sdk.get_all(filters={"AND": [{"user_id": user}, asked]}))
+
+    for field in ("timestamp", "created_at"):
+        assert found(**{field: {"lte": PAST}}) == ["User met Ann"]
+        assert found(**{field: {"gt": PAST}}) == ["User met Bob"]
+        assert found(**{field: {"gte": 1_700_000_000, "lte": 1_700_000_000}}) == ["User met Ann"]
+    (ann,) = sdk.get_all(filters={"user_id": user}, end_date=PAST)["results"]
+    assert ann["created_at"] == "2023-11-14T22:13:20Z"
+    (hit,) = sdk.search("met", filters={"user_id": user, "timestamp": {"lt": PAST}})["results"]
+    assert hit["created_at"] == ann["created_at"]
+    sdk.update(ann["id"], timestamp="2025-01-01T00:30:00+02:00")
+    assert found(timestamp={"gte": PAST, "lte": "2024-12-31"}) == ["User met Ann"]
+
+
 def test_reset_deletes_all_of_its_owner_and_no_more(service: Service, sdk: Any, user: str) -> None:
     other = kept(sdk, "Of another owner", user_id=user)
     mine = sdk_of(service, "key-of-mem0-reset", "mem0-reset")
@@ -331,6 +360,9 @@ def test_projects(service: Service, user: str) -> None:
     assert made["project_id"] != sdk.project_id
     with pytest.raises(MemoryError, match="only"):
         sdk.project.update(multilingual=True)
+    with pytest.raises(MemoryError, match="multilingual and decay cannot be set here"):
+        sdk.project.update(custom_instructions="Only games", multilingual=True, decay=False)
+    assert sdk.project.get()["custom_instructions"] == "Only drinks"
     with pytest.raises(ValidationError, match="entities"):
         sdk.project.delete()
     for call in (sdk.project.get_members, lambda: sdk.project.add_member("a@example.org")):

@@ -1,9 +1,20 @@
 """The Memoid contract: the examples of seed 002 (seeds/002_1d1c91d0ee0dae4a.txt), as it prints them."""
 
+import inspect
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import httpx
+import pytest
+from memoid import MemoryClient
+
+from api.dialects import memoid
+from domain.eventstore.writer import Work
+from domain.ids import new_id
+from domain.memory import AddMemory, Scope, Traits
+from domain.recorded import Context, now
+from tests.api.test_ingestions import nobody_extracting
+from tests.conftest import Service
 
 EXAMPLE = {
     "messages": [
@@ -136,3 +147,59 @@ def test_every_path_is_served_with_and_without_a_trailing_slash(client: httpx.Cl
     id = client.post("/v1/memories/", json={**EXAMPLE, "user_id": user}).json()["results"][0]["id"]
     for path in ("/v1/memories/", f"/v1/memories/{id}/", f"/v1/memories/{id}/history/"):
         assert client.get(path).status_code == 200, path
+
+
+def test_metadata_is_kept_as_it_was_sent_and_a_null_removes_a_key_later(
+    client: httpx.Client, user: str
+) -> None:
+    sent = {"source": "chat", "n": None}
+    for more in ({"infer": False}, {}):
+        body = {**EXAMPLE, "user_id": f"{user}-{len(more)}", "metadata": sent, **more}
+        id = client.post("/v1/memories", json=body).json()["results"][0]["id"]
+        assert client.get(f"/v1/memories/{id}").json()["metadata"] == sent
+        found = client.get("/v1/memories", params={"user_id": body["user_id"]}).json()["results"]
+        assert found[0]["metadata"] == sent
+        updated = client.put(f"/v1/memories/{id}", json={"metadata": {"n": None, "m": 1}}).json()
+        assert updated["metadata"] == {"source": "chat", "m": 1}
+
+
+def test_a_revert_brings_a_null_of_the_metadata_back(client: httpx.Client, user: str) -> None:
+    body = {**EXAMPLE, "user_id": user, "metadata": {"n": None}, "infer": False}
+    id = client.post("/v1/memories", json=body).json()["results"][0]["id"]
+    client.put(f"/v1/memories/{id}", json={"metadata": {"n": 5}})
+    cause = client.get(f"/v1/memories/{id}/history").json()["history"][0]["cause"]
+    client.post("/v1/reverts", json={"cause": cause, "dry_run": False}).raise_for_status()
+    assert client.get(f"/v1/memories/{id}").json()["metadata"] == {"n": None}
+
+
+def test_an_expired_memory_cannot_be_changed(client: httpx.Client, service: Service, user: str) -> None:
+    id = new_id()
+    yesterday = now().date() - timedelta(days=1)
+    scope = Scope(owner="default", user_id=user)
+    added = AddMemory(text="x", scope=scope, traits=Traits(expires_on=yesterday))
+    context = Context(owner="default", actor="test", cause="test", correlation="")
+    service.worker.cells.of("default").writer.submit(Work(context=context, commands=[(id, added)])).result()
+    assert client.put(f"/v1/memories/mem_{id.hex}", json={"memory": "y"}).status_code == 404
+
+
+def test_no_limit_is_too_high(client: httpx.Client, user: str) -> None:
+    messages = [{"role": "user", "content": f"Likes tea no. {n}"} for n in range(120)]
+    client.post("/v1/memories", json={"messages": messages, "user_id": user, "infer": False})
+    for limit in (5_000, 10**30):
+        listed = client.get("/v1/memories", params={"user_id": user, "limit": limit})
+        assert (listed.status_code, len(listed.json()["results"])) == (200, 120)
+        for name in ("limit", "top_k"):
+            found = client.post("/v1/search", json={"query": "tea", "user_id": user, name: limit})
+            assert (found.status_code, len(found.json()["results"])) == (200, 100)
+
+
+def test_an_extraction_is_waited_for_no_longer_than_the_sdk_waits(
+    client: httpx.Client, service: Service, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sdk = inspect.signature(MemoryClient).parameters["timeout"].default
+    assert sdk - 5 >= memoid.WAIT_SECONDS
+    monkeypatch.setattr(memoid, "WAIT_SECONDS", 0.05)
+    with nobody_extracting(service, user):
+        answer = client.post("/v1/memories", json={**EXAMPLE, "user_id": user})
+        assert (answer.status_code, answer.json()["status"]) == (202, "waiting")
+        assert answer.elapsed.total_seconds() < 5

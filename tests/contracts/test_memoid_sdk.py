@@ -7,6 +7,8 @@ import httpx
 import pytest
 from memoid import AsyncMemoryClient, MemoryClient
 
+from api.dialects import memoid as dialect
+from tests.api.test_ingestions import nobody_extracting
 from tests.conftest import KEY, Service
 
 HIKING = [
@@ -90,6 +92,21 @@ def test_the_graph_is_of_what_was_asked_to_be_graphed(memoid: MemoryClient, user
     entities = {(one.name, one.type) for one in memoid.get_entities(user_id=user)}
     assert entities == {("User", "person"), ("Google", "organization")}
     assert all(one.id for one in graph["entities"])
+
+
+def test_a_limit_above_the_highest_is_no_error(memoid: MemoryClient, user: str) -> None:
+    (added,) = memoid.add(HIKING, user_id=user)
+    assert [memory.id for memory in memoid.get_all(user_id=user, limit=50_000)] == [added.id]
+    assert [found.id for found in memoid.search("hiking", user_id=user, limit=5_000)] == [added.id]
+
+
+def test_a_conversation_that_is_still_read_raises_nothing(
+    memoid: MemoryClient, service: Service, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialect, "WAIT_SECONDS", 0.05)
+    with nobody_extracting(service, user):
+        assert memoid.add(HIKING, user_id=user) == []
+    assert [memory.memory for memory in memoid.get_all(user_id=user)] == ["User loves hiking"]
 
 
 def test_usage_is_told(memoid: MemoryClient, user: str) -> None:

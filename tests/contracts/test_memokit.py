@@ -350,14 +350,42 @@ def test_a_bad_list_is_400(kit: httpx.Client, query: str) -> None:
 
 def test_a_filter_that_is_no_id_lists_nothing_of_others(kit: httpx.Client) -> None:
     added(kit, content="User likes tea")
-    for query in ("userId=", "agentId=", "userId=%00", f"userId={'u' * 256}"):
-        assert_error(kit.get(f"/v1/memories?{query}"), 400, "VALIDATION_ERROR")
+    for query in ("userId=", "userId=%00", f"userId={'u' * 256}"):
+        error = assert_error(kit.get(f"/v1/memories?{query}"), 400, "INVALID_USER_ID")
+        assert error["message"].startswith("userId: ")
+    for query in ("agentId=", "agentId=%00", f"agentId={'u' * 256}"):
+        error = assert_error(kit.get(f"/v1/memories?{query}"), 400, "VALIDATION_ERROR")
+        assert error["message"].startswith("agentId: ")
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=x", "page=x", "limit=0", "page=0", "agentId=", "userId=", "tags=%00"]
+)
+def test_a_fault_is_told_in_the_words_of_the_wire(kit: httpx.Client, query: str) -> None:
+    told = kit.get(f"/v1/memories?{query}").json()["error"]["message"]
+    for inner in ("user_id", "agent_id", "memory_id", "`str`", "`int`", "ParamType", "regex"):
+        assert inner not in told
+
+
+@pytest.mark.parametrize("tag", ["a,b", ",", " a", "a ", " ", "\ta", "\u00a0a"])
+def test_a_tag_that_no_list_could_be_filtered_by_is_refused(kit: httpx.Client, tag: str) -> None:
+    body = {"content": "User likes tea", "userId": "u", "tags": ["ok", tag]}
+    error = assert_error(kit.post("/v1/memories", json=body), 400, "VALIDATION_ERROR")
+    assert "tags" in error["message"]
+    assert kit.get("/v1/memories").json()["items"] == []
+
+
+@pytest.mark.parametrize("tag", ["a", "two words", "a;b", "é🙂", "x" * 255, "%2C", "a\\b", "'"])
+def test_every_tag_that_is_taken_can_be_listed_by(kit: httpx.Client, tag: str) -> None:
+    created = added(kit, content="User likes tea", tags=["other", tag])
+    (item,) = kit.get("/v1/memories", params={"tags": tag}).json()["items"]
+    assert item["id"] == created["id"]
 
 
 def test_a_body_that_is_no_json_is_told_so(kit: httpx.Client) -> None:
-    for content in (b"", b"{", b"\xff"):
+    for content in (b"", b"{", b"\xff", iter([b""])):
         answer = kit.post("/v1/memories", content=content, headers={"Content-Type": "application/json"})
-        assert_error(answer, 400, "VALIDATION_ERROR")
+        assert "data" not in assert_error(answer, 400, "VALIDATION_ERROR")["message"]
     answer = kit.post("/v1/memories", content=b"a=1", headers={"Content-Type": "text/plain"})
     assert_error(answer, 415, "UNSUPPORTED_MEDIA_TYPE")
 
@@ -424,6 +452,43 @@ def test_too_many_requests_a_minute_are_429_with_when_to_come_back(service: Serv
     error = assert_error(answers[-1], 429, "RATE_LIMIT_EXCEEDED")
     assert error.keys() == {"code", "message", "retryAfter"}
     assert str(error["retryAfter"]) == answers[-1].headers["Retry-After"]
+
+
+HEADERS = [
+    "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset",
+    "X-Quota-Limit", "X-Quota-Used", "X-Quota-Reset",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [Terms(), Terms(dialect="memokit"), Terms(per_minute=100), Terms(per_month=100)],
+    ids=["no terms", "no limits", "a minute", "a month"],
+)
+def test_every_answer_has_all_six_headers_and_what_has_no_limit_says_so(
+    service: Service, terms: Terms
+) -> None:
+    with client_of(service.url, key_of(service, terms)) as kit:
+        for n, answer in enumerate((kit.get("/v1/memories"), kit.get("/v1/memories/x")), start=1):
+            told = [int(answer.headers[name]) for name in HEADERS]
+            rate, remaining, full_at, quota, used, month_ends = told
+            assert rate == (terms.per_minute or 2**31 - 1)
+            assert rate - n <= remaining < rate
+            assert quota == (terms.per_month or 2**31 - 1)
+            assert used == n
+            assert time.time() - 1 <= full_at <= time.time() + 62
+            assert month_ends > time.time()
+
+
+def test_a_used_up_month_leaves_the_minute_as_it_is(service: Service) -> None:
+    terms = Terms(dialect="memokit", per_minute=100, per_month=3)
+    with client_of(service.url, key_of(service, terms)) as kit:
+        answers = [kit.get("/v1/memories") for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 403, 403]
+    remaining = [int(answer.headers["X-RateLimit-Remaining"]) for answer in answers]
+    assert remaining[:3] == [99, 98, 97]
+    assert min(remaining[3:]) >= 97  # what is refused costs nothing
+    assert [answer.headers["X-Quota-Used"] for answer in answers] == ["1", "2", "3", "3", "3"]
 
 
 def test_a_repeated_request_with_the_same_idempotency_key_is_done_once(kit: httpx.Client) -> None:

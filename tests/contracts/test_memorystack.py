@@ -215,6 +215,13 @@ def test_bad_input_is_told_by_field(client: httpx.Client, body: Any, field: str)
     assert list(answer.json()["details"]["fieldErrors"]) == [field]
 
 
+def test_a_batch_deletion_without_a_body_misses_its_field(client: httpx.Client) -> None:
+    for body in ({}, {"json": {}}):
+        answer = client.request("DELETE", "/api/v1/memories/batch", **body)
+        assert answer.status_code == 400
+        assert answer.json()["details"] == {"fieldErrors": {"memory_ids": ["Required"]}}
+
+
 def test_what_concerns_no_field_is_a_form_error(client: httpx.Client) -> None:
     for content in (b"{", b"[]", b'{"messages": [{"role": "user", "content": "\\u0000 a b"}]}'):
         answer = client.post(
@@ -610,6 +617,29 @@ def test_an_import_is_one_cause_and_all_or_nothing(client: httpx.Client, user: s
     assert listed(client, user_id=user) == []
     client.post("/api/v1/memories/import", json={"memories": memories})
     assert {one["metadata"].get("original_id") for one in listed(client, user_id=user)} == {7, None}
+
+
+# --- automatic maintenance --------------------------------------------------------------------------
+
+
+def test_nothing_is_maintained_automatically_and_who_asks_for_it_is_told_so(client: httpx.Client) -> None:
+    path = "/api/v1/auto-maintenance/config"
+    off = {
+        "success": True,
+        "consolidation_enabled": False,
+        "consolidation_frequency": None,
+        "reflection_enabled": False,
+        "reflection_frequency": None,
+    }
+    stays: list[dict[str, Any]] = [{}, {"reflection_enabled": False, "reflection_frequency": "daily"}]
+    for answer in (client.get(path), *(client.post(path, json=body) for body in stays)):
+        assert (answer.status_code, answer.json()) == (200, off)
+    for body in ({"consolidation_enabled": True}, {"reflection_frequency": "weekly"}):
+        refused = client.post(path, json=body)
+        assert (refused.status_code, list(refused.json())) == (501, ["error"])
+        assert "POST /api/v1/memories/consolidate" in refused.json()["error"]
+    wrong = client.post(path, json={"reflection_frequency": "hourly"})
+    assert list(wrong.json()["details"]["fieldErrors"]) == ["reflection_frequency"]
 
 
 # --- repetitions ------------------------------------------------------------------------------------

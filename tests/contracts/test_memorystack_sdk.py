@@ -207,6 +207,15 @@ def test_export_and_import(sdk: Client, strange: Client, user: str) -> None:
     assert memory.metadata["original_id"] == exported["memories"][0]["id"]
 
 
+def test_automatic_maintenance_is_off_and_stays_off(sdk: Client) -> None:
+    config = sdk.get_auto_maintenance_config()
+    assert (config["consolidation_enabled"], config["reflection_enabled"]) == (False, False)
+    assert sdk.update_auto_maintenance_config(consolidation_enabled=False) == config
+    with pytest.raises(memorystack.MemoryStackError, match="not maintained automatically") as refused:
+        sdk.update_auto_maintenance_config(consolidation_enabled=True, consolidation_frequency="daily")
+    assert refused.value.status_code == 501
+
+
 # --- errors -----------------------------------------------------------------------------------------
 
 

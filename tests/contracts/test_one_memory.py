@@ -1,6 +1,7 @@
 """One memory through all dialects: each shows what any of them has made, changed or deleted."""
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
@@ -9,6 +10,7 @@ import pytest
 
 from domain.ids import KEY_PREFIX, MEMORY_PREFIX, spell
 from domain.key import ALL_SCOPES, Dialect, Terms
+from domain.recorded import now
 from tests.conftest import Service, client_of
 
 USER = "ann"
@@ -211,6 +213,22 @@ def test_what_one_dialect_deletes_is_gone_from_all(home: Home, deleting: Dialect
                 assert spoken.update(client, spelled, "User is back").status_code == 404, dialect
         assert [change[0] for change in home.history(id)] == ["DELETE", "ADD"]
         assert home.history(id)[0][2] == home.actors[deleting]
+
+
+def test_what_has_expired_is_gone_from_all_at_once(home: Home) -> None:
+    """Its words are erased within a minute; until then nobody sees, changes or revives it."""
+    yesterday = str((now() - timedelta(days=1)).date())
+    body = said("User loves hiking") | {"expiration_date": yesterday}
+    answer = home.clients["mem0"].post("/mem0/v3/memories/add/", json=body)
+    id = str(answer.json()["results"][0]["id"])
+    assert_everywhere(home, id, None)
+    for dialect, spelled in home.ids(id).items():
+        update = DIALECTS[dialect].update
+        assert update is None or update(home.clients[dialect], spelled, "I am back").status_code == 404
+    memoid = home.clients["memoid"]
+    for path in ("history", "explain"):
+        assert "hiking" not in memoid.get(f"/v1/memories/{home.ids(id)['memoid']}/{path}").text
+    assert "hiking" not in memoid.get(f"/v1/memories/{home.ids(id)['memoid']}?version=1").text
 
 
 def test_all_count_alike(home: Home) -> None:

@@ -25,6 +25,7 @@ from domain.conversation import (
     Started,
     Title,
     Titled,
+    TurnIdUsed,
     TurnRemoved,
     decide,
     evolve,
@@ -95,7 +96,7 @@ def test_a_question_is_answered_once_and_nothing_is_answered_that_was_not_asked(
 
 
 def test_a_turns_id_is_used_once() -> None:
-    with pytest.raises(NotFound):
+    with pytest.raises(TurnIdUsed):
         when(Ask(asked=ASKED), BEGUN, ASKED)
 
 

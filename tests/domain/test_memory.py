@@ -1,6 +1,6 @@
 """The Memory aggregate: given events, when a command, then an event or a refusal."""
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -33,7 +33,7 @@ from domain.memory import (
     project,
     redacted,
 )
-from domain.recorded import Context, Event, Recorded
+from domain.recorded import Context, Event, Recorded, now
 
 OWNER = "acme"
 HERE = Scope(owner=OWNER, user_id="ann")
@@ -65,10 +65,53 @@ def test_a_memory_is_added_with_its_scope_metadata_and_tags() -> None:
     assert when(command) == HIKING
 
 
-def test_nulls_in_new_metadata_are_keys_that_are_not_there() -> None:
-    assert when(AddMemory(text="x", scope=HERE, metadata={"a": None, "b": 1})) == Added(
-        text="x", scope=HERE, metadata={"b": 1}
-    )
+NULL = Added(text="x", scope=HERE, metadata={"a": None, "b": 1})
+
+
+def test_nulls_in_new_metadata_are_kept_as_they_were_sent() -> None:
+    assert when(AddMemory(text="x", scope=HERE, metadata={"a": None, "b": 1})) == NULL
+    assert memory_after(NULL, Updated(metadata={"b": 2})).metadata == {"a": None, "b": 2}
+
+
+def test_a_null_that_was_there_is_removed_by_a_null_as_any_other_value() -> None:
+    removed = when(UpdateMemory(metadata={"a": None}), NULL)
+    assert removed == Updated(metadata={"a": None})
+    assert memory_after(NULL, removed).metadata == {"b": 1}
+
+
+@pytest.mark.parametrize("value", [None, 5])
+def test_a_null_that_was_changed_or_removed_is_restored(value: int | None) -> None:
+    changed = Updated(metadata={"a": value, "c": 3})
+    restored = when(RestoreMemory(to=memory_after(NULL), expected_version=2), NULL, changed)
+    assert restored == Updated(metadata={"c": None}, nulls=("a",))
+    assert memory_after(NULL, changed, restored).metadata == NULL.metadata
+
+
+def test_a_memory_that_came_to_be_elsewhere_keeps_its_time_and_its_events_tell_theirs() -> None:
+    long_ago = datetime(2024, 3, 1, tzinfo=UTC)
+    added = when(AddMemory(text="x", scope=HERE, created_at=long_ago))
+    assert added == Added(text="x", scope=HERE, created_at=long_ago)
+    events = stream(added)
+    memory = project(None, events)
+    assert memory
+    assert (memory.created_at, memory.updated_at) == (long_ago, events[0].occurred_at)
+    again = memory_after(added, Deleted(), Added(text="x", scope=HERE, created_at=now()))
+    assert again.created_at == long_ago
+    back = when(RestoreMemory(to=memory, expected_version=2), added, Deleted())
+    assert isinstance(back, Added)
+    assert memory_after(added, Deleted(), back).created_at == long_ago
+
+
+def test_a_memory_that_has_expired_can_only_go() -> None:
+    today = now().date()
+    expired = Added(text="x", scope=HERE, traits=Traits(expires_on=today))
+    for command in (UpdateMemory(text="y"), UpdateMemory(expires_on=None), UpdateMemory(expected_version=7)):
+        with pytest.raises(NotFound):
+            when(command, expired)
+    assert when(DeleteMemory(), expired) == Deleted()
+    assert when(EraseMemory(), expired) == Erased()
+    tomorrow = Added(text="x", scope=HERE, traits=Traits(expires_on=today + timedelta(days=1)))
+    assert when(UpdateMemory(tags=("t",)), tomorrow) == Updated(tags=("t",))
 
 
 def test_an_update_says_only_what_changed() -> None:
@@ -323,7 +366,7 @@ def test_what_is_left_of_an_event_tells_that_it_happened() -> None:
     assert redacted(GOOGLE) == Added(text="", scope=HERE, extractor="rules-1")
     assert redacted(msgspec.structs.replace(HIKING, role="user")) == Added(text="", scope=HERE, role="user")
     assert redacted(Updated(text="x", extractor="rules-1")) == Updated(text="", extractor="rules-1")
-    whole = Updated(text="x", metadata={"a": None}, tags=("t",), traits=TRAITS)
+    whole = Updated(text="x", metadata={"a": None}, tags=("t",), traits=TRAITS, nulls=("b",))
     assert redacted(whole) == Updated(text="", metadata={}, tags=(), traits=Traits())
     for event in (Updated(), Deleted(extractor="rules-1"), Erased()):
         assert redacted(event) == event

@@ -144,6 +144,8 @@ def test_a_stop_keeps_what_there_is_of_every_answer(served: Served, model: Scrip
     served.stop()
     for listener in listeners:
         listener.join()
+        assert listener.heard("is being stopped")
+        assert listener.heard('"end_response"')
     served.start()
     for listener in listeners:
         kept = messages(served, listener.conversation)

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -40,7 +40,7 @@ MEMORIES: dict[str, dict[str, Any]] = {
         "text": "User loves Pizza",
         "scope": Scope(owner=OWNER, user_id="ann", agent_id="cook"),
         "metadata": {"source": "chat", "priority": 1.5},
-        "traits": Traits(categories=("food",)),
+        "traits": Traits(categories=("food",), happened_on=date(2023, 11, 14)),
     },
     "bot": {
         "text": "Agent answers in German",
@@ -146,7 +146,24 @@ ALL = set(MEMORIES)
         ({"updated_at": {"lt": TOMORROW}}, ALL),
         ({"updated_at": {"gte": "2024-07-01T00:00:00Z"}}, ALL),
         ({"updated_at": {"gte": "2024-07-01T00:00:00"}}, ALL),
-        ({"timestamp": {"lt": 1_700_000_000}}, set()),
+        ({"created_at": {"lte": "9999-12-31"}}, ALL),
+        ({"created_at": {"gt": "9999-12-31"}}, set()),
+        ({"created_at": "9999-12-31"}, set()),
+        ({"created_at": {"gte": "0001-01-01"}}, ALL),
+        # When something happened is known by its day; where it is not known at all, by its creation.
+        ({"timestamp": {"lt": "2023-11-14"}}, set()),
+        ({"timestamp": {"lt": "2023-11-15"}}, {"pizza"}),
+        ({"timestamp": {"lte": "2023-11-14"}}, {"pizza"}),
+        ({"timestamp": {"gte": "2023-11-14", "lt": "2023-11-15"}}, {"pizza"}),
+        ({"timestamp": {"gt": "2023-11-14"}}, ALL - {"pizza"}),
+        ({"timestamp": "2023-11-14"}, {"pizza"}),
+        ({"timestamp": {"ne": "2023-11-14"}}, ALL - {"pizza"}),
+        ({"timestamp": {"in": ["2023-11-14", TODAY]}}, ALL),
+        ({"timestamp": 1_700_000_000}, {"pizza"}),
+        ({"timestamp": {"gte": 1_700_000_000, "lte": 1_700_000_000}}, {"pizza"}),
+        ({"timestamp": {"lt": "2023-11-14T00:00:00Z"}}, set()),
+        ({"timestamp": {"gt": "2023-11-14T23:59:59.999999Z"}}, ALL - {"pizza"}),
+        ({"timestamp": "*"}, ALL),
         ({"created_at": "*"}, ALL),
         # Metadata, by its name or by its keys alone.
         ({"metadata": {"source": "email"}}, {"invoice"}),
@@ -234,12 +251,17 @@ HOSTILE = st.sampled_from(
 WORDS = HOSTILE | st.text(max_size=10)
 LEAVES = WORDS | st.integers() | st.booleans() | st.none() | st.lists(WORDS, max_size=3)
 FIELDS = WORDS | st.sampled_from(
-    ["user_id", "categories", "keywords", "metadata", "memory_ids", "created_at"]
+    ["user_id", "categories", "keywords", "metadata", "memory_ids", "created_at", "timestamp"]
 )
-TESTS = LEAVES | st.dictionaries(
-    st.sampled_from(["eq", "ne", "in", "nin", "contains", "icontains", "gt", "lte"]) | WORDS,
-    LEAVES,
-    max_size=2,
+TIMES = st.dates().map(str) | st.datetimes().map(str) | st.integers() | st.floats(allow_nan=False)
+TESTS = (
+    LEAVES
+    | TIMES
+    | st.dictionaries(
+        st.sampled_from(["eq", "ne", "in", "nin", "contains", "icontains", "gt", "lte"]) | WORDS,
+        LEAVES | TIMES,
+        max_size=2,
+    )
 )
 TREES = st.recursive(
     st.dictionaries(FIELDS, TESTS, max_size=3),
@@ -259,7 +281,9 @@ def test_no_word_of_a_client_is_in_the_sql(tree: dict[str, Any]) -> None:
         return
     left = re.sub(r"%\(c\d+\)s", "", conditions.sql)
     assert not re.search(r"[%;\"$\\{]", left.replace("'{}'", "")), conditions.sql
-    assert set(re.findall(r"'([^']*)'", left)) <= {"categories", "string", "{}"}
+    assert set(re.findall(r"'([^']*)'", left)) <= {
+        "categories", "string", "{}", "happened_on", "00:00", "23:59:59.999999", "UTC",
+    }  # fmt: skip
     words = set(re.findall(r"[A-Za-z_]+", left))
     assert words <= {
         "AND", "OR", "NOT", "IS", "TRUE", "NULL", "DISTINCT", "FROM", "ANY", "EXISTS", "SELECT", "AS",
@@ -267,6 +291,7 @@ def test_no_word_of_a_client_is_in_the_sql(tree: dict[str, Any]) -> None:
         "jsonb_typeof",
         "jsonb_array_length", "jsonb_array_elements_text", "user_id", "agent_id", "run_id", "project_id",
         "created_at", "updated_at", "memory_id", "metadata", "traits", "categories", "string",
+        "coalesce", "happened_on", "date", "time", "AT", "TIME", "ZONE", "UTC",
     }  # fmt: skip
     assert set(re.findall(r"%\((c\d+)\)s", conditions.sql)) == conditions.values.keys()
 

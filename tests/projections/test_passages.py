@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,7 +23,7 @@ from domain.memory import AddMemory, Scope
 from projections import ALL, passages, rebuild, retrieval, vectors
 from projections.catalogue import builds
 from projections.documents import selection_of
-from projections.passages import Passage
+from projections.passages import Mentions, Passage
 from projections.runner import ensure_live, lag
 from providers.documents import passages_of
 from providers.local_embedder import LocalEmbedder
@@ -196,6 +197,42 @@ def test_a_text_is_embedded_once_and_a_replay_finds_its_vector(
     assert rebuild.replay(cell, PASSAGES, rebuild.begin(conn, "passages", LocalEmbedder.model))
     assert checksum(conn, "passages") == before
     assert vectors.waiting(conn, build_of(conn, "passages"), 10) == []
+
+
+def test_a_passage_is_selected_by_the_words_and_the_days_in_its_text(
+    cell: Cell, conn: psycopg.Connection[Any], ann: str
+) -> None:
+    dated = {
+        "iso.md": "Log of 2024-01-31T10:00:00Z, backup_2019-05-05.tar",
+        "slashes.md": "due 2024/2/1 or 3.2.2024",
+        "words.md": "On the 4th February, 2024 we met; on Feb 5 2024 again.",
+        "month.md": "Plans for MARCH 2024",
+        "none.md": "No day: 2024-13-01, 12024-01-311, 31 Marble 2024, 45.45.2024, 2024",
+    }
+    upload(cell, *(indexed(ann, name, text) for name, text in dated.items()))
+    upload(cell, indexed(f"{ann}-bob", "theirs.md", "2024-01-31"))
+    applied(conn, cell, PASSAGES)
+
+    def selected(names: Sequence[str] | None = None, **mentions: Any) -> set[str]:
+        selection = passages.selection_of("default", ann, names, Mentions(**mentions))
+        where, values = selection.where()
+        table = build_of(conn, "passages").table
+        return {name for (name,) in conn.execute(f"SELECT name FROM {table} WHERE {where}", values)}
+
+    def on(day: date) -> set[str]:
+        return selected(since=day, until=day)
+
+    assert selected() == dated.keys()
+    assert on(date(2024, 1, 31)) == on(date(2019, 5, 5)) == {"iso.md"}
+    assert on(date(2024, 2, 1)) == on(date(2024, 2, 3)) == {"slashes.md"}
+    assert on(date(2024, 2, 4)) == on(date(2024, 2, 5)) == {"words.md"}
+    assert on(date(2024, 3, 1)) == {"month.md"}
+    assert selected(since=date(1, 1, 2)) == dated.keys() - {"none.md"}
+    assert selected(until=date(2024, 1, 31)) == {"iso.md"}
+    assert selected(since=date(2024, 2, 2), until=date(2024, 1, 1)) == set()
+    assert selected(words=("PLANS", "march"), not_words=("log",)) == {"month.md"}
+    assert selected(not_words=("2024-", "due", "met")) == {"month.md"}
+    assert selected(["iso.md", "none.md", "theirs.md"], words=("2024",)) == {"iso.md", "none.md"}
 
 
 def test_many_passages_answer_by_their_indexes(

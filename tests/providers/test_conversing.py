@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -17,7 +18,7 @@ from providers import conversing
 from providers.chat_model import ModelGarbage, ModelRefused, ModelUnavailable
 from providers.circuit import Circuit
 from providers.conversing import ConversingModel, ImagesRefused, Tool, alternating, conversing_model_for
-from providers.streamed_answer import LONGEST_CHARACTERS, Call, Piece, Text, Thought, Used
+from providers.streamed_answer import LONGEST_CHARACTERS, Call, CutOff, Piece, Text, Thought, Used
 from runtime.settings import Settings
 from tests.chat.model import Json, Scripted, ScriptedChat, event
 from tests.conftest import eventually
@@ -77,11 +78,13 @@ def ask(
     tools: Sequence[Tool] = (),
     force: str | None = None,
     max_tokens: int | None = None,
+    may_call: bool = True,
     **more: Any,
 ) -> list[Piece]:
     async def asking() -> list[Piece]:
         async with model_of(chat, **more) as model:
-            return await listen(model, messages, tools, force=force, max_tokens=max_tokens)
+            given = {"force": force, "max_tokens": max_tokens, "may_call": may_call}
+            return await listen(model, messages, tools, **given)
 
     return asyncio.run(asking())
 
@@ -226,10 +229,11 @@ def test_characters_in_the_arguments_of_calls_may_come_in_halves_too(chat: Scrip
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_an_answer_that_is_too_long_just_ends(chat: ScriptedChat, plain: bool) -> None:
+def test_an_answer_that_is_too_long_ends_and_says_why(chat: ScriptedChat, plain: bool) -> None:
     chat.reply = Scripted(thoughts=["hm" * 500], pieces=["ha" * 25_000] * 20, plain=plain)
     pieces = ask(chat)
     assert len(heard(pieces, Thought) + heard(pieces)) == LONGEST_CHARACTERS
+    assert CutOff() in pieces
     chat.reply = Scripted(thoughts=["hm" * 25_000] * 20, pieces=["Yes"], plain=plain)
     with pytest.raises(ModelGarbage, match="cut off"):
         ask(chat)
@@ -309,9 +313,9 @@ def test_streams_are_understood_as_endpoints_write_them(chat: ScriptedChat, raw:
     assert ask(chat) == [Text("Hello")]
 
 
-def test_an_answer_at_its_token_limit_just_ends(chat: ScriptedChat) -> None:
+def test_an_answer_at_its_token_limit_ends_and_says_why(chat: ScriptedChat) -> None:
     chat.reply = Scripted(pieces=["Hello A"], finish="length")
-    assert ask(chat) == [Text("Hello A"), USED]
+    assert ask(chat) == [Text("Hello A"), CutOff(), USED]
 
 
 def test_nothing_is_made_without_a_key_and_an_endpoint() -> None:
@@ -478,15 +482,22 @@ def test_a_call_without_arguments_has_none(chat: ScriptedChat) -> None:
     assert ask(chat, tools=TOOLS) == [Call("a", "weather", "{}"), USED]
 
 
-def test_what_nobody_offered_is_not_called(chat: ScriptedChat) -> None:
+def test_a_call_of_what_nobody_offered_is_told_for_somebody_has_to_answer_it(chat: ScriptedChat) -> None:
     chat.reply = Scripted(calls=[("shell", {"command": "rm"}), ("notes", {"query": "cat"})])
-    assert called(ask(chat, tools=TOOLS)) == [("notes", {"query": "cat"})]
-    chat.reply = Scripted(calls=[("shell", {})])
-    for tools in (TOOLS, ()):
-        with pytest.raises(ModelGarbage, match="called tools that were not offered"):
-            ask(chat, tools=tools)
+    assert called(ask(chat, tools=TOOLS)) == [("shell", {"command": "rm"}), ("notes", {"query": "cat"})]
     chat.reply = Scripted(text="It rains.", calls=[("weather", {})])
-    assert ask(chat) == [Text("It ra"), Text("ins."), USED]
+    assert ask(chat) == [Text("It ra"), Text("ins."), Call("call-0", "weather", "{}"), USED]
+
+
+def test_a_model_that_may_not_call_is_told_so_and_still_told_of_the_tools(chat: ScriptedChat) -> None:
+    ask(chat, tools=TOOLS, may_call=False)
+    assert chat.asked[0]["tool_choice"] == "none"
+    assert [tool["function"]["name"] for tool in chat.asked[0]["tools"]] == ["weather", "notes"]
+    chat.reply = refusing(lambda body: "tool_choice" in body, "tool_choice must be auto or required")
+    assert heard(ask(chat, tools=TOOLS, may_call=False)) == "Hello"
+    assert "tools" not in chat.asked[-1]
+    ask(chat, may_call=False)
+    assert "tool_choice" not in chat.asked[-1]
 
 
 def test_a_call_that_was_cut_off_is_none(chat: ScriptedChat) -> None:
@@ -547,6 +558,13 @@ def test_an_endpoint_that_can_be_told_to_call_nothing_still_has_its_tools(chat: 
         (400, "this model does not support Function Calling"),
         (500, "tools param requires --jinja flag"),
         (501, "functions are not supported"),
+        (400, "Unrecognized request argument supplied: tools"),
+        (400, "Unsupported parameter: 'tools' is not supported with this model."),
+        (400, 'Invalid JSON payload received. Unknown name "tools": Cannot find field.'),
+        (
+            422,
+            "{'type': 'extra_forbidden', 'loc': ['body', 'tools'], 'msg': 'Extra inputs are not permitted'}",
+        ),
     ],
 )
 def test_an_endpoint_that_takes_no_tools_is_asked_without_from_then_on(
@@ -556,6 +574,49 @@ def test_an_endpoint_that_takes_no_tools_is_asked_without_from_then_on(
     first, second = ask_twice(chat, tools=TOOLS)
     assert heard(first) == heard(second) == "Hello"
     assert ["tools" in body for body in chat.asked] == [True, False, False]
+
+
+def test_what_an_endpoint_does_not_take_is_offered_again_after_a_while(
+    chat: ScriptedChat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversing, "REMEMBERED_SECONDS", 0.0)
+    chat.reply = refusing(lambda body: "tools" in body, "this model does not support tools")
+    ask_twice(chat, tools=TOOLS)
+    assert ["tools" in body for body in chat.asked] == [True, False, True, False]
+
+
+MISCALLS = [
+    {"message": "Failed to call a function. Please adjust your prompt.", "code": "tool_use_failed"},
+    {"message": "tool call validation failed: attempted to call tool 'x' which was not in request.tools"},
+    {"message": "Tool choice is required, but model did not call a tool", "code": "tool_use_failed"},
+    {"message": "model produced an unknown function: 'shell'"},
+]
+
+
+@pytest.mark.parametrize("error", MISCALLS, ids=lambda error: error["message"][:20])
+def test_a_model_that_fails_at_a_call_is_asked_again_and_the_next_question_has_its_tools(
+    chat: ScriptedChat, error: Json
+) -> None:
+    chat.answers = [Scripted(status=400, error=error)]
+    first, second = ask_twice(chat, tools=TOOLS)
+    assert heard(first) == heard(second) == "Hello"
+    assert ["tools" in body for body in chat.asked] == [True, True, True]
+
+
+@pytest.mark.parametrize("error", MISCALLS, ids=lambda error: error["message"][:20])
+def test_a_model_that_fails_at_a_call_twice_is_asked_without_tools_this_once(
+    chat: ScriptedChat, error: Json
+) -> None:
+    chat.answers = [Scripted(status=400, error=error)] * 2
+    first, second = ask_twice(chat, tools=TOOLS, force="notes")
+    assert heard(first) == heard(second) == "Hello"
+    assert ["tools" in body for body in chat.asked] == [True, True, False, True]
+
+
+def test_a_model_that_fails_at_a_call_inside_of_its_stream_is_asked_again(chat: ScriptedChat) -> None:
+    chat.answers = [Scripted(raw=event({"error": MISCALLS[0]}))] * 2
+    assert heard(ask(chat, tools=TOOLS)) == "Hello"
+    assert ["tools" in body for body in chat.asked] == [True, True, False]
 
 
 @pytest.mark.parametrize(
@@ -590,7 +651,8 @@ def test_newer_models_are_given_their_limit_in_their_words(chat: ScriptedChat) -
 
 
 def test_what_helped_nothing_is_not_remembered(chat: ScriptedChat) -> None:
-    chat.answers = [Scripted(status=400, error="tools?"), Scripted(status=400, error="something else")]
+    no_tools = Scripted(status=400, error="tools are not supported")
+    chat.answers = [no_tools, Scripted(status=400, error="something else")]
 
     async def asking() -> list[Piece]:
         async with model_of(chat) as model:
@@ -800,12 +862,11 @@ def error_inside(code: int) -> Scripted:
 @pytest.mark.parametrize(
     "reply",
     [
-        *(Scripted(status=status) for status in (429, 502, 503, 504)),
+        *(Scripted(status=status) for status in (502, 503, 504)),
         Scripted(cut=True),
-        Scripted(pieces=["", "lo"], gate=threading.Event()),
         error_inside(503),
     ],
-    ids=["429", "502", "503", "504", "cut", "silent", "503 inside"],
+    ids=["502", "503", "504", "cut", "503 inside"],
 )
 def test_what_fails_whatever_it_is_asked_is_left_alone(chat: ScriptedChat, reply: Scripted) -> None:
     assert is_left_alone(chat, reply, chat_timeout=0.2)
@@ -813,6 +874,32 @@ def test_what_fails_whatever_it_is_asked_is_left_alone(chat: ScriptedChat, reply
 
 def test_an_endpoint_that_is_not_there_is_left_alone(chat: ScriptedChat) -> None:
     assert is_left_alone(chat, Scripted(), openai_base_url="http://127.0.0.1:9/v1")
+
+
+def test_an_endpoint_that_takes_connections_and_answers_nothing_at_all_is_left_alone(
+    chat: ScriptedChat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversing, "ALIVE_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        url = f"http://127.0.0.1:{hung.getsockname()[1]}/v1"
+        assert is_left_alone(chat, Scripted(), openai_base_url=url, chat_timeout=0.2)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Scripted(pieces=["", "lo"], gate=threading.Event()),
+        Scripted(text="late", plain=True, gate=threading.Event()),
+        Scripted(status=429),
+        Scripted(status=429, headers={"Retry-After-Ms": "30000"}),
+        error_inside(429),
+    ],
+    ids=["slow", "slow to begin", "429", "429 for long", "429 inside"],
+)
+def test_what_is_slow_or_too_much_for_one_question_closes_the_endpoint_to_no_other(
+    chat: ScriptedChat, reply: Scripted
+) -> None:
+    assert not is_left_alone(chat, reply, chat_timeout=0.2)
 
 
 @pytest.mark.parametrize(
@@ -1004,7 +1091,7 @@ def test_whatever_the_endpoint_streams_there_are_only_three_exceptions(
         pieces = runner.run(listen(model, tools=TOOLS))
     except (ModelUnavailable, ModelRefused, ModelGarbage):
         return
-    assert all(call.name in {"weather", "notes"} for call in pieces if isinstance(call, Call))
+    assert all(call.name for call in pieces if isinstance(call, Call))
     assert heard(pieces) or called_anything(pieces)
 
 

@@ -128,7 +128,9 @@ def test_what_is_exported_reads_back_equal(service: Service, run: Run, tmp_path:
             "imported_from": "jsonl",
             "imported_id": before["id"],
             "imported_created_at": before["created_at"],
+            "imported_updated_at": before["updated_at"],
         }
+        assert after["created_at"] == before["created_at"]
     assert [memory["metadata"] for memory in memories[1]] == [memory["metadata"] for memory in memories[2]]
 
 

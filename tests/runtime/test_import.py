@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,8 +14,12 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 import pytest
 
+from domain.eventstore.writer import Work
+from domain.ids import new_id
+from domain.memory import AddMemory, Entity, Relation, Scope, Traits
+from domain.recorded import Context
 from runtime.cli import IMPORT_SOURCES, main
-from runtime.sources import NAMES, site
+from runtime.sources import NAMES, row, site
 from tests.conftest import Service, client_of, eventually
 
 SECRET = "key-of-there"
@@ -300,6 +305,167 @@ def test_an_owner_s_own_memories_are_known(service: Service, run: Run, owner: st
         client.post("/v1/memories", json={"messages": said, "infer": False}).raise_for_status()
     told = run("import", "--from", "memoid", "--url", service.url, "--key", f"key-of-{owner}")
     assert (told["imported"], told["existed"]) == (0, 150)
+
+
+# --- when it came to be -----------------------------------------------------------------------------
+
+LIVED = ["2024-05-01T10:00:00Z", "2023-01-01T00:00:00+02:00", "2025-02-03 04:05:06", 1_600_000_000, None]
+"""When the rows of `lived` came to be: the one without a time counts as the oldest."""
+IN_ORDER = ["Old 2", "Old 0", "Old 1", "Old 3", "Old 4"]
+
+
+def lived(tmp_path: Path, *more: dict[str, Any]) -> str:
+    rows = [
+        {"id": str(n), "memory": f"Old {n}", "user_id": "ann", "created_at": at} for n, at in enumerate(LIVED)
+    ]
+    path = tmp_path / "lived.jsonl"
+    path.write_text("\n".join(map(json.dumps, [*rows, *more])))
+    return str(path)
+
+
+def test_every_dialect_lists_new_notes_before_imported_ones_and_these_by_their_time(
+    run: Run, listed: Listed, service: Service, owner: str, tmp_path: Path
+) -> None:
+    assert run("import", "--from", "jsonl", "--file", lived(tmp_path))["imported"] == 5
+    said = [{"role": "user", "content": f"New {n}"} for n in range(3)]
+    newest_first = ["New 2", "New 1", "New 0", *IN_ORDER]
+    with client_of(service.url, f"key-of-{owner}") as client:
+        added = client.post("/v1/memories", json={"messages": said, "user_id": "ann", "infer": False})
+        client.headers["Everlog-Min-Position"] = added.headers["Everlog-Position"]
+        assert [memory["memory"] for memory in listed()] == newest_first
+        memokit = client.get("/memokit/v1/memories", params={"userId": "ann"}).json()
+        assert [memory["content"] for memory in memokit["items"]] == newest_first
+        for order, wanted in (("desc", newest_first), ("asc", newest_first[::-1])):
+            stack = client.get("/api/v1/memories", params={"user_id": "ann", "order": order}).json()
+            assert [memory["content"] for memory in stack["results"]] == wanted
+        mem0 = client.post("/mem0/v3/memories/", json={"filters": {"user_id": "ann"}}).json()
+        assert [memory["memory"] for memory in mem0["results"]] == newest_first
+        # Khoj's are numbered as they came here, oldest first.
+        khoj = [memory["raw"] for memory in client.get("/api/memories").json()]
+        assert khoj[-3:] == newest_first[2::-1]
+
+
+def test_an_imported_memory_was_created_when_its_source_says_and_its_history_tells_of_now(
+    run: Run, listed: Listed, service: Service, owner: str, tmp_path: Path
+) -> None:
+    run("import", "--from", "jsonl", "--file", lived(tmp_path))
+    memories = by_text(listed())
+    assert memories["Old 0"]["created_at"] == "2024-05-01T10:00:00Z"
+    assert memories["Old 1"]["created_at"] == "2022-12-31T22:00:00Z"
+    assert memories["Old 2"]["created_at"] == "2025-02-03T04:05:06Z"
+    assert memories["Old 3"]["created_at"] == "2020-09-13T12:26:40Z"
+    assert memories["Old 4"]["created_at"] == memories["Old 4"]["updated_at"]
+    assert memories["Old 1"]["metadata"]["imported_created_at"] == "2023-01-01T00:00:00+02:00"
+    with client_of(service.url, f"key-of-{owner}") as client:
+        (version,) = client.get(f"/v1/memories/{memories['Old 0']['id']}/history").json()["history"]
+        assert version["changed_at"] == memories["Old 0"]["updated_at"] > "2025"
+        asked = {"AND": [{"user_id": "ann"}, {"created_at": {"lt": "2024-01-01"}}]}
+        before = client.post("/mem0/v3/memories/", json={"filters": asked}).json()["results"]
+        assert [memory["memory"] for memory in before] == ["Old 1", "Old 3"]
+
+
+@pytest.mark.parametrize(
+    "at", ["soon", "", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-14:00", "2999-01-01", 1e300, -5, 10**300]
+)
+def test_a_time_that_cannot_be_makes_the_oldest_memory_and_hides_no_newer_one(
+    run: Run, listed: Listed, tmp_path: Path, at: Any
+) -> None:
+    path = lived(tmp_path, {"id": "odd", "memory": "Odd", "user_id": "ann", "created_at": at})
+    assert run("import", "--from", "jsonl", "--file", path)["imported"] == 6
+    assert run("import", "--from", "jsonl", "--file", path)["existed"] == 6
+    memories = listed()
+    assert {memory["memory"] for memory in memories[-2:]} == {"Odd", "Old 4"}
+    assert by_text(memories)["Odd"]["created_at"] == by_text(memories)["Odd"]["updated_at"]
+
+
+def test_a_memory_whose_time_was_still_to_come_is_known_when_it_has_come(
+    run: Run, listed: Listed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = lived(tmp_path)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(row, "now", lambda: datetime(2024, 1, 1, tzinfo=UTC))
+        run("import", "--from", "jsonl", "--file", path)
+    assert run("import", "--from", "jsonl", "--file", path)["existed"] == 5
+    assert len(listed()) == 5
+
+
+def test_a_time_that_is_told_more_exactly_is_the_same_time(run: Run, listed: Listed, tmp_path: Path) -> None:
+    """A service's export tells seconds, its API microseconds."""
+    row = {"id": "1", "memory": "Likes tea", "user_id": "ann"}
+    for at in ("2024-05-01T10:00:00Z", "2024-05-01T10:00:00.987654Z", "2024-05-01T12:00:00+02:00"):
+        path = tmp_path / "one.jsonl"
+        path.write_text(json.dumps(row | {"created_at": at}))
+        run("import", "--from", "jsonl", "--file", str(path))
+    assert len(listed()) == 1
+
+
+# --- what a source says beside ----------------------------------------------------------------------
+
+
+def test_what_has_no_place_here_is_kept_under_its_own_name(run: Run, listed: Listed, tmp_path: Path) -> None:
+    told = {
+        "id": "1",
+        "memory": "Likes tea",
+        "metadata": {"hash": "mine", "n": None, "imported_source_type": "mine too"},
+        "hash": "abc",
+        "immutable": False,
+        "structured_attributes": {"day": 20, "is_weekend": True},
+        "updatedAt": "2024-07-21T00:00:00Z",
+        "source_type": "text",
+        "from": "nowhere",
+        "expiration_date": None,
+        "version": 3,
+        "position": 9,
+    }
+    bad = {"id": "2", "memory": "Likes coffee", "updated_at": {"odd": "\x00"}, "vector": "x" * 70_000}
+    path = tmp_path / "one.jsonl"
+    path.write_text(json.dumps(told) + "\n" + json.dumps(bad))
+    assert run("import", "--from", "mem0", "--file", str(path))["imported"] == 2
+    memories = by_text(listed())
+    assert memories["Likes tea"]["metadata"] == {
+        "hash": "mine",
+        "n": None,
+        "imported_from": "mem0",
+        "imported_id": "1",
+        "imported_updated_at": "2024-07-21T00:00:00Z",
+        "imported_hash": "abc",
+        "imported_immutable": False,
+        "imported_structured_attributes": {"day": 20, "is_weekend": True},
+        "imported_source_type": "mine too",
+    }
+    assert memories["Likes coffee"]["metadata"] == {"imported_from": "mem0", "imported_id": "2"}
+
+
+def test_an_everlog_that_runs_tells_all_that_its_memories_have(
+    run: Run, listed: Listed, service: Service, user: str
+) -> None:
+    there = f"there-{user}"
+    service.worker.cells.create_key(f"key-of-{there}", "test", there, ("read", "write"))
+    traits = Traits(
+        type="fact",
+        entities=(Entity("User", "person"), Entity("Google")),
+        relations=(Relation("User", "works_at", "Google"),),
+        expires_on=date(2999, 1, 1),
+    )
+    added = AddMemory(text="Works at Google", scope=Scope(owner=there), traits=traits)
+    context = Context(owner=there, actor="test", cause="test", correlation="")
+    work = Work(context=context, commands=[(new_id(), added)])
+    result = service.worker.cells.of(there).writer.submit(work).result()[0]
+    with client_of(service.url, f"key-of-{there}") as client:
+        client.headers["Everlog-Min-Position"] = str(result.state.position)
+        (before,) = client.get("/v1/memories").json()["results"]
+    run("import", "--from", "memoid", "--url", service.url, "--key", f"key-of-{there}")
+    (after,) = listed()
+    assert after["expires_on"] == "2999-01-01"
+    assert after["entities"] == [{"name": "User", "type": "person"}, {"name": "Google"}]
+    assert after["relations"] == [{"source": "User", "relation": "works_at", "target": "Google"}]
+    for name in ("expires_on", "entities", "relations", "type", "created_at"):
+        assert after[name] == before[name]
+
+
+def test_what_few_memories_have_is_told_of_those_alone(run: Run, listed: Listed, tmp_path: Path) -> None:
+    run("import", "--from", "jsonl", "--file", lived(tmp_path))
+    assert all(memory.keys().isdisjoint({"expires_on", "entities", "relations"}) for memory in listed())
 
 
 # --- what goes wrong on the way ---------------------------------------------------------------------

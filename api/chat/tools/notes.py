@@ -1,10 +1,8 @@
 """`/notes`: passages of the documents that the user has synced."""
 
 import asyncio
-import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from itertools import islice
 from typing import Annotated
 
 import msgspec
@@ -12,6 +10,7 @@ from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
 from api.chat.chat import Chat
+from api.chat.query_filters import filtered
 from api.chat.tools.telling import listed, phrases, told
 from api.chat.tools.tool import Desk, Outcome, ToolFailed
 from api.errors import Behind
@@ -19,8 +18,6 @@ from domain.conversation import Note, References
 from projections.passages import Passage
 from providers.embedder import EmbedderUnavailable
 
-FILTER = re.compile(r'(?<!\S)(?P<out>-?)file:"(?P<name>[^"\n]{0,500})"', re.IGNORECASE)
-MAX_FILTERS = 20
 CANNOT_SEARCH = (EmbedderUnavailable, Behind, OperationalError, PoolTimeout)
 """What keeps any search from its answer, but passes."""
 
@@ -68,24 +65,20 @@ class Notes:
 
 
 def without_filters(text: str) -> str:
-    """What is asked, without `file:"…"` and `-file:"…"`."""
-    return " ".join(FILTER.sub("", text).split()) if FILTER.search(text) else text.strip()
+    """What is asked, without the filters."""
+    return filtered(text).text
 
 
 def chosen(documents: Sequence[str], files: Iterable[str], question: str) -> list[str]:
     """The documents that neither the conversation's `files`, if any, nor the question's filters leave out."""
-    filters = [
-        (match["name"], bool(match["out"])) for match in islice(FILTER.finditer(question), MAX_FILTERS)
-    ]
-    wanted = [name for name, out in filters if not out]
-    unwanted = [name for name, out in filters if out]
+    asked = filtered(question)
     of_conversation = set(files) or set(documents)
     return [
         document
         for document in documents
         if document in of_conversation
-        and (not wanted or any(_names(name, document) for name in wanted))
-        and not any(_names(name, document) for name in unwanted)
+        and (not asked.files or any(_names(name, document) for name in asked.files))
+        and not any(_names(name, document) for name in asked.not_files)
     ]
 
 
@@ -115,12 +108,19 @@ async def _found(desk: Desk, queries: list[str]) -> Outcome:
 async def _notes(desk: Desk, queries: list[str], names: list[str] | None) -> list[Note]:
     """Each passage once, of the query that found it first."""
 
-    async def passages(query: str) -> list[Passage]:
+    mentions = filtered(desk.question).mentions
+
+    async def found_by(query: str) -> list[Passage]:
         return await desk.chat.engine.find_passages(
-            desk.asked, query, user_id=desk.user_id, names=names, limit=desk.notes
+            desk.asked,
+            query,
+            user_id=desk.user_id,
+            names=names,
+            mentions=mentions,
+            limit=desk.notes,
         )
 
-    found = await asyncio.gather(*map(passages, queries))
+    found = await asyncio.gather(*map(found_by, queries))
     first: dict[tuple[str, int], Note] = {}
     for query, some in zip(queries, found, strict=True):
         for passage in some:

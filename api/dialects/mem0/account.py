@@ -1,10 +1,11 @@
 """mem0's account: its errors, who calls, its entities and its projects; and what it has that is not here."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
-from urllib.parse import urlencode
+from urllib.parse import unquote_to_bytes, urlencode
 from uuid import UUID
 
 import anyio.to_thread
@@ -34,6 +35,10 @@ COLUMNS: dict[EntityType, str] = {
 }  # fmt: skip
 
 
+NAMED = re.compile(rb"/entities/+[^/]+/(?P<name>.+?)/?\Z", re.DOTALL)
+"""The end of an entity's path: its type and its name, in which no slash that is not quoted ends it."""
+
+
 # --- errors -----------------------------------------------------------------------------------------
 
 
@@ -57,7 +62,7 @@ def shape(problem: Problem, more: Mapping[str, Any]) -> tuple[int, Fault]:
     return int(status), Fault(detail=problem.detail, type=problem.type)
 
 
-SHAPES["/mem0/"] = shape
+SHAPES["/mem0"] = shape
 
 
 def faults(*statuses: int) -> dict[int, ResponseSpec]:
@@ -189,13 +194,33 @@ def neighbours(request: Request[Any, Any, Any], page: int, size: int, total: int
     summary="Delete all memories of a user, agent, app or run",
 )
 async def delete_entity(
+    request: Request[Any, Any, Any],
     entity_type: FromPath[str],
     rest: FromPath[str],
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
 ) -> Deletion:
     """One without memories is no error: the client's `reset` deletes a memory's user, then its agent."""
-    scope = Scope(owner=asked.caller.owner, **{_column(entity_type): _name(rest)})
+    return await _forget(request, entity_type, asked, engine)
+
+
+@delete(
+    "/mem0/v2/entities/{entity_type:str}", opt={"scope": "write"}, include_in_schema=False, status_code=200
+)
+async def delete_slashes(
+    request: Request[Any, Any, Any],
+    entity_type: FromPath[str],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+) -> Deletion:
+    """One whose name is slashes alone: nothing is left of it in the path as it is routed."""
+    return await _forget(request, entity_type, asked, engine)
+
+
+async def _forget(
+    request: Request[Any, Any, Any], entity_type: str, asked: Asked, engine: Engine
+) -> Deletion:
+    scope = Scope(owner=asked.caller.owner, **{_column(entity_type): _name(request)})
     ids = await engine.ids_in(asked, Selection(scope=scope))
     await engine.execute(asked, [(id, DeleteMemory(missing_ok=True)) for id in ids])
     return Deletion(message="Entity deleted successfully!")
@@ -218,8 +243,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     tags=TAGS,
     summary="A user's profile: none is ever made",
 )
-async def profile(entity_type: FromPath[str], rest: FromPath[str]) -> Profile:
-    name = _name(rest)
+async def profile(
+    request: Request[Any, Any, Any], entity_type: FromPath[str], rest: FromPath[str]
+) -> Profile:
+    name = _name(request)
     if entity_type != "user" or not name.endswith("/profile"):
         raise NotFound("there is nothing at this path")
     return Profile(
@@ -240,9 +267,18 @@ def _column(entity_type: str) -> str:
     raise Refusal(HTTPStatus.BAD_REQUEST, "invalid", f"{entity_type!r} is no type of entity: {told}")
 
 
-def _name(rest: str) -> str:
-    """A name may have slashes of its own, which the client quotes and the server unquotes."""
-    return rest.removeprefix("/").removesuffix("/")
+def _name(request: Request[Any, Any, Any]) -> str:
+    """The name at the end of the path, as the client quoted it.
+
+    `rest` is unquoted and has lost slashes, so that it may well be the name of another.
+    """
+    named = NAMED.search(request.scope["raw_path"])
+    if named is None:
+        raise NotFound("there is nothing at this path")
+    try:
+        return unquote_to_bytes(named["name"]).decode()
+    except UnicodeDecodeError:
+        raise Refusal(HTTPStatus.BAD_REQUEST, "malformed", "the name in the path is not UTF-8") from None
 
 
 # --- projects ---------------------------------------------------------------------------------------
@@ -260,6 +296,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     custom_categories: list[dict[str, str]] | msgspec.UnsetType = msgspec.UNSET
     created_at: datetime | msgspec.UnsetType | None = msgspec.UNSET
     updated_at: datetime | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class SettingsRequest(ProjectRequest, frozen=True, kw_only=True):
+    """What can be set of a project, and what mem0 has beside it: that is refused, not passed over."""
+
+    agent_custom_instructions: Any = None
+    multilingual: Any = None
+    decay: Any = None
+    memory_depth: Any = None
+    usecase_setting: Any = None
+
+
+OFFERED = "name, custom_instructions and custom_categories"
+NOT_OFFERED = [
+    name for name in SettingsRequest.__struct_fields__ if name not in ProjectRequest.__struct_fields__
+]
 
 
 class ProjectCreated(msgspec.Struct, frozen=True, kw_only=True):
@@ -332,13 +384,15 @@ async def get_project(
 async def update_project(
     org_id: FromPath[str],
     project_id: FromPath[str],
-    data: JSONBody[ProjectRequest],
+    data: JSONBody[SettingsRequest],
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
 ) -> Deletion:
     id = _project_id(asked, org_id, project_id)
+    if refused := [name for name in NOT_OFFERED if getattr(data, name) is not None]:
+        raise _not_offered(f"{' and '.join(refused)} cannot be set here, only {OFFERED}; nothing was changed")
     if data.name is None and data.custom_instructions is None and data.custom_categories is None:
-        raise _not_offered("of a project only name, custom_instructions and custom_categories can be set")
+        raise _not_offered(f"of a project only {OFFERED} can be set")
     change = ChangeProject(
         name=data.name, custom_instructions=data.custom_instructions, custom_categories=data.categories()
     )
@@ -455,6 +509,6 @@ def _not_offered(detail: str) -> Refusal:
 
 
 ROUTES = [
-    ping, entities, delete_entity, profile, create_project, get_project, update_project, delete_project,
-    profile_settings, set_profile_settings, elsewhere,
+    ping, entities, delete_entity, delete_slashes, profile, create_project, get_project, update_project,
+    delete_project, profile_settings, set_profile_settings, elsewhere,
 ]  # fmt: skip

@@ -1,4 +1,7 @@
-"""What mem0's client sends, and what it is answered about memories."""
+"""What mem0's client sends, and what it is answered about memories.
+
+Its client leaves out what is None, others send null: in every body null is as good as nothing.
+"""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
@@ -21,8 +24,12 @@ from projections.selection import Selection
 MAX_FOUND = 1_000
 MAX_AT_ONCE = 1_000
 
+TOP_K = 10
+THRESHOLD = 0.1
+
 Moment = int | float | str
 """Unix seconds, or a time as RFC 3339 has it."""
+Filters = dict[str, Any]
 
 
 # --- bodies -----------------------------------------------------------------------------------------
@@ -34,12 +41,14 @@ class AddRequest(Body, frozen=True, kw_only=True):
     agent_id: Id | None = None
     app_id: Id | None = None
     run_id: Id | None = None
-    filters: dict[str, Any] = msgspec.field(default_factory=dict)
+    filters: Filters | None = None
     """The same ids, in another place."""
     metadata: dict[str, Any] | None = None
-    infer: bool = True
-    """Extract facts; else each message becomes a memory as it is."""
+    infer: bool | None = None
+    """Extract facts, as by default; else each message becomes a memory as it is."""
     custom_instructions: str | None = None
+    agent_custom_instructions: str | None = None
+    """In their place where the memories are an agent's and no user's."""
     custom_categories: Categories | None = None
     timestamp: Moment | None = None
     """When it was said; by default, now."""
@@ -49,24 +58,31 @@ class AddRequest(Body, frozen=True, kw_only=True):
         super().__post_init__()
         check_metadata(self.metadata)
         self.guidance()
+        ProjectRequest(custom_instructions=self.agent_custom_instructions)
         for said in self.messages:
-            if (said.role in ("user", "system") or not self.infer) and not said.text.strip():
+            if (said.role in ("user", "system") or self.verbatim) and not said.text.strip():
                 raise ValueError("a message has no content")
-            if not self.infer:
+            if self.verbatim:
                 check_text(said.text)
         if self.timestamp is not None:
             moment_of(self.timestamp)
         for name in ENTITIES:
-            msgspec.convert(self.filters.get(name), Id | None)
+            msgspec.convert((self.filters or {}).get(name), Id | None)
+
+    @property
+    def verbatim(self) -> bool:
+        return self.infer is False
 
     def guidance(self) -> ProjectRequest:
         """What extraction is told with this request, within the bounds of what projects may say."""
-        return ProjectRequest(
-            custom_instructions=self.custom_instructions, custom_categories=self.custom_categories
-        )
+        instructions = self.custom_instructions
+        if set(self.entities()) & {"user_id", "agent_id"} == {"agent_id"}:
+            instructions = self.agent_custom_instructions or instructions
+        return ProjectRequest(custom_instructions=instructions, custom_categories=self.custom_categories)
 
     def entities(self) -> dict[str, str]:
-        given = {name: getattr(self, name) or self.filters.get(name) for name in ENTITIES}
+        elsewhere = self.filters or {}
+        given = {name: getattr(self, name) or elsewhere.get(name) for name in ENTITIES}
         return {name: id for name, id in given.items() if id is not None}
 
     def said(self) -> list[Message]:
@@ -79,15 +95,16 @@ class AddRequest(Body, frozen=True, kw_only=True):
 
 class SearchRequest(Body, frozen=True, kw_only=True):
     query: str
-    filters: dict[str, Any] = msgspec.field(default_factory=dict)
-    top_k: Annotated[int, msgspec.Meta(ge=1, le=MAX_FOUND)] = 10
-    threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = 0.1
-    """Lowest score of a hit."""
+    filters: Filters | None = None
+    top_k: Annotated[int, msgspec.Meta(ge=1, le=MAX_FOUND)] | None = None
+    """Most hits; 10 by default."""
+    threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    """Lowest score of a hit; 0.1 by default."""
     fields: list[str] | None = None
     """Of each memory; all by default."""
     metadata: dict[str, Any] | None = None
     """All of these pairs must be there."""
-    categories: list[str] = msgspec.field(default_factory=list)
+    categories: list[str] | None = None
     """One of them must be there."""
 
     def __post_init__(self) -> None:
@@ -97,8 +114,8 @@ class SearchRequest(Body, frozen=True, kw_only=True):
 
 
 class ListRequest(Body, frozen=True, kw_only=True):
-    filters: dict[str, Any] = msgspec.field(default_factory=dict)
-    categories: list[str] = msgspec.field(default_factory=list)
+    filters: Filters | None = None
+    categories: list[str] | None = None
     """One of them must be there."""
     start_date: str | None = None
     """First day, or moment, of creation."""
@@ -282,7 +299,7 @@ def remembered(memory: Memory, fields: Sequence[str] | None = None, **more: Any)
     return Remembered(id=memory.id, **{name: told[name] for name in told if not fields or name in fields})
 
 
-def selection_of(asked: Asked, *filters: dict[str, Any], **more: Any) -> tuple[Selection, frozenset[str]]:
+def selection_of(asked: Asked, *filters: Filters | None, **more: Any) -> tuple[Selection, frozenset[str]]:
     """What all filters select of the caller's memories, and the entities they name. Raises Refusal."""
     try:
         conditions = compiled({"AND": [one for one in filters if one]})
@@ -293,11 +310,11 @@ def selection_of(asked: Asked, *filters: dict[str, Any], **more: Any) -> tuple[S
 
 
 def moment_of(value: Moment) -> datetime:
-    """Raises ValueError."""
+    """In UTC. Raises ValueError."""
     try:
         if isinstance(value, str):
             moment = datetime.fromisoformat(value)
-            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
         return datetime.fromtimestamp(value, UTC)
     except (ValueError, OverflowError, OSError):
         raise ValueError(

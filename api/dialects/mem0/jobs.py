@@ -1,11 +1,10 @@
 """What mem0's client asks for and fetches later: the events of its writes, and exports."""
 
 import base64
-import binascii
 import contextlib
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 from uuid import UUID
 
 import anyio.to_thread
@@ -16,18 +15,19 @@ from litestar.params import FromPath, JSONBody
 
 from api.body import Body, Id
 from api.dialects.mem0.account import TAGS, faults
-from api.dialects.mem0.bodies import Remembered, Result, remembered, result, selection_of
+from api.dialects.mem0.bodies import Filters, Remembered, Result, remembered, result, selection_of
 from api.engine import Asked, Engine
 from api.errors import Refusal
 from domain.cells import Cell
 from domain.errors import NotFound
 from domain.eventstore.reading import Filter
-from domain.ids import read
+from domain.ids import named_id, read
 from domain.ingestion import Ingestion
 from domain.memory import CHANGE_NAMES, Added, Deleted, Erased, Updated
 from domain.recorded import Recorded
 from projections import memories
 from projections.conditions import ENTITIES
+from projections.selection import Selection
 
 MAX_EXPORTED = 10_000
 MAX_RESULTS = 1_000
@@ -44,10 +44,11 @@ class EventAnswer(msgspec.Struct, frozen=True, kw_only=True):
     event_type: str
     status: EventStatus
     results: list[Result]
-    error: str | None
+    error: str | None = None
     """Why it failed."""
-    created_at: datetime
-    updated_at: datetime
+    created_at: datetime | None = None
+    """null, as is the next: of a write that found nothing to do nothing was kept."""
+    updated_at: datetime | None = None
 
 
 @get(
@@ -69,6 +70,8 @@ async def get_event(
         return _of_ingestion(ingestion, await _status(asked, engine, ingestion))
     cell = await engine.cell_of(asked.caller.owner)
     changes = await anyio.to_thread.run_sync(_changes, cell, asked.caller.owner, id)
+    if not changes and id == idle_id(asked.caller.owner, id):
+        return EventAnswer(id=id, event_type="NONE", status="SUCCEEDED", results=[])
     if not changes:
         raise NotFound("no such event")
     return EventAnswer(
@@ -79,10 +82,19 @@ async def get_event(
             result(one.originator_id, getattr(one.event, "text", None), CHANGE_NAMES[type(one.event)])
             for one in changes
         ],
-        error=None,
         created_at=changes[0].occurred_at,
         updated_at=changes[-1].occurred_at,
     )
+
+
+def idle_id(owner: str, id: UUID) -> UUID:
+    """An id that says of itself that its write changed nothing: its second half follows from the first.
+
+    The log knows nothing of such a write, and its event can be told all the same. Of an idle id it is that
+    id; one that is made up tells its maker nothing.
+    """
+    head = id.bytes[:8]
+    return UUID(bytes=head + named_id("mem0.idle", f"{owner}:{head.hex()}").bytes[8:])
 
 
 def _of_ingestion(ingestion: Ingestion, status: EventStatus) -> EventAnswer:
@@ -124,6 +136,12 @@ def _changes(cell: Cell, owner: str, cause: UUID) -> list[Recorded]:
 # --- exports ----------------------------------------------------------------------------------------
 
 
+class Tree(TypedDict):
+    """All that an export is asked for."""
+
+    AND: list[Filters]
+
+
 class ExportRequest(Body, frozen=True, kw_only=True):
     """Which memories: of the entities named, and as the filters say."""
 
@@ -131,9 +149,9 @@ class ExportRequest(Body, frozen=True, kw_only=True):
     agent_id: Id | None = None
     app_id: Id | None = None
     run_id: Id | None = None
-    filters: dict[str, Any] = msgspec.field(default_factory=dict)
+    filters: Filters | None = None
 
-    def tree(self) -> dict[str, Any]:
+    def tree(self) -> Tree:
         named = {name: getattr(self, name) for name in ENTITIES if getattr(self, name) is not None}
         return {"AND": [one for one in (named, self.filters) if one]}
 
@@ -169,7 +187,7 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
 )
 async def create_export(data: JSONBody[NewExportRequest], asked: NamedDependency[Asked]) -> ExportCreated:
     """Nothing is made or kept: the id holds the filters, and the export shows what there is by then."""
-    selection_of(asked, data.tree())
+    selection_of(asked, *data.tree()["AND"])
     id = base64.urlsafe_b64encode(msgspec.json.encode(data.tree())).decode().rstrip("=")
     return ExportCreated(message="Memory export request received. The export is ready.", id=id)
 
@@ -186,21 +204,25 @@ async def create_export(data: JSONBody[NewExportRequest], asked: NamedDependency
 async def get_export(
     data: JSONBody[ExportedRequest], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
 ) -> Exported:
-    tree = data.tree() if data.memory_export_id is None else _tree(data.memory_export_id)
-    if not tree["AND"] and data.memory_export_id is None:
+    if data.memory_export_id is not None:
+        selection = _exported(asked, data.memory_export_id)
+    elif data.tree()["AND"]:
+        selection, _ = selection_of(asked, *data.tree()["AND"])
+    else:
         raise Refusal(HTTPStatus.BAD_REQUEST, "filter-missing", "name a memory_export_id or filters")
-    selection, _ = selection_of(asked, tree)
     async with engine.reading(asked, memories.name) as (conn, build):
         found = await memories.listing(conn, build.version, selection, MAX_EXPORTED)
         total = await memories.count(conn, build.version, selection)
     return Exported(status="SUCCEEDED", count=total, memories=[remembered(one) for one in found])
 
 
-def _tree(export_id: str) -> dict[str, Any]:
+def _exported(asked: Asked, export_id: str) -> Selection:
+    """What an id of ours holds. Raises NotFound for one that somebody else has made."""
+    padded = export_id + "=" * (-len(export_id) % 4)
     try:
-        padded = export_id + "=" * (-len(export_id) % 4)
-        return msgspec.json.decode(base64.urlsafe_b64decode(padded), type=dict[str, list[Any]])
-    except (binascii.Error, ValueError, msgspec.DecodeError):
+        tree = msgspec.json.decode(base64.urlsafe_b64decode(padded), type=Tree)
+        return selection_of(asked, *tree["AND"])[0]
+    except (ValueError, RecursionError, Refusal):
         raise NotFound("no such export") from None
 
 

@@ -4,7 +4,9 @@ An app (`app_id`) is what the other dialects call a project. Ids are plain UUIDs
 """
 
 import ast
-from datetime import UTC, datetime
+import asyncio
+import random
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
@@ -19,6 +21,8 @@ from litestar.params import BodyKwarg, FromPath, JSONBody, QueryParameter
 from api.body import IdParameter
 from api.dialects.mem0.account import TAGS, Deletion, faults, guidance, neighbours
 from api.dialects.mem0.bodies import (
+    THRESHOLD,
+    TOP_K,
     AddAnswer,
     AddRequest,
     BatchDeleteRequest,
@@ -39,13 +43,15 @@ from api.dialects.mem0.bodies import (
     result,
     selection_of,
 )
+from api.dialects.mem0.jobs import idle_id
 from api.engine import Asked, Engine
 from api.errors import Refusal
 from api.provenance import Step, explanation
 from domain.aggregate import Command
-from domain.errors import NotFound
+from domain.errors import Contended, NotFound, VersionConflict
+from domain.eventstore.writer import Result as Done
 from domain.ids import named_id, new_id, read
-from domain.ingestion import Received
+from domain.ingestion import Message, Received
 from domain.memory import Added, AddMemory, DeleteMemory, Memory, Scope, Traits, UpdateMemory, evolve
 from domain.recorded import Recorded
 from projections import memories, search
@@ -55,6 +61,9 @@ from projections.selection import Selection
 MAX_PAGE = 1_000
 MAX_FILTERS = 2_000
 """Characters of the filters in a query."""
+UPDATE_TRIES = 50
+"""Each time that a memory is changed by somebody else first, that one is through."""
+UPDATE_PAUSE_SECONDS = 0.002
 
 
 # --- routes -----------------------------------------------------------------------------------------
@@ -81,45 +90,40 @@ async def add(
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
 ) -> AddAnswer:
-    entities = data.entities()
-    if not entities:
+    if not data.entities():
         raise _nobody("name a user_id, agent_id, app_id or run_id")
-    if data.infer:
+    if not data.verbatim:
         return await _ingest(asked, engine, data)
-    traits = Traits(
-        expires_on=data.expiration_date,
-        happened_on=None if data.timestamp is None else moment_of(data.timestamp).date(),
-    )
     commands: list[tuple[UUID, Command]] = [
-        (
-            new_id(),
-            AddMemory(
-                text=message.text,
-                scope=_scope(asked, entities),
-                metadata=data.metadata or {},
-                role=message.role,
-                traits=traits,
-            ),
-        )
-        for message in data.said()
-        if message.role != "system"
+        (new_id(), _kept(asked, data, message)) for message in data.said() if message.role != "system"
     ]
-    event_id = _event_id(asked)
-    results = [
-        result(r.memory.id, r.memory.text, "ADD") for r in await engine.execute(asked, commands, event_id)
-    ]
+    event_id, done = await _executed(asked, engine, commands)
+    results = [result(one.memory.id, one.memory.text, "ADD") for one in done]
     return AddAnswer(message="Memories were added", status="SUCCEEDED", event_id=event_id, results=results)
+
+
+def _kept(asked: Asked, data: AddRequest, message: Message) -> AddMemory:
+    """A message as a memory, word for word; to mem0, a timestamp is when it came to be."""
+    at = None if data.timestamp is None else moment_of(data.timestamp)
+    return AddMemory(
+        text=message.text,
+        scope=_scope(asked, data.entities()),
+        metadata=data.metadata or {},
+        role=message.role,
+        traits=Traits(expires_on=data.expiration_date, happened_on=at and at.date()),
+        created_at=at,
+    )
 
 
 async def _ingest(asked: Asked, engine: Engine, data: AddRequest) -> AddAnswer:
     scope = _scope(asked, data.entities())
-    of_project = await guidance(asked, engine, scope.project_id)
+    of_request, of_project = data.guidance(), await guidance(asked, engine, scope.project_id)
     received = Received(
         scope=scope,
         messages=tuple(data.said()),
         metadata=data.metadata or {},
-        instructions=data.custom_instructions or of_project.custom_instructions,
-        categories=data.guidance().categories() or of_project.custom_categories,
+        instructions=of_request.custom_instructions or of_project.custom_instructions,
+        categories=of_request.categories() or of_project.custom_categories,
         expires_on=data.expiration_date,
     )
     ingestion = await engine.ingest(asked, received, 0)
@@ -153,7 +157,10 @@ async def find(
     if not entities:
         raise _nobody("the filters must name a user_id, agent_id, app_id or run_id")
     query = search.Query(
-        selection=selection, text=data.query, limit=data.top_k, threshold=data.threshold or 0.0
+        selection=selection,
+        text=data.query,
+        limit=data.top_k or TOP_K,
+        threshold=THRESHOLD if data.threshold is None else data.threshold,
     )
     hits, _ = await engine.find(asked, query)
     return SearchAnswer(
@@ -202,7 +209,7 @@ async def listing(
 async def get_one(
     memory_id: FromPath[str], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
 ) -> Remembered:
-    return remembered(await _present(asked, engine, memory_id))
+    return remembered(await engine.memory(asked, _id(memory_id)))
 
 
 @put(
@@ -219,15 +226,28 @@ async def update(
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
 ) -> Remembered:
+    id = _id(memory_id)
+    for attempt in range(UPDATE_TRIES):
+        command = await _change(asked, engine, id, data)
+        try:
+            (changed,) = await engine.execute(asked, [(id, command)])
+        except VersionConflict:  # changed since it was read: then from what it is now
+            await asyncio.sleep(random.uniform(0, UPDATE_PAUSE_SECONDS * (attempt + 1)))  # noqa: S311
+        else:
+            return remembered(changed.memory)
+    raise Contended("this memory is being changed too fast by others; try again")
+
+
+async def _change(asked: Asked, engine: Engine, id: UUID, data: UpdateRequest) -> UpdateMemory:
+    """What is asked for; another day is one of the traits, which are changed as a whole."""
     command = UpdateMemory(text=data.text, metadata=data.metadata, expires_on=data.expiration_date)
-    if data.timestamp is not None:
-        memory = await _present(asked, engine, memory_id)
-        traits = msgspec.structs.replace(memory.traits, happened_on=moment_of(data.timestamp).date())
-        if data.text not in (None, memory.text):  # what was found in the old words
-            traits = msgspec.structs.replace(traits, entities=(), relations=())
-        command = msgspec.structs.replace(command, traits=traits, expected_version=memory.version)
-    (changed,) = await engine.execute(asked, [(_id(memory_id), command)])
-    return remembered(changed.memory)
+    if data.timestamp is None:
+        return command
+    memory = await engine.memory(asked, id)
+    traits = msgspec.structs.replace(memory.traits, happened_on=moment_of(data.timestamp).date())
+    if data.text not in (None, memory.text):  # what was found in the old words
+        traits = msgspec.structs.replace(traits, entities=(), relations=())
+    return msgspec.structs.replace(command, traits=traits, expected_version=memory.version)
 
 
 @delete(
@@ -271,9 +291,8 @@ async def delete_all(
         raise _nobody("name a user_id, agent_id, app_id or run_id: without one nothing is deleted")
     if list(named.values()) == [EVERY] * len(ENTITIES) and not filters:  # mem0's way of saying: everything
         selection = Selection(scope=Scope(owner=asked.caller.owner))
-    event_id = _event_id(asked)
     ids = await engine.ids_in(asked, selection)
-    await engine.execute(asked, [(id, DeleteMemory(missing_ok=True)) for id in ids], event_id)
+    event_id, _ = await _executed(asked, engine, [(id, DeleteMemory(missing_ok=True)) for id in ids])
     return DeletedAll(message="Memories deleted successfully!", event_id=event_id)
 
 
@@ -361,12 +380,15 @@ ROUTES = [
 # --- reading and shaping ----------------------------------------------------------------------------
 
 
-async def _present(asked: Asked, engine: Engine, memory_id: str) -> Memory:
-    """Raises NotFound, also for what has expired and waits for its deletion."""
-    memory = await engine.memory(asked, _id(memory_id))
-    if memory.traits.expired(datetime.now(UTC).date()):
-        raise NotFound("no such memory")
-    return memory
+async def _executed(
+    asked: Asked, engine: Engine, commands: Sequence[tuple[UUID, Command]]
+) -> tuple[str, list[Done]]:
+    """What was done, and the id by which the client asks for it again."""
+    event_id = _event_id(asked)
+    done = await engine.execute(asked, commands, str(event_id))
+    if not any(one.changed for one in done):
+        event_id = idle_id(asked.caller.owner, event_id)
+    return str(event_id), done
 
 
 def _version(before: Memory | None, memory: Memory, recorded: Recorded, step: Step) -> Version:
@@ -392,7 +414,7 @@ def _version(before: Memory | None, memory: Memory, recorded: Recorded, step: St
     )
 
 
-def _one_of(categories: list[str]) -> dict[str, Any]:
+def _one_of(categories: list[str] | None) -> dict[str, Any]:
     return {"categories": {"in": categories}} if categories else {}
 
 
@@ -416,12 +438,12 @@ def _scope(asked: Asked, entities: dict[str, str]) -> Scope:
     return Scope(owner=asked.caller.owner, **{ENTITIES[name]: id for name, id in entities.items()})
 
 
-def _event_id(asked: Asked) -> str:
+def _event_id(asked: Asked) -> UUID:
     """The cause of a request's events; a request that is repeated with its key tells the same one."""
     receipt = asked.receipt
     if receipt is None:
-        return str(new_id())
-    return str(named_id("mem0.event", f"{receipt.owner}:{receipt.actor}:{receipt.key}"))
+        return new_id()
+    return named_id("mem0.event", f"{receipt.owner}:{receipt.actor}:{receipt.key}")
 
 
 def _id(text: str) -> UUID:

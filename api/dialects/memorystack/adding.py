@@ -1,5 +1,6 @@
 """MemoryStack's way to add memories: out of a conversation, or as they are said."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
@@ -12,22 +13,19 @@ from litestar.params import BodyKwarg
 
 from api.body import MAX_TEXT, Body, Id, check_metadata
 from api.dialects.memoid import ROLES, Part
-from api.dialects.memorystack.answers import EVERYBODY, NOBODY, TAGS, answers, wrong
-from api.dialects.memorystack.repeats import ONCE, beside
+from api.dialects.memorystack.answers import EVERYBODY, NOBODY, ORIGIN, TAGS, answers, wrong
+from api.dialects.memorystack.repeats import ONCE
 from api.engine import Asked, Engine
 from api.projects import guidance_of
 from api.request import IdempotencyKey, Prefer
-from domain.ids import new_id
 from domain.ingestion import Ingestion, Message, Received, Role
-from domain.memory import AddMemory, Scope
-from projections import memories
-from projections.selection import Selection
+from domain.memory import Scope
 
 MAX_MESSAGES = 100
 WAIT_SECONDS = 20.0
 """For extraction, at the most: the SDK gives up a request after 30 s, and begins it anew."""
 FEWEST_WORDS = 3
-"""Of a lone statement that is kept in its own words."""
+"""Of a lone statement that is kept as it was said where nothing is read from it."""
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,13 +68,7 @@ class AddRequest(Body, frozen=True, kw_only=True):
 
     def everything(self) -> dict[str, Any]:
         """The metadata, and with it what says whence the messages are."""
-        origin = {
-            "team_id": self.team_id,
-            "session_id": self.session_id,
-            "conversation_id": self.conversation_id,
-            "agent_name": self.agent_name,
-            "agent_type": self.agent_type,
-        }
+        origin = {name: getattr(self, name) for name in ORIGIN}
         return (self.metadata or {}) | {key: value for key, value in origin.items() if value is not None}
 
 
@@ -131,9 +123,10 @@ async def add(
         extract_graph=True,
         instructions=guidance.custom_instructions,
         categories=guidance.custom_categories,
+        keep_as_said=_is_statement(data.messages),
     )
     ingestion = await engine.ingest(once, received, min(engine.patience(prefer), WAIT_SECONDS))
-    ids = _made(ingestion) or await _kept(once, engine, ingestion)
+    ids = _made(ingestion)
     answer = AddAnswer(
         success=ingestion.status != "failed",
         memories_created=len(ids),
@@ -163,41 +156,12 @@ def _made(ingestion: Ingestion) -> list[UUID]:
     return [d.memory_id for d in decisions if d.memory_id and d.action in ("ADD", "UPDATE")]
 
 
-async def _kept(asked: Asked, engine: Engine, ingestion: Ingestion) -> list[UUID]:
-    """A lone statement as it was sent, where the offline rules saw nothing in it.
-
-    `add("The deadline is Friday")` is how the SDK is told to remember this; the rules know what users say of
-    themselves.
-    """
-    extracted = ingestion.extracted
-    if extracted is None or extracted.decisions or not extracted.extractor.name.startswith("rules"):
-        return []
-    message, *more = ingestion.received.messages
-    text = message.text.strip()
-    lone = not more and message.role == "user" and len(text) <= MAX_TEXT
-    if not lone or text.endswith("?") or len(text.split()) < FEWEST_WORDS:
-        return []
-    # As of before this request: its repetition must find what it itself has added to be new.
-    known = await _known(asked, engine, ingestion, text)
-    if known:
-        return []
-    command = AddMemory(
-        text=text, scope=ingestion.scope, metadata=ingestion.received.metadata, role=message.role
-    )
-    (result,) = await engine.execute(beside(asked, "text"), [(new_id(), command)], cause=str(ingestion.id))
-    return [result.state.id]
-
-
-async def _known(asked: Asked, engine: Engine, ingestion: Ingestion, text: str) -> bool:
-    """Whether an earlier memory of this very scope has these words."""
-    same = Selection(
-        scope=ingestion.scope,
-        exact=True,
-        also="lower(text) = lower(%(text)s) AND created_at < %(before)s",
-        values={"text": text, "before": ingestion.received_at},
-    )
-    async with engine.reading(asked, memories.name) as (conn, build):
-        return await memories.count(conn, build.version, same) > 0
+def _is_statement(messages: Sequence[Turn]) -> bool:
+    """Whether this is one thing to remember, as in the SDK's examples: `add("The deadline is Friday")`."""
+    first, *more = messages
+    text = first.text.strip()
+    lone = not more and first.role == "user" and len(text) <= MAX_TEXT
+    return lone and not text.endswith("?") and len(text.split()) >= FEWEST_WORDS
 
 
 def _why_none(ingestion: Ingestion) -> str:

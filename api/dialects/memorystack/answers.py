@@ -24,9 +24,13 @@ DEFAULT_TYPE = "fact"
 """Of a memory that nobody gave a type."""
 DEFAULT_CONFIDENCE = 1.0
 """Of a memory that nobody gave one, as Selection.min_confidence has it too."""
+SOURCE_TYPE = "text"
+"""Of every memory here."""
 TAGS = ["MemoryStack"]
 NOBODY, EVERYBODY = "self", "all"
 """As a user_id: the memories without a user, and everybody's."""
+ORIGIN = ("team_id", "session_id", "conversation_id", "agent_name", "agent_type")
+"""What a memory came of, kept in its metadata and filtered by there."""
 
 
 # --- errors -----------------------------------------------------------------------------------------
@@ -77,6 +81,10 @@ def shaped(problem: Problem, more: Mapping[str, Any]) -> tuple[int, ErrorAnswer]
             )
         case HTTPStatus.NOT_FOUND if problem.detail == "no such memory":
             return problem.status, ErrorAnswer(error="Memory not found")
+        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return problem.status, ErrorAnswer(
+                error="The request is too large: send it as several smaller ones"
+            )
     if kind in INVALID:
         details = _details(problem, more)
         return HTTPStatus.BAD_REQUEST, ErrorAnswer(error="Invalid request payload", details=details)
@@ -147,7 +155,7 @@ def flat(memory: Memory) -> dict[str, Any]:
         "memory_type": traits.type or DEFAULT_TYPE,
         "confidence": DEFAULT_CONFIDENCE if traits.confidence is None else traits.confidence,
         "metadata": memory.metadata,
-        "source_type": "text",
+        "source_type": SOURCE_TYPE,
         "created_at": memory.created_at,
         "updated_at": memory.updated_at,
         "agent_id": scope.agent_id or msgspec.UNSET,

@@ -14,11 +14,12 @@ from litestar.params import JSONBody
 from api.body import Body, Id
 from api.dialects.memorystack.answers import DEFAULT_TYPE, TAGS, answers, selected
 from api.dialects.memorystack.duplicates import groups
-from api.dialects.memorystack.repeats import ONCE
+from api.dialects.memorystack.repeats import ONCE_OF_ALL
 from api.dialects.memorystack.transfer import all_of
 from api.engine import Asked, Engine
 from api.request import IdempotencyKey, MinPosition
 from domain.aggregate import Command
+from domain.errors import Contended, NotFound, VersionConflict
 from domain.memory import DeleteMemory, Memory, Scope, UpdateMemory
 from projections import graph, memories, search
 from projections.selection import Selection
@@ -27,6 +28,9 @@ MAX_NODES = 500
 """Of the graph: the newest memories, and the most spoken of entities."""
 MAX_CONSOLIDATED = 10_000
 """The newest; compared in 0.3 s, or in 8 s where all of them consist of the same few words."""
+CONSOLIDATION_TRIES = 10
+CONSOLIDATION_PAUSE_SECONDS = 0.02
+"""What others have written is read a moment later."""
 THEMES: dict[str, int] = {"shallow": 5, "deep": 25}
 """How many themes of each kind an analysis tells."""
 THEME_MEMORIES = 50
@@ -327,7 +331,7 @@ class ConsolidateAnswer(msgspec.Struct, frozen=True, kw_only=True):
     operation_id="memorystackConsolidate",
     opt={"scope": "write", "bodiless": True},
     responses=answers(409, 413, 415, 422),
-    dependencies=ONCE,
+    dependencies=ONCE_OF_ALL,
     status_code=200,
     tags=TAGS,
     summary="Delete memories that say what another of the same user, agent and run says too",
@@ -340,16 +344,19 @@ async def consolidate(
 ) -> ConsolidateAnswer:
     wanted = data or ConsolidateRequest()
     selection = selected(once, wanted.user_id, wanted.agent_id)
-    known = await all_of(once, engine, selection, MAX_CONSOLIDATED)
     threshold = wanted.similarity_threshold if wanted.check_redundancy else 1.0
-    found = await anyio.to_thread.run_sync(groups, known, threshold)
-    if not wanted.dry_run:
-        # What is kept goes along unchanged, so that a repetition reads the groups from its receipt.
-        commands: list[tuple[UUID, Command]] = []
-        for kept, *duplicates in found:
-            commands.append((kept.id, UpdateMemory(expected_version=kept.version)))
-            commands += [(memory.id, DeleteMemory(expected_version=memory.version)) for memory in duplicates]
-        found = _grouped([result.memory for result in await engine.execute(once, commands)])
+    for attempt in range(CONSOLIDATION_TRIES):
+        known = await all_of(once, engine, selection, MAX_CONSOLIDATED)
+        found = await anyio.to_thread.run_sync(groups, known, threshold)
+        if wanted.dry_run:
+            break
+        try:
+            found = await _merged(once, engine, found)
+            break
+        except (VersionConflict, NotFound):  # changed since they were read: then as they are now
+            await anyio.sleep(CONSOLIDATION_PAUSE_SECONDS * (attempt + 1))
+    else:
+        raise Contended("these memories are being changed too fast by others; try again")
     duplicates_found = sum(len(group) - 1 for group in found)
     return ConsolidateAnswer(
         success=True,
@@ -362,6 +369,19 @@ async def consolidate(
         if len(known) == MAX_CONSOLIDATED
         else "all memories were compared",
     )
+
+
+async def _merged(once: Asked, engine: Engine, found: list[list[Memory]]) -> list[list[Memory]]:
+    """The groups as they are once their duplicates are deleted; of a repetition those that were found first.
+
+    Raises VersionConflict and NotFound if one of them has changed.
+    """
+    commands: list[tuple[UUID, Command]] = []
+    for kept, *duplicates in found:
+        # What is kept goes along unchanged, so that a repetition reads the groups from its receipt.
+        commands.append((kept.id, UpdateMemory(expected_version=kept.version)))
+        commands += [(memory.id, DeleteMemory(expected_version=memory.version)) for memory in duplicates]
+    return _grouped([result.memory for result in await engine.execute(once, commands)])
 
 
 def _grouped(after: Sequence[Memory]) -> list[list[Memory]]:

@@ -1,5 +1,7 @@
 """MemoryStack's memories: listed, found, changed and deleted."""
 
+import asyncio
+import random
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -23,20 +25,22 @@ from api.dialects.memorystack.answers import (
     selected,
     wrong,
 )
-from api.dialects.memorystack.repeats import ONCE
+from api.dialects.memorystack.repeats import ONCE, anew
 from api.engine import Asked, Engine
 from api.request import IdempotencyKey, MinPosition
-from domain.errors import NotFound, VersionConflict
+from domain.errors import Contended, NotFound, VersionConflict
 from domain.eventstore.writer import Result
 from domain.ids import MEMORY_PREFIX, read
-from domain.memory import DeleteMemory, EraseMemory, Memory, Scope, Traits, UpdateMemory
+from domain.memory import DeleteMemory, EraseMemory, Memory, Scope, UpdateMemory
 from projections import memories, search
 from projections.selection import Selection
 
 MAX_LISTED = 100
 MAX_FOUND = 50
 MAX_DELETED = 1_000
-UPDATE_TRIES = 5
+UPDATE_TRIES = 50
+"""Each time that it is changed by somebody else first, that one is through."""
+UPDATE_PAUSE_SECONDS = 0.002
 
 Order = Literal["asc", "desc"]
 Mode = Literal["hybrid", "vector", "text", "graph", "keyword"]
@@ -254,33 +258,26 @@ async def get_one(
     operation_id="memorystackUpdateMemory",
     opt={"scope": "write"},
     responses=answers(404, 409, 413, 415, 422),
-    dependencies=ONCE,
     tags=TAGS,
     summary="Change a memory's content, type, confidence or metadata",
 )
 async def update(
     memory_id: FromPath[str],
     data: JSONBody[UpdateRequest],
-    once: NamedDependency[Asked],
+    asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
     idempotency_key: IdempotencyKey = None,
 ) -> OneAnswer:
     id = _id(memory_id)
-    for _ in range(UPDATE_TRIES):
-        memory = await engine.memory(once, id)
-        command = UpdateMemory(
-            text=data.content,
-            metadata=data.metadata,
-            traits=_traits(memory, data),
-            expected_version=memory.version,
-        )
+    for attempt in range(UPDATE_TRIES):
+        command = _change(await engine.memory(asked, id), data)
         try:
-            (result,) = await engine.execute(once, [(id, command)])
-        except VersionConflict as error:
-            conflict = error  # changed since it was read: then from what it is now
+            (result,) = await engine.execute(asked, [(id, command)])
+        except VersionConflict:  # changed since it was read: then from what it is now
+            await asyncio.sleep(random.uniform(0, UPDATE_PAUSE_SECONDS * (attempt + 1)))  # noqa: S311
         else:
             return OneAnswer(success=True, memory=MemoryAnswer(**flat(result.memory)))
-    raise conflict
+    raise Contended("this memory is being changed too fast by others; try again")
 
 
 @delete(
@@ -325,31 +322,39 @@ async def delete_many(
     idempotency_key: IdempotencyKey = None,
 ) -> DeleteAnswer:
     named = list({id for text in data.memory_ids if (id := read(MEMORY_PREFIX, text))})
-    # Only those that are there: a receipt does not tell which of its results changed nothing.
+    # Only those that are there: a receipt does not tell which of its results changed nothing. A repetition
+    # finds none.
     if data.hard:
         ids = await engine.unerased(once, named)
-        results = await engine.erase(once, [(id, EraseMemory(missing_ok=True)) for id in ids])
+        erasures = [(id, EraseMemory(missing_ok=True)) for id in ids]
+        results = await engine.erase(anew(once) if ids else once, erasures)
         return DeleteAnswer(success=True, deleted_count=_changed(results), hard_delete=True)
     there = selected(once)
     there = msgspec.structs.replace(there, also="memory_id = ANY(%(named)s)", values={"named": named})
     ids = await engine.ids_in(once, there)
-    results = await engine.execute(once, [(id, DeleteMemory(missing_ok=True)) for id in ids])
+    results = await engine.execute(
+        anew(once) if ids else once, [(id, DeleteMemory(missing_ok=True)) for id in ids]
+    )
     return DeleteAnswer(success=True, deleted_count=_changed(results), hard_delete=False)
 
 
 ROUTES = [listing, of_agent, find, get_one, update, delete_one, delete_many]
 
 
-def _traits(memory: Memory, data: UpdateRequest) -> Traits:
-    """The traits after a change: what was found in the old words is not known of new ones."""
+def _change(memory: Memory, data: UpdateRequest) -> UpdateMemory:
+    """What changes a memory. Traits are one value: who changes one of them must know what the others are."""
+    if data.memory_type is None and data.confidence is None:
+        return UpdateMemory(text=data.content, metadata=data.metadata)
     traits = memory.traits
-    if data.content not in (None, memory.text):
+    if data.content not in (None, memory.text):  # what was found in the old words is not known of new ones
         traits = msgspec.structs.replace(traits, happened_on=None, entities=(), relations=())
     if data.memory_type is not None:
         traits = msgspec.structs.replace(traits, type=data.memory_type)
     if data.confidence is not None:
         traits = msgspec.structs.replace(traits, confidence=data.confidence)
-    return traits
+    return UpdateMemory(
+        text=data.content, metadata=data.metadata, traits=traits, expected_version=memory.version
+    )
 
 
 def _changed(results: Sequence[Result]) -> int:

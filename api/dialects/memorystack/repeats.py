@@ -1,14 +1,17 @@
 """The two-minute rule of MemoryStack: its client repeats a write after a broken connection, and says nowhere
 that it is a repetition. So the same request of the same key within two minutes is done once.
 
-Not so where the same key has changed since what the first one made: a client that repeats does not have its
-answer yet, so that one has moved on, and says again what it once said.
+Not so where somebody has changed since what the first one made: a client that repeats does not have its
+answer yet, and whoever has it may want the same once more. What changes nothing when it is done twice needs
+no such rule.
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from litestar import Request
 from litestar.di import NamedDependency, Provide
 from psycopg import AsyncConnection
@@ -26,85 +29,116 @@ LATEST = """
     ORDER BY key DESC LIMIT 1"""
 
 # What a receipt's request made: its results, and the memories that its conversation became. Then whether
-# the key has written any of these once more.
+# anybody has written any of these once more. A conversation that changed nothing may do so now if memories
+# of its user have changed, and a request on all memories if any has.
 OVERTAKEN = """
     WITH results AS (
-        SELECT * FROM unnest(%(ids)s::uuid[], %(versions)s::bigint[]) AS r(stream_id, version)
-    ), made AS (
-        SELECT * FROM results UNION ALL
-        SELECT e.stream_id, e.version
-        FROM results JOIN events AS said USING (stream_id, version)
-        JOIN events AS e ON e.actor = %(actor)s AND e.position > said.position
-                        AND e.cause = said.stream_id::text AND e.type LIKE 'memory.%%'
+        SELECT e.* FROM events e JOIN unnest(%(ids)s::uuid[], %(versions)s::bigint[]) AS r(stream_id, version)
+        USING (stream_id, version)
+    ), became AS (
+        SELECT e.* FROM results said JOIN events e
+        ON e.owner = %(owner)s AND e.cause = said.stream_id::text AND e.type LIKE 'memory.%%'
         WHERE said.type LIKE 'ingestion.%%'
+    ), barren AS (
+        SELECT e.* FROM results said JOIN events e USING (stream_id)
+        WHERE e.type LIKE 'ingestion.extracted.%%' AND NOT EXISTS (SELECT FROM became)
     )
     SELECT EXISTS (
-        SELECT 1 FROM made JOIN events AS e USING (stream_id)
-        WHERE e.version > made.version AND e.actor = %(actor)s AND e.type LIKE 'memory.%%'
-    )"""
+        SELECT FROM (TABLE results UNION ALL TABLE became) AS made JOIN events AS e USING (stream_id)
+        WHERE e.version > made.version AND e.type LIKE 'memory.%%'
+    ) OR EXISTS (
+        SELECT FROM barren JOIN events AS e USING (subject_id)
+        WHERE e.position > barren.position AND e.type LIKE 'memory.%%'
+    ) OR (%(of_all)s AND EXISTS (
+        SELECT FROM events WHERE owner = %(owner)s AND type LIKE 'memory.%%'
+        AND position > (SELECT max(position) FROM results)
+    ))"""
 
 
 async def provide_once(
     request: Request[Any, Caller, Any], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
 ) -> Asked:
     """What is asked, with a receipt that a repetition of the request shares."""
+    return await _once(request, asked, engine, of_all=False)
+
+
+async def provide_once_of_all(
+    request: Request[Any, Caller, Any], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
+) -> Asked:
+    """The same for a request on all memories, which is another one as soon as any of them has changed."""
+    return await _once(request, asked, engine, of_all=True)
+
+
+ONCE = {"once": Provide(provide_once)}
+ONCE_OF_ALL = {"once": Provide(provide_once_of_all)}
+
+
+def anew(once: Asked) -> Asked:
+    """The same, as no repetition: one that finds something left to do."""
+    if once.receipt is None or not once.receipt.results:
+        return once
+    stem, _, number = once.receipt.key.rpartition(":")
+    receipt = msgspec.structs.replace(once.receipt, key=_numbered(stem, int(number) + 1), results=())
+    return once._replace(receipt=receipt)
+
+
+async def _once(request: Request[Any, Caller, Any], asked: Asked, engine: Engine, *, of_all: bool) -> Asked:
     if asked.receipt:
         return asked  # its Idempotency-Key says more
     told = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
     told.update(await request.body())
     caller, fingerprint = asked.caller, told.digest()
-    async with engine.connection(caller.owner) as conn:
-        key = await _key(conn, caller, fingerprint)
-    receipt = Receipt(owner=caller.owner, actor=caller.actor, key=key, fingerprint=fingerprint)
-    return asked._replace(receipt=receipt)
-
-
-ONCE = {"once": Provide(provide_once)}
-
-
-def beside(asked: Asked, what: str) -> Asked:
-    """The same, with the receipt of a second piece of work of the same request."""
-    if asked.receipt is None:
-        return asked
-    receipt = asked.receipt
-    key = hashlib.sha256(f"{what} of {receipt.key}".encode()).hexdigest()
-    return asked._replace(
-        receipt=Receipt(owner=receipt.owner, actor=receipt.actor, key=key, fingerprint=receipt.fingerprint)
+    first = Receipt(
+        owner=caller.owner,
+        actor=caller.actor,
+        key=_numbered(f"repeat:{fingerprint.hex()}", 0),
+        fingerprint=fingerprint,
     )
+    async with engine.connection(caller.owner) as conn:
+        return asked._replace(receipt=await _latest(conn, first, of_all=of_all))
 
 
-async def _key(conn: AsyncConnection[Any], caller: Caller, fingerprint: bytes) -> str:
-    """The receipt's key: that of the latest such request, or the one after it.
+async def _latest(conn: AsyncConnection[Any], first: Receipt, *, of_all: bool) -> Receipt:
+    """The receipt of the latest such request, with its results if this repeats it; else the one after it.
 
     Numbered, not dated: two requests at once always find the same number, at whatever second.
     """
-    stem = f"repeat:{fingerprint.hex()}:"
+    stem = first.key.rpartition(":")[0]
     cursor = await conn.execute(
         LATEST,
         {
             "seconds": REPEAT_SECONDS,
-            "owner": caller.owner,
-            "actor": caller.actor,
-            "first": stem + NUMBER_DIGITS * "0",
-            "last": stem + NUMBER_DIGITS * "9",
+            "owner": first.owner,
+            "actor": first.actor,
+            "first": first.key,
+            "last": f"{stem}:{NUMBER_DIGITS * '9'}",
         },
     )
     latest = await cursor.fetchone()
     if latest is None:
-        return stem + NUMBER_DIGITS * "0"
-    key, recent, results = latest
-    if recent and not await _overtaken(conn, caller, [(UUID(id), version) for id, version in results]):
-        return str(key)
-    return f"{stem}{int(key.removeprefix(stem)) + 1:0{NUMBER_DIGITS}}"
+        return first
+    key, recent, stored = latest
+    results = tuple((UUID(id), version) for id, version in stored)
+    # What had nothing to do left no trace, and may have something to do now.
+    if recent and results and not await _overtaken(conn, first.owner, results, of_all=of_all):
+        return msgspec.structs.replace(first, key=key, results=results)
+    return msgspec.structs.replace(first, key=_numbered(stem, int(key.rpartition(":")[2]) + 1))
 
 
-async def _overtaken(conn: AsyncConnection[Any], caller: Caller, results: list[tuple[UUID, int]]) -> bool:
+async def _overtaken(
+    conn: AsyncConnection[Any], owner: str, results: Sequence[tuple[UUID, int]], *, of_all: bool
+) -> bool:
     cursor = await conn.execute(
         OVERTAKEN,
         {
             "ids": [id for id, _ in results],
             "versions": [version for _, version in results],
-            "actor": caller.actor,
+            "owner": owner,
+            "of_all": of_all,
         },
     )
     return bool((await cursor.fetchone() or (False,))[0])
+
+
+def _numbered(stem: str, number: int) -> str:
+    return f"{stem}:{number:0{NUMBER_DIGITS}}"

@@ -2,25 +2,31 @@
 
 import csv
 import io
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
-from litestar import post
+from litestar import Request, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from api.body import MAX_TEXT, Body, Id, check_metadata
+from api.body import MAX_TEXT, Body, Id, Tag, check_metadata, refuse_nul
 from api.dialects.memorystack.answers import (
+    EVERYBODY,
     NOBODY,
+    ORIGIN,
+    SOURCE_TYPE,
     TAGS,
+    FoundAnswer,
     MemoryAnswer,
     answers,
     cursor_after,
     flat,
     place_of,
     selected,
+    wrong,
 )
 from api.dialects.memorystack.repeats import ONCE
 from api.engine import Asked, Engine
@@ -28,11 +34,14 @@ from api.request import IdempotencyKey
 from domain.aggregate import Command
 from domain.ids import new_id
 from domain.memory import AddMemory, Memory, Scope, Traits
+from domain.recorded import now
 from projections import memories
 from projections.selection import Selection
 
 MAX_IMPORTED = 5_000
+"""In one commit, which all other writers of the cell wait for: 1 to 3 s, where 20,000 take 16 s."""
 PAGE = 1_000
+DAY = msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\d", max_length=40, examples=["2027-01-31"])
 
 
 class ImportedMemory(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,37 +53,86 @@ class ImportedMemory(msgspec.Struct, frozen=True, kw_only=True):
     end_user_id: Id | None = None
     user_id: Id | None = None
     agent_id: Id | None = None
+    run_id: Id | None = None
     project_id: Id | None = None
+    team_id: Id | None = None
+    session_id: Id | None = None
+    conversation_id: Id | None = None
+    agent_name: Id | None = None
+    agent_type: Id | None = None
     memory_type: Id | None = None
     confidence: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     metadata: dict[str, Any] | None = None
+    tags: list[Tag] | None = None
+    expires_on: Annotated[str, DAY] | None = None
+    """The first day on which it is gone (UTC)."""
+    expiration_date: Annotated[str, DAY] | None = None
     created_at: str | None = None
+    updated_at: str | None = None
+    source_type: str | None = None
 
     def __post_init__(self) -> None:
-        check_metadata(self.metadata)
         if self.content is None and self.memory is None:
             raise ValueError("missing required field `content`")
+        if self.user == EVERYBODY:
+            raise ValueError(f"`{EVERYBODY}` names every user, so no memory can be theirs")
+        if (last := self.expires) and last <= now().date():
+            raise ValueError(f"it has expired on {last}")
 
-    def command(self, owner: str) -> AddMemory:
-        """Kept verbatim; its former id and time go into the metadata, for here it gets new ones."""
-        user = self.end_user_id or self.user_id
-        former = {"original_id": self.id, "original_created_at": self.created_at}
+    @property
+    def user(self) -> str | None:
+        return self.end_user_id or self.user_id
+
+    @property
+    def expires(self) -> date | None:
+        """Its day; a time after it makes no difference. Raises ValueError for what is none."""
+        day = self.expires_on or self.expiration_date
+        return date.fromisoformat(day[:10]) if day else None
+
+    def command(self, owner: str, more: dict[str, Any]) -> AddMemory:
+        """Kept verbatim; its former id and times go into the metadata, for here it gets new ones.
+
+        So does what is said with it under names that mean nothing here. Raises ValueError if it is too much.
+        """
+        former = {
+            "original_id": self.id,
+            "original_created_at": self.created_at,
+            "original_updated_at": self.updated_at if self.updated_at != self.created_at else None,
+            "original_source_type": self.source_type if self.source_type != SOURCE_TYPE else None,
+            **{name: getattr(self, name) for name in ORIGIN},
+        }
+        metadata = more | {key: value for key, value in former.items() if value is not None}
+        metadata |= self.metadata or {}
+        check_metadata(metadata)
+        refuse_nul(metadata)
         return AddMemory(
             text=self.content or self.memory or "",
             scope=Scope(
                 owner=owner,
-                user_id=None if user == NOBODY else user,
-                agent_id=self.agent_id,
+                user_id=None if self.user == NOBODY else self.user,
+                agent_id=self.agent_id or self.agent_name,
+                run_id=self.run_id,
                 project_id=self.project_id,
             ),
-            metadata={key: value for key, value in former.items() if value is not None}
-            | (self.metadata or {}),
-            traits=Traits(type=self.memory_type, confidence=self.confidence),
+            metadata=metadata,
+            tags=tuple(dict.fromkeys(self.tags or ())),
+            traits=Traits(type=self.memory_type, confidence=self.confidence, expires_on=self.expires),
         )
 
 
 class ImportRequest(Body, frozen=True, kw_only=True):
-    memories: Annotated[list[ImportedMemory], msgspec.Meta(min_length=1, max_length=MAX_IMPORTED)]
+    memories: Annotated[list[ImportedMemory], msgspec.Meta(min_length=1)]
+    """At most 5,000 in one request."""
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """The rows of an import with all that they have."""
+
+    memories: list[dict[str, Any]]
+
+
+MEANT = {*ImportedMemory.__struct_fields__, *FoundAnswer.__struct_fields__}
+"""The names of a row that mean something here; of an answer's fields the rest is made anew."""
 
 
 class ImportAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,23 +157,42 @@ class ImportAnswer(msgspec.Struct, frozen=True, kw_only=True):
     summary="Keep memories from elsewhere, or from an export, word for word: all or none",
 )
 async def take(
+    request: Request[Any, Any, Any],
     data: JSONBody[ImportRequest],
     once: NamedDependency[Asked],
     engine: NamedDependency[Engine],
     idempotency_key: IdempotencyKey = None,
 ) -> ImportAnswer:
-    commands: list[tuple[UUID, Command]] = [
-        (new_id(), one.command(once.caller.owner)) for one in data.memories
-    ]
-    results = await engine.execute(once, commands)
-    count = len(results)
+    repeated = once.receipt.results if once.receipt else ()
+    if repeated:  # nothing is read for it: 5,000 memories would keep all writers waiting for 14 s
+        return _imported([id for id, _ in repeated])
+    if len(data.memories) > MAX_IMPORTED:
+        raise wrong(
+            "memories", f"At most {MAX_IMPORTED} in one request: send several, such as the pages of an export"
+        )
+    sent = msgspec.json.decode(await request.body(), type=Sent).memories
+    commands: list[tuple[UUID, Command]] = []
+    for number, (one, raw) in enumerate(zip(data.memories, sent, strict=True)):
+        more = {
+            f"original_{name}": value
+            for name, value in raw.items()
+            if name not in MEANT and value not in (None, "", [], {})
+        }
+        try:
+            commands.append((new_id(), one.command(once.caller.owner, more)))
+        except ValueError as error:
+            raise wrong("memories", f"[{number}]: {error}") from None
+    return _imported([result.state.id for result in await engine.execute(once, commands)])
+
+
+def _imported(ids: Sequence[UUID]) -> ImportAnswer:
     return ImportAnswer(
         success=True,
-        imported=count,
-        created=count,
+        imported=len(ids),
+        created=len(ids),
         failed=0,
-        total=count,
-        memory_ids=[str(result.state.id) for result in results],
+        total=len(ids),
+        memory_ids=[str(id) for id in ids],
     )
 
 
@@ -128,13 +205,19 @@ class ExportRequest(Body, frozen=True, kw_only=True):
     cursor: str | None = None
 
 
+class ExportedMemory(MemoryAnswer, frozen=True, kw_only=True):
+    tags: Sequence[str]
+    run_id: str | msgspec.UnsetType = msgspec.UNSET
+    expires_on: date | msgspec.UnsetType = msgspec.UNSET
+
+
 class ExportAnswer(msgspec.Struct, frozen=True, kw_only=True):
     success: bool
     format: Literal["json", "csv"]
     exported_at: datetime
     count: int
     next_cursor: str | None
-    memories: list[MemoryAnswer]
+    memories: list[ExportedMemory]
     """Empty for `csv`."""
     data: str | None
     """The table for `csv`."""
@@ -159,7 +242,7 @@ async def export(
     most = wanted.limit and wanted.limit + 1
     page = await all_of(asked, engine, selected(asked, wanted.user_id), most, ascending=True, after=after)
     told = page[: wanted.limit]
-    flat_ones = [MemoryAnswer(**flat(memory)) for memory in told]
+    flat_ones = [_exported(memory) for memory in told]
     return ExportAnswer(
         success=True,
         format=wanted.format,
@@ -171,21 +254,33 @@ async def export(
     )
 
 
-ROUTES = [take, export]
+ROUTES = [export]
+UPLOADS = [take]
+"""What may be larger than other bodies."""
 
 
-def _table(told: list[MemoryAnswer]) -> str:
-    """The memories as CSV (RFC 4180) with a line of names; metadata is JSON."""
+def _exported(memory: Memory) -> ExportedMemory:
+    return ExportedMemory(
+        **flat(memory),
+        tags=memory.tags,
+        run_id=memory.scope.run_id or msgspec.UNSET,
+        expires_on=memory.traits.expires_on or msgspec.UNSET,
+    )
+
+
+def _table(told: list[ExportedMemory]) -> str:
+    """The memories as CSV (RFC 4180) with a line of names; metadata and tags are JSON."""
     names = [
         "id", "end_user_id", "agent_id", "project_id", "content", "memory_type", "confidence", "metadata",
-        "created_at", "updated_at",
+        "created_at", "updated_at", "run_id", "tags", "expires_on",
     ]  # fmt: skip
     table = io.StringIO()
     writer = csv.DictWriter(table, names, extrasaction="ignore")
     writer.writeheader()
     for memory in told:
         row = msgspec.to_builtins(memory)
-        writer.writerow(row | {"metadata": msgspec.json.encode(memory.metadata).decode()})
+        values = {"metadata": memory.metadata, "tags": memory.tags}
+        writer.writerow(row | {name: msgspec.json.encode(value).decode() for name, value in values.items()})
     return table.getvalue()
 
 
