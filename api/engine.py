@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import select
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -21,13 +22,13 @@ from api.auth import Authenticator, Caller
 from api.errors import Behind
 from domain.aggregate import Command
 from domain.cells import Cell, Cells
-from domain.errors import NotFound
+from domain.errors import Contended, NotFound, VersionConflict
 from domain.eventstore.cipher import master_key
 from domain.eventstore.recorder import Receipt
 from domain.eventstore.writer import Result, Work
 from domain.ids import new_id
 from domain.ingestion import Ingestion, Receive, Received
-from domain.memory import EraseMemory, Memory, is_of_memory, project
+from domain.memory import EraseMemory, Memory, UpdateMemory, is_of_memory, project
 from domain.recorded import Context, Recorded, now
 from projections import documents, erasure, memories, passages, retrieval, search
 from projections.catalogue import Build, live
@@ -53,6 +54,9 @@ WAIT_SECONDS = 3.0
 """How long a read waits for the projection to reach a position; catching up usually takes 20 ms."""
 VECTOR_WAIT_SECONDS = 1.0
 """How long a search waits for the vectors of the caller's own latest writes."""
+CHANGE_TRIES = 50
+"""Each time that somebody else changes it first, that one is through."""
+CHANGE_PAUSE_SECONDS = 0.002
 FIRST_LOOK_SECONDS = 0.003
 LAST_LOOK_SECONDS = 0.05
 PATIENT_LOOK_SECONDS = 0.2
@@ -122,6 +126,21 @@ class Engine:
         )
         work = Work(context=context, commands=commands, receipt=asked.receipt)
         return await asyncio.wrap_future(cell.writer.submit(work))
+
+    async def change(self, asked: Asked, id: UUID, change: Callable[[Memory], UpdateMemory]) -> Result:
+        """Change a memory by what follows from its state; anew where somebody was faster.
+
+        Raises NotFound and Contended.
+        """
+        for attempt in range(CHANGE_TRIES):
+            command = change(await self.memory(asked, id))
+            try:
+                (result,) = await self.execute(asked, [(id, command)])
+            except VersionConflict:
+                await asyncio.sleep(random.uniform(0, CHANGE_PAUSE_SECONDS * (attempt + 1)))  # noqa: S311
+            else:
+                return result
+        raise Contended("this memory is being changed too fast by others; try again")
 
     async def erase(self, asked: Asked, commands: Sequence[tuple[UUID, EraseMemory]]) -> list[Result]:
         """Erase all of these memories or none, and take their words out of the log and what is built of it.

@@ -253,7 +253,8 @@ LEAVES = WORDS | st.integers() | st.booleans() | st.none() | st.lists(WORDS, max
 FIELDS = WORDS | st.sampled_from(
     ["user_id", "categories", "keywords", "metadata", "memory_ids", "created_at", "timestamp"]
 )
-TIMES = st.dates().map(str) | st.datetimes().map(str) | st.integers() | st.floats(allow_nan=False)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)  # JSON has no others
+TIMES = st.dates().map(str) | st.datetimes().map(str) | st.integers() | FLOATS
 TESTS = (
     LEAVES
     | TIMES

@@ -4,8 +4,6 @@ An app (`app_id`) is what the other dialects call a project. Ids are plain UUIDs
 """
 
 import ast
-import asyncio
-import random
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -48,7 +46,7 @@ from api.engine import Asked, Engine
 from api.errors import Refusal
 from api.provenance import Step, explanation
 from domain.aggregate import Command
-from domain.errors import Contended, NotFound, VersionConflict
+from domain.errors import NotFound
 from domain.eventstore.writer import Result as Done
 from domain.ids import named_id, new_id, read
 from domain.ingestion import Message, Received
@@ -61,9 +59,6 @@ from projections.selection import Selection
 MAX_PAGE = 1_000
 MAX_FILTERS = 2_000
 """Characters of the filters in a query."""
-UPDATE_TRIES = 50
-"""Each time that a memory is changed by somebody else first, that one is through."""
-UPDATE_PAUSE_SECONDS = 0.002
 
 
 # --- routes -----------------------------------------------------------------------------------------
@@ -226,24 +221,15 @@ async def update(
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
 ) -> Remembered:
-    id = _id(memory_id)
-    for attempt in range(UPDATE_TRIES):
-        command = await _change(asked, engine, id, data)
-        try:
-            (changed,) = await engine.execute(asked, [(id, command)])
-        except VersionConflict:  # changed since it was read: then from what it is now
-            await asyncio.sleep(random.uniform(0, UPDATE_PAUSE_SECONDS * (attempt + 1)))  # noqa: S311
-        else:
-            return remembered(changed.memory)
-    raise Contended("this memory is being changed too fast by others; try again")
+    changed = await engine.change(asked, _id(memory_id), lambda memory: _change(memory, data))
+    return remembered(changed.memory)
 
 
-async def _change(asked: Asked, engine: Engine, id: UUID, data: UpdateRequest) -> UpdateMemory:
+def _change(memory: Memory, data: UpdateRequest) -> UpdateMemory:
     """What is asked for; another day is one of the traits, which are changed as a whole."""
     command = UpdateMemory(text=data.text, metadata=data.metadata, expires_on=data.expiration_date)
     if data.timestamp is None:
         return command
-    memory = await engine.memory(asked, id)
     traits = msgspec.structs.replace(memory.traits, happened_on=moment_of(data.timestamp).date())
     if data.text not in (None, memory.text):  # what was found in the old words
         traits = msgspec.structs.replace(traits, entities=(), relations=())

@@ -1,7 +1,5 @@
 """MemoryStack's memories: listed, found, changed and deleted."""
 
-import asyncio
-import random
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -28,7 +26,7 @@ from api.dialects.memorystack.answers import (
 from api.dialects.memorystack.repeats import ONCE, anew
 from api.engine import Asked, Engine
 from api.request import IdempotencyKey, MinPosition
-from domain.errors import Contended, NotFound, VersionConflict
+from domain.errors import NotFound
 from domain.eventstore.writer import Result
 from domain.ids import MEMORY_PREFIX, read
 from domain.memory import DeleteMemory, EraseMemory, Memory, Scope, UpdateMemory
@@ -38,9 +36,6 @@ from projections.selection import Selection
 MAX_LISTED = 100
 MAX_FOUND = 50
 MAX_DELETED = 1_000
-UPDATE_TRIES = 50
-"""Each time that it is changed by somebody else first, that one is through."""
-UPDATE_PAUSE_SECONDS = 0.002
 
 Order = Literal["asc", "desc"]
 Mode = Literal["hybrid", "vector", "text", "graph", "keyword"]
@@ -268,16 +263,8 @@ async def update(
     engine: NamedDependency[Engine],
     idempotency_key: IdempotencyKey = None,
 ) -> OneAnswer:
-    id = _id(memory_id)
-    for attempt in range(UPDATE_TRIES):
-        command = _change(await engine.memory(asked, id), data)
-        try:
-            (result,) = await engine.execute(asked, [(id, command)])
-        except VersionConflict:  # changed since it was read: then from what it is now
-            await asyncio.sleep(random.uniform(0, UPDATE_PAUSE_SECONDS * (attempt + 1)))  # noqa: S311
-        else:
-            return OneAnswer(success=True, memory=MemoryAnswer(**flat(result.memory)))
-    raise Contended("this memory is being changed too fast by others; try again")
+    result = await engine.change(asked, _id(memory_id), lambda memory: _change(memory, data))
+    return OneAnswer(success=True, memory=MemoryAnswer(**flat(result.memory)))
 
 
 @delete(
