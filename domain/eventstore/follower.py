@@ -14,6 +14,13 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 2.0
 """For what no NOTIFY told of: an event committed before LISTEN was active, a lease that became free."""
 RECONNECT_SECONDS = 0.5
+WAKE_SECONDS = 1.0
+
+
+def wake(cell: Cell) -> None:
+    """Have all followers of a cell look up, such as those that were stopped. Raises OperationalError."""
+    with cell.pool.connection(timeout=WAKE_SECONDS) as conn:
+        conn.execute("SELECT pg_notify(%s, '')", (f"{cell.name}_log",))
 
 
 class Follower(threading.Thread):
