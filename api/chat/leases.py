@@ -27,6 +27,8 @@ class Leases:
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
         self._held: set[Name] = set()
+        self._locked: set[Name] = set()
+        """Those of which the connection has the lock; it would count a second one."""
         self._conn: AsyncConnection[Any] | None = None
         self._at_once = asyncio.Lock()
         """One statement at a time."""
@@ -34,32 +36,33 @@ class Leases:
     async def take(self, turn: Name) -> None:
         """Without the database there is no lease, and the answer goes on."""
         self._held.add(turn)
-        await self._run(f"SELECT pg_try_advisory_lock({KEY})", turn)
+        await self._settle()
 
     async def give_back(self, turn: Name) -> None:
         self._held.discard(turn)
-        await self._run(f"SELECT pg_advisory_unlock({KEY})", turn)
+        await self._settle()
 
     async def close(self) -> None:
         if self._conn:
             await self._conn.close()
 
-    async def _run(self, statement: str, turn: Name) -> None:
+    async def _settle(self) -> None:
+        """Have the connection hold the locks of the turns that are held, and no others."""
         async with self._at_once:
             try:
                 if self._conn is None or self._conn.closed:
-                    await self._connect()
-                else:
-                    await self._conn.execute(statement, turn)
+                    self._conn, self._locked = await self._connected(), set()
+                for turn in self._held - self._locked:
+                    self._locked.add(turn)  # before: who is cancelled in between may have the lock
+                    await self._conn.execute(f"SELECT pg_try_advisory_lock({KEY})", turn)
+                for turn in self._locked - self._held:
+                    await self._conn.execute(f"SELECT pg_advisory_unlock({KEY})", turn)
+                    self._locked.discard(turn)
             except psycopg.OperationalError as error:
                 log.warning("a turn has no lease: %s", type(error).__name__)
 
-    async def _connect(self) -> None:
-        self._conn = await AsyncConnection.connect(
-            self._conninfo, autocommit=True, connect_timeout=CONNECT_SECONDS
-        )
-        for turn in self._held:
-            await self._conn.execute(f"SELECT pg_try_advisory_lock({KEY})", turn)
+    async def _connected(self) -> AsyncConnection[Any]:
+        return await AsyncConnection.connect(self._conninfo, autocommit=True, connect_timeout=CONNECT_SECONDS)
 
 
 async def is_leased(conn: AsyncConnection[Any], turn: Name) -> bool:
