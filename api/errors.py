@@ -147,16 +147,20 @@ def to_words(error: Exception) -> str:
     return problem.detail
 
 
+def of_body(message: str) -> dict[str, Any]:
+    """A fault of a body as a whole."""
+    return {"key": "body", "source": "body", "message": message}
+
+
 def without_body(handler: BaseRouteHandler) -> Refusal:
     """The refusal of a request that lacks the body which its handler reads."""
-    fault = {"key": "body", "source": "body", "message": REQUIRED}
     more = {"fieldErrors": {name: [REQUIRED] for name in _required(handler)}}
     return Refusal(
         HTTPStatus.BAD_REQUEST,
         "malformed",
         "a JSON body is missing",
         more=more if more["fieldErrors"] else None,
-        errors=[fault],
+        errors=[of_body(REQUIRED)],
     )
 
 
@@ -206,8 +210,7 @@ def _of_ours(error: Exception) -> Problem:
 
 def _malformed(detail: str) -> Problem:
     """Of a body that cannot be read at all."""
-    fault = {"key": "body", "source": "body", "message": detail}
-    return _made(HTTPStatus.BAD_REQUEST, "malformed", detail, [fault])
+    return _made(HTTPStatus.BAD_REQUEST, "malformed", detail, [of_body(detail)])
 
 
 def _invalid(error: ValidationException, handler: BaseRouteHandler | None) -> Problem:

@@ -19,7 +19,7 @@ from api import metrics
 from api.auth import Caller, require
 from api.dialects.spoken import dialect_of, require_dialect
 from api.engine import Asked, Engine
-from api.errors import Refusal, to_problem, without_body
+from api.errors import Refusal, of_body, to_problem, without_body
 from api.limits import Limits
 from api.usage import Usage
 from domain.eventstore.recorder import Receipt
@@ -171,8 +171,7 @@ def _require_json(headers: Headers, handler: BaseRouteHandler) -> None:
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in ("", "application/json") and not media_type.endswith("+json"):
         detail = f"send JSON with `Content-Type: application/json`, not {media_type}"
-        fault = {"key": "body", "source": "body", "message": detail}
-        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not-json", detail, errors=[fault])
+        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not-json", detail, errors=[of_body(detail)])
     if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
         raise without_body(handler)
 

@@ -159,7 +159,6 @@ class StreamedAnswer:
     """Makes pieces of the chunks of one answer."""
 
     def __init__(self, tools: set[str]) -> None:
-        self._tools = tools
         self._thinking = _Thinking()
         self._calls = _Calls(tools)
         self._usage: object = None

@@ -232,11 +232,12 @@ class Jobs:
 
 
 class _Done(Middleware):
-    """Has the sweep look when rows have got their vectors: what gathered meanwhile is the next job's."""
+    """Has the sweep look when no job for vectors is left to take: what has gathered is the next one's."""
 
     def __init__(self, wake: threading.Event) -> None:
         self._wake = wake
 
-    def after_ack(self, _: Broker, message: MessageProxy) -> None:
-        if message.queue_name == EMBED:
+    def after_ack(self, broker: Broker, message: MessageProxy) -> None:
+        assert isinstance(broker, RedisBroker)  # noqa: S101 - it was added to one
+        if message.queue_name == EMBED and not queued(broker, EMBED):
             self._wake.set()
