@@ -17,9 +17,9 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.response import Response
 from litestar.types import ASGIApp
 
-from api import batch, docs, graph, health, ingestions, log, projects, provenance, reverts, reviews
-from api import usage as usage_of
-from api.chat import (
+from api import docs, health
+from api.dialects import mem0, memokit, memorystack
+from api.dialects.khoj import (
     agents,
     content,
     conversations,
@@ -32,18 +32,22 @@ from api.chat import (
     tokens,
     turns,
 )
-from api.chat import settings as chat_settings
-from api.chat import socket as chat_socket
-from api.chat.chat import Chat, provide_chat
-from api.dialects import khoj, mem0, memoid, memokit, memorystack
+from api.dialects.khoj import memories as khoj
+from api.dialects.khoj import settings as chat_settings
+from api.dialects.khoj import socket as chat_socket
 from api.dialects.spoken import by_key
-from api.engine import Engine
 from api.errors import to_problem
 from api.limits import Limits
+from api.native import batch, graph, ingestions, log, projects, reverts, reviews
+from api.native import explain as provenance
+from api.native import memories as memoid
+from api.native import usage as usage_of
+from api.native.usage import Usage
 from api.request import RequestMiddleware, provide_asked, provide_engine
-from api.usage import Usage
-from providers.sandbox import Sandbox, available
-from providers.web_page import Browser
+from application.chat.chat import Chat, provide_chat
+from application.engine import Engine
+from providers.sandbox.sandbox import Sandbox, available
+from providers.web.page import Browser
 from runtime.settings import Settings
 
 VERSION = "0.1.0"

@@ -9,8 +9,8 @@ import msgspec
 from litestar.datastructures import Headers
 
 from api.errors import Refusal
-from domain.cells import Cells
 from domain.errors import NotFound, Revoked
+from domain.eventstore.cells import Cells
 from domain.ids import KEY_PREFIX, spell
 from domain.key import NO_TERMS, Key, KeyScope, Terms
 

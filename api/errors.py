@@ -17,7 +17,7 @@ from psycopg_pool import PoolTimeout
 
 from domain import errors
 from projections.catalogue import NotBuilt
-from providers.embedder import EmbedderUnavailable
+from providers.embedding.embedder import EmbedderUnavailable
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 
 from api import metrics
-from api.engine import Engine
-from api.log import status_of
-from domain.cells import Cell
+from api.native.log import status_of
+from application.engine import Engine
+from domain.eventstore.cells import Cell
 from domain.eventstore.reading import head
 from projections import ALL
 from projections.catalogue import Build, builds

@@ -18,10 +18,10 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from api import metrics
 from api.auth import Caller, require
 from api.dialects.spoken import dialect_of, require_dialect
-from api.engine import Asked, Engine
 from api.errors import Refusal, of_body, to_problem, without_body
 from api.limits import Limits
-from api.usage import Usage
+from api.native.usage import Usage
+from application.engine import Asked, Engine
 from domain.eventstore.recorder import Receipt
 from domain.ids import new_id
 from domain.key import KeyScope

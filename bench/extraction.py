@@ -30,8 +30,8 @@ import numpy as np
 from domain.ids import new_id
 from domain.ingestion import Decision, Message, Received, Role
 from domain.memory import Scope
-from providers.embedder import Embedder
-from providers.embedders import embedder_for
+from providers.embedding.embedder import Embedder
+from providers.embedding.embedders import embedder_for
 from runtime.settings import load
 from workers.extraction.extractor import Conversation, Known, Reader, Recall
 from workers.extraction.readers import reader_for

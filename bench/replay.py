@@ -17,7 +17,7 @@ from psycopg import Connection
 from rich.progress import track
 
 from bench.stand import stand
-from domain.cells import Cell
+from domain.eventstore.cells import Cell
 from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.memory import AddMemory, Scope, UpdateMemory
@@ -26,8 +26,8 @@ from projections import ALL, rebuild, search
 from projections.catalogue import builds
 from projections.runner import advance, ensure_live
 from projections.vectors import store, text_hash
-from providers.local_embedder import MODEL
-from runtime.keys import opened
+from providers.embedding.local import MODEL
+from runtime.commands.keys import opened
 
 GOAL = 0.4
 OF_MEMORIES = {name: projection for name, projection in ALL.items() if projection.aggregate == "memory"}

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from projections.ranking import Floats, bm25, fused, inverse_frequencies, keyword_evidence
-from providers.local_embedder import LocalEmbedder
-from runtime.migrate import migrate
-from runtime.postgres import Postgres
+from providers.embedding.local import LocalEmbedder
+from runtime.servers.migrate import migrate
+from runtime.servers.postgres import Postgres
 from runtime.settings import Settings
 
 DEPTHS = (5, 10, 20)

@@ -23,7 +23,7 @@ from pgvector.psycopg import register_vector
 from rich.progress import track
 
 from bench.stand import Stand, answers, stand
-from providers.local_embedder import LocalEmbedder
+from providers.embedding.local import LocalEmbedder
 
 GOAL = 1.3
 USERS = 20

@@ -14,12 +14,12 @@ from typing import Any
 
 import msgspec
 
-from runtime.keys import create
-from runtime.migrate import migrate
-from runtime.postgres import Postgres
-from runtime.processes import start
+from runtime.commands.keys import create
+from runtime.servers.migrate import migrate
+from runtime.servers.postgres import Postgres
+from runtime.servers.processes import start
+from runtime.servers.valkey import Valkey
 from runtime.settings import Settings, load, variable_of
-from runtime.valkey import Valkey
 
 
 class Stand(msgspec.Struct):

@@ -16,7 +16,7 @@ from projections.ranking import Floats
 from projections.retrieval import Query
 from projections.rows import renew, storable
 from projections.selection import Selection
-from providers.documents import passages_of
+from providers.documents.documents import passages_of
 
 name = "passages"
 aggregate = "document"

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection, sql
 
-from domain.cells import Cell
+from domain.eventstore.cells import Cell
 from domain.eventstore.mapper import LogEntry
 from domain.eventstore.reading import COLUMNS, CONDITIONS, entry_of, head
 from projections import catalogue

@@ -13,7 +13,7 @@ from uuid import UUID
 import psycopg
 from psycopg import Connection
 
-from domain.cells import Cell
+from domain.eventstore.cells import Cell
 from domain.eventstore.follower import Follower
 from domain.eventstore.mapper import LogEntry
 from domain.eventstore.reading import Filter, head, read_log

@@ -15,7 +15,7 @@ from pgvector.psycopg import register_vector
 from psycopg import Connection
 
 from projections.catalogue import Build
-from providers.embedder import Embedder, EmbedderRefused
+from providers.embedding.embedder import Embedder, EmbedderRefused
 
 KEYS = {"search": "memory_id", "passages": "passage_id"}
 """The projections that hold vectors, in the order they are given them → the column that names a row.

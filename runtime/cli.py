@@ -53,7 +53,7 @@ def _failed(message: str) -> int:
 
 
 def _serve(settings: Settings, options: argparse.Namespace) -> None:
-    from runtime.serve import serve
+    from runtime.servers.serve import serve
 
     serve(settings)
 
@@ -73,19 +73,19 @@ def _worker(settings: Settings, options: argparse.Namespace) -> None:
 
 
 def _model(settings: Settings, options: argparse.Namespace) -> None:
-    from runtime.local_model import run
+    from runtime.servers.local_model import run
 
     run(settings)
 
 
 def _migrate(settings: Settings, options: argparse.Namespace) -> None:
-    from runtime.migrate import migrate
+    from runtime.servers.migrate import migrate
 
     migrate(_connected(settings))
 
 
 def _keys_create(settings: Settings, options: argparse.Namespace) -> None:
-    from runtime import keys
+    from runtime.commands import keys
 
     terms = Terms(
         dialect=options.dialect,
@@ -99,51 +99,51 @@ def _keys_create(settings: Settings, options: argparse.Namespace) -> None:
 
 
 def _keys_list(settings: Settings, options: argparse.Namespace) -> None:
-    from runtime import keys
+    from runtime.commands import keys
 
     listed = keys.list_keys(_connected(settings), options.owner)
     _tell(listed, options.json, "\n".join(_key_line(key) for key in listed) or "There are no keys.")
 
 
 def _keys_revoke(settings: Settings, options: argparse.Namespace) -> None:
-    from runtime import keys
+    from runtime.commands import keys
 
     revoked = keys.revoke(_connected(settings), options.id)
     _tell(revoked, options.json, f"{revoked['id']} is revoked; every API process forgets it within a second.")
 
 
 def _status(settings: Settings, options: argparse.Namespace) -> None:
-    from runtime.status import show
+    from runtime.commands.status import show
 
     show(_connected(settings), options.json)
 
 
 def _replay(settings: Settings, options: argparse.Namespace) -> None:
-    from runtime.replay import replay
+    from runtime.commands.replay import replay
 
     replay(_connected(settings, queue=True), options.projection, options.rollback, options.json)
 
 
 def _history(settings: Settings, options: argparse.Namespace) -> None:
-    from runtime.history import show
+    from runtime.commands.history import show
 
     show(_connected(settings), options.memory_id, options.json)
 
 
 def _explain(settings: Settings, options: argparse.Namespace) -> None:
-    from runtime.explain import show
+    from runtime.commands.explain import show
 
     show(_connected(settings), options.memory_id, options.json)
 
 
 def _ingestions(settings: Settings, options: argparse.Namespace) -> None:
-    from runtime.ingestions import show
+    from runtime.commands.ingestions import show
 
     show(_connected(settings), options.owner, options.status, options.retry, options.json)
 
 
 def _revert(settings: Settings, options: argparse.Namespace) -> None:
-    from runtime.revert import revert
+    from runtime.commands.revert import revert
 
     asked = {name: getattr(options, name) for name in ("cause", "actor", "extractor", "since", "until")}
     asked |= {"user_id": options.user, "dry_run": not options.apply, "delete_changed": options.delete_changed}
@@ -151,13 +151,13 @@ def _revert(settings: Settings, options: argparse.Namespace) -> None:
 
 
 def _erase(settings: Settings, options: argparse.Namespace) -> None:
-    from runtime.erasing import erase
+    from runtime.commands.erase import erase
 
     erase(_connected(settings), options.memory_ids, options.yes, options.json)
 
 
 def _reextract(settings: Settings, options: argparse.Namespace) -> None:
-    from runtime.reextract import reextract
+    from runtime.commands.reextract import reextract
 
     asked = {"user_id": options.user, "extractor": options.by, "since": options.since, "until": options.until}
     reextract(
@@ -172,20 +172,20 @@ def _reextract(settings: Settings, options: argparse.Namespace) -> None:
 
 
 def _import(settings: Settings, options: argparse.Namespace) -> None:
-    from runtime.importing import import_memories, pages_of
+    from runtime.commands.import_memories import import_memories, pages_of
 
     pages = pages_of(options.source, options.file, options.url, options.key)
     import_memories(_connected(settings), options.owner, options.source, pages, options.user_id, options.json)
 
 
 def _export(settings: Settings, options: argparse.Namespace) -> None:
-    from runtime.exporting import export
+    from runtime.commands.export import export
 
     export(_connected(settings), options.owner, options.user, options.events, options.output)
 
 
 def _doctor(settings: Settings, options: argparse.Namespace) -> None:
-    from runtime.doctor import examine
+    from runtime.commands.doctor.examine import examine
 
     findings = examine(settings)
     _tell(findings, options.json, "\n".join(f.line() for f in findings))
@@ -321,7 +321,7 @@ def _add(
 
 
 def _connected(settings: Settings, queue: bool = False) -> Settings:
-    from runtime.running import connected
+    from runtime.servers.running import connected
 
     return connected(settings, queue)
 

@@ -18,14 +18,14 @@ import pytest
 import uvicorn
 
 from api.app import configured, create_app
-from domain.cells import Cell, Cells
+from domain.eventstore.cells import Cell, Cells
 from domain.eventstore.cipher import MasterKey
 from domain.key import ALL_SCOPES
-from providers.web_page import Browser
-from runtime.migrate import migrate
-from runtime.postgres import Postgres
+from providers.web.page import Browser
+from runtime.servers.migrate import migrate
+from runtime.servers.postgres import Postgres
+from runtime.servers.valkey import Valkey
 from runtime.settings import Settings
-from runtime.valkey import Valkey
 from workers.process import WorkerProcess
 
 # A shared machine is at times slow, which makes no test wrong.

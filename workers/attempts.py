@@ -14,14 +14,14 @@ from psycopg import Connection
 
 from domain import review
 from domain.aggregate import Command
-from domain.cells import Cell
 from domain.errors import NotWaiting, Unavailable
+from domain.eventstore import backlog
+from domain.eventstore.backlog import Waiting
+from domain.eventstore.cells import Cell
 from domain.ingestion import Fail, Failed
-from providers.chat_model import ModelGarbage, ModelRefused, ModelUnavailable
-from providers.embedder import EmbedderUnavailable
+from providers.embedding.embedder import EmbedderUnavailable
+from providers.models.chat_model import ModelGarbage, ModelRefused, ModelUnavailable
 from runtime.settings import Settings, SettingsError
-from workers import backlog
-from workers.backlog import Waiting
 from workers.extraction.readers import reader_for
 from workers.ingestions import append, context_of, extract
 from workers.recall import Behind

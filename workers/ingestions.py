@@ -3,8 +3,8 @@
 from uuid import UUID
 
 from domain.aggregate import Command
-from domain.cells import Cell
 from domain.errors import NotFound, NotWaiting, VersionConflict
+from domain.eventstore.cells import Cell
 from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.ingestion import Decision, Extract, Extracted, Ingestion, Received, commands_of

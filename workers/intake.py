@@ -10,12 +10,13 @@ from dramatiq.brokers.redis import RedisBroker
 from psycopg import Connection
 from redis.exceptions import RedisError
 
-from domain.cells import Cell
+from domain.eventstore import backlog
+from domain.eventstore.backlog import Turn
+from domain.eventstore.cells import Cell
 from domain.eventstore.follower import Follower
-from providers.embedders import embedder_for
+from providers.embedding.embedders import embedder_for
 from runtime.settings import Settings
-from workers import attempts, backlog
-from workers.backlog import Turn
+from workers import attempts
 from workers.broker import EXTRACT, enqueue
 from workers.extraction.readers import reader_for
 

@@ -14,8 +14,8 @@ from dramatiq.brokers.redis import RedisBroker
 from psycopg import Connection
 from redis.exceptions import RedisError
 
-from domain.cells import Cell, Cells
 from domain.errors import VersionConflict
+from domain.eventstore.cells import Cell, Cells
 from domain.eventstore.erasure import under_way
 from domain.eventstore.writer import Work
 from domain.ids import new_id
@@ -25,8 +25,8 @@ from projections import ALL, catalogue, erasure, memories, rebuild, retrieval, s
 from projections.catalogue import Build, builds
 from projections.selection import UNEXPIRED
 from projections.vectors import Waiting
-from providers.embedder import EmbedderUnavailable
-from providers.embedders import embedder_for
+from providers.embedding.embedder import EmbedderUnavailable
+from providers.embedding.embedders import embedder_for
 from runtime.settings import Settings
 from workers import attempts
 from workers.broker import EMBED, EXTRACT, INDEX, REPLAY, claim, enqueue, queued

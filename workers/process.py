@@ -9,13 +9,13 @@ from pathlib import Path
 import psycopg
 from dramatiq import Worker
 
-from domain.cells import Cells
+from domain.eventstore.cells import Cells
 from domain.eventstore.cipher import master_key
 from domain.eventstore.follower import Follower, wake
 from projections import ALL
 from projections.runner import Runner
 from projections.vectors import KEYS
-from providers.embedders import embedder_for
+from providers.embedding.embedders import embedder_for
 from runtime.settings import Settings
 from workers import broker
 from workers.intake import Intake

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from pgvector.psycopg import register_vector_async
 from psycopg import AsyncConnection
 
-from domain.cells import Cell
+from domain.eventstore.cells import Cell
 from domain.memory import Scope
 from projections import search
 from projections.catalogue import Build, NotBuilt, live
 from projections.selection import Selection
-from providers.embedder import Embedder, EmbedderRefused
-from providers.embedders import embedder_for
+from providers.embedding.embedder import Embedder, EmbedderRefused
+from providers.embedding.embedders import embedder_for
 from runtime.settings import Settings
 from workers.extraction.extractor import Known
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import Connection
 
-from domain.cells import Cell
 from domain.errors import NotWaiting
+from domain.eventstore.cells import Cell
 from domain.eventstore.reading import Filter, read_log, read_streams
 from domain.eventstore.states import states_of
 from domain.ids import REVERT_PREFIX
@@ -26,9 +26,9 @@ from domain.recorded import stored_names
 from domain.review import Proposal, Propose, Proposed, Requested
 from projections import search
 from projections.catalogue import builds
-from providers.chat_model import ModelGarbage, ModelRefused
-from providers.embedder import Embedder
-from providers.embedders import embedder_for
+from providers.embedding.embedder import Embedder
+from providers.embedding.embedders import embedder_for
+from providers.models.chat_model import ModelGarbage, ModelRefused
 from runtime.settings import Settings
 from workers.extraction.extractor import Conversation, Known, Reader, Understood
 from workers.extraction.readers import reader_for

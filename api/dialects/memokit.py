@@ -18,8 +18,8 @@ from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, FromPath, ParameterKwarg, QueryParameter
 
 from api.body import Body, Id, Tag, check_metadata, check_text
-from api.engine import Asked, Engine
 from api.errors import SHAPES, Problem
+from application.engine import Asked, Engine
 from domain.errors import NotFound
 from domain.ids import MEMORY_PREFIX, new_id, read, spell
 from domain.memory import AddMemory, DeleteMemory, Memory, Scope

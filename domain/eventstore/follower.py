@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from domain.cells import Cell
+from domain.eventstore.cells import Cell
 
 log = logging.getLogger(__name__)
 

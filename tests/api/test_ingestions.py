@@ -8,6 +8,7 @@ import httpx
 import psycopg
 import pytest
 
+from domain.eventstore import backlog
 from domain.eventstore.writer import Work
 from domain.ids import INGESTION_PREFIX, new_id, spell
 from domain.ingestion import Extractor, Fail, Failed, Message, Receive, Received
@@ -16,7 +17,7 @@ from domain.recorded import Context
 from tests.api.test_bad_input import is_problem
 from tests.api.test_versions import add
 from tests.conftest import Service, eventually
-from workers import attempts, backlog
+from workers import attempts
 
 
 def tell(client: httpx.Client, user: str | None, *texts: str, **more: Any) -> dict[str, Any]:

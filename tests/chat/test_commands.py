@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from api.chat.commands import COMMANDS, parse
-from api.chat.options import ROUTES
-from api.chat.tools import ALL, RESEARCH_ONLY
+from api.dialects.khoj.options import ROUTES
+from application.chat.commands import COMMANDS, parse
+from application.chat.tools import ALL, RESEARCH_ONLY
 
 NAMES = st.sampled_from(sorted(COMMANDS))
 

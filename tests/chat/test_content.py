@@ -8,9 +8,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from api.chat import uploads
+from api.dialects.khoj import uploads
 from domain.key import ALL_SCOPES, Terms
-from runtime.replay import replay
+from runtime.commands.replay import replay
 from tests.chat.conftest import ask
 from tests.chat.model import Scripted, ScriptedChat
 from tests.conftest import Service, client_of

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.chat import context
-from api.chat.context import CUT, fitting, shortened, tokens, told
+from application.chat import context
+from application.chat.context import CUT, fitting, shortened, tokens, told
 from domain.conversation import Answered, AttachedFile, Turn
 from domain.ids import new_id
 from domain.memory import Memory, Scope

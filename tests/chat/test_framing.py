@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from api.chat import turns
-from api.chat.emission import Emission
-from api.chat.framing import CLIENTS, DELIMITER, EVENTS, KHOJ, LINES, Framing, framing_for, written
+from api.dialects.khoj import turns
+from api.dialects.khoj.framing import CLIENTS, DELIMITER, EVENTS, KHOJ, LINES, Framing, framing_for, written
+from application.chat.emission import Emission
 from tests.chat.clients import KHOJS, Way, cut
 from tests.chat.model import Scripted, ScriptedChat
 from tests.conftest import Service

@@ -5,8 +5,8 @@ import asyncio
 import psycopg
 from psycopg import AsyncConnection
 
-from api.chat.leases import Leases, Name, is_leased
-from domain.cells import Cell
+from application.chat.leases import Leases, Name, is_leased
+from domain.eventstore.cells import Cell
 from domain.ids import new_id
 
 TURNS: list[Name] = [(new_id(), f"turn {number}") for number in range(50)]

@@ -21,7 +21,7 @@ import msgspec
 import pytest
 
 from domain.key import ALL_SCOPES
-from runtime.processes import start, stop
+from runtime.servers.processes import start, stop
 from runtime.settings import Settings, variable_of
 from tests.chat.conftest import history
 from tests.chat.model import Scripted, ScriptedChat

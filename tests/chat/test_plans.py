@@ -7,7 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from api.chat.plans import PLANS
+from application.chat.plans import PLANS
 from domain.key import ALL_SCOPES, Plan, Terms
 from tests.chat.conftest import ask
 from tests.chat.model import Scripted, ScriptedChat

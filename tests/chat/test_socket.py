@@ -15,9 +15,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 
-from api.chat import socket as chat_socket
-from api.chat.answering import MAX_ADDED
-from api.chat.plans import PLANS
+from api.dialects.khoj import socket as chat_socket
+from application.chat.answering import MAX_ADDED
+from application.chat.plans import PLANS
 from domain.key import ALL_SCOPES, Terms
 from tests.chat.clients import DELIMITER, segment, shown
 from tests.chat.conftest import history

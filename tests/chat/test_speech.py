@@ -9,8 +9,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from providers import speech
-from providers.speech import MAX_TEXT
+from providers.speech import speech
+from providers.speech.speech import MAX_TEXT
 from runtime.settings import Settings
 from tests.conftest import Service, free_port, serving
 from tests.providers.endpoint import Answer, Endpoint

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api.chat import titles
-from api.chat.titles import CHARACTERS, FIRST_WORDS, MAX_TITLE
+from api.dialects.khoj import titles
+from api.dialects.khoj.titles import CHARACTERS, FIRST_WORDS, MAX_TITLE
 from tests.chat.conftest import ask
 from tests.chat.model import Reply, Scripted, ScriptedChat
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from api.chat import tokens
+from api.dialects.khoj import tokens
 from domain.ids import KEY_PREFIX, spell
 from domain.key import ALL_SCOPES, NO_TERMS, KeyScope, Terms
 from tests.conftest import Service, client_of, eventually

@@ -17,32 +17,32 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from api.auth import Caller
-from api.chat.chat import Chat
-from api.chat.draft import Draft
-from api.chat.emission import Emission
-from api.chat.plans import PLANS
-from api.chat.toolbox import Toolbox
-from api.chat.tools import ALL, RESEARCH_ONLY
-from api.chat.tools.code import CODE, Program
-from api.chat.tools.diagram import DIAGRAM, Drawing
-from api.chat.tools.image import IMAGE, Painting
-from api.chat.tools.memories import MEMORIES, Recalling
-from api.chat.tools.notes import NOTES, Queries, chosen, without_filters
-from api.chat.tools.online import ONLINE
-from api.chat.tools.telling import MAX_TOLD, fenced, listed, told
-from api.chat.tools.tool import Desk, Outcome, Tool, ToolFailed
-from api.chat.tools.webpage import WEBPAGE, Addresses, addresses_in
-from api.engine import Asked, Engine
 from api.limits import Limits
+from application.chat.chat import Chat
+from application.chat.draft import Draft
+from application.chat.emission import Emission
+from application.chat.plans import PLANS
+from application.chat.toolbox import Toolbox
+from application.chat.tools import ALL, RESEARCH_ONLY
+from application.chat.tools.code import CODE, Program
+from application.chat.tools.diagram import DIAGRAM, Drawing
+from application.chat.tools.image import IMAGE, Painting
+from application.chat.tools.memories import MEMORIES, Recalling
+from application.chat.tools.notes import NOTES, Queries, chosen, without_filters
+from application.chat.tools.online import ONLINE
+from application.chat.tools.telling import MAX_TOLD, fenced, listed, told
+from application.chat.tools.tool import Desk, Outcome, Tool, ToolFailed
+from application.chat.tools.webpage import WEBPAGE, Addresses, addresses_in
+from application.engine import Asked, Engine
 from domain.document import DocumentIndexed, IndexDocument, RemoveDocument, id_of
 from domain.ids import new_id
 from domain.key import ALL_SCOPES, Terms
 from domain.memory import AddMemory, Scope
-from providers import sandbox
-from providers.chat_model import strict_schema
-from providers.sandbox import Sandbox
-from providers.streamed_answer import Call
-from providers.web_page import Browser
+from providers.models.chat_model import strict_schema
+from providers.models.streamed_answer import Call
+from providers.sandbox import sandbox
+from providers.sandbox.sandbox import Sandbox
+from providers.web.page import Browser
 from runtime.settings import Settings
 from tests.conftest import Service, eventually
 from tests.providers.endpoint import Endpoint

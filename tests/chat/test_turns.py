@@ -7,11 +7,12 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from api.chat import answering, turns
-from api.chat.answering import Answering
-from api.chat.draft import CUT_OFF, CUT_OFF_HERE
-from api.chat.tools.notes import NONE_SYNCED
-from providers.conversing import ConversingModel
+from api.dialects.khoj import turns
+from application.chat import answering
+from application.chat.answering import Answering
+from application.chat.draft import CUT_OFF, CUT_OFF_HERE
+from application.chat.tools.notes import NONE_SYNCED
+from providers.models.conversing import ConversingModel
 from tests.chat.clients import Way, text_of
 from tests.chat.conftest import Json, ask, history, learnt, streamed
 from tests.chat.model import Scripted, ScriptedChat
@@ -322,7 +323,7 @@ def test_a_tool_that_breaks_does_not_break_the_turn(
     def breaking(_: str) -> str:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("api.chat.tools.diagram.check", breaking)
+    monkeypatch.setattr("application.chat.tools.diagram.check", breaking)
     model.answers = [Scripted(calls=[PLAN]), "No drawing today."]
     assert ask(client, "Draw a plan")["response"] == "No drawing today."
     assert "does not work at the moment" in told_of_calls(model.asked[1])[0]

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from api.dialects.mem0.account import Fault, shape
 from api.errors import Problem
-from domain.cells import Cell
+from domain.eventstore import backlog
+from domain.eventstore.cells import Cell
 from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.ingestion import Extractor, Fail, Failed, Message, Receive, Received
@@ -26,7 +27,7 @@ from domain.key import ALL_SCOPES, Terms
 from domain.memory import Scope
 from domain.recorded import Context
 from tests.conftest import Service, eventually
-from workers import attempts, backlog
+from workers import attempts
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 NOBODY = "0190a6f0-0000-7000-8000-000000000000"

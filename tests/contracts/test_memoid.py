@@ -8,7 +8,7 @@ import httpx
 import pytest
 from memoid import MemoryClient
 
-from api.dialects import memoid
+from api.native import memories as memoid
 from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.memory import AddMemory, Scope, Traits

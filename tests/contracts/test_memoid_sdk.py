@@ -7,7 +7,7 @@ import httpx
 import pytest
 from memoid import AsyncMemoryClient, MemoryClient
 
-from api.dialects import memoid as dialect
+from api.native import memories as dialect
 from tests.api.test_ingestions import nobody_extracting
 from tests.conftest import KEY, Service
 

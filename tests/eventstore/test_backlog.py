@@ -9,8 +9,10 @@ import psycopg
 import pytest
 
 from domain.aggregate import Command, State
-from domain.cells import Cell
 from domain.errors import NotFound, NotWaiting
+from domain.eventstore import backlog
+from domain.eventstore.backlog import Turn
+from domain.eventstore.cells import Cell
 from domain.eventstore.recorder import Receipt
 from domain.eventstore.states import states_of
 from domain.eventstore.writer import Result, Work
@@ -32,8 +34,6 @@ from domain.project import ChangeProject, CreateProject, Guidance, Project
 from domain.recorded import Context
 from domain.review import Apply, FailReview, Propose, Proposed, Request, Requested, Review
 from tests.conftest import eventually
-from workers import backlog
-from workers.backlog import Turn
 
 CONTEXT = Context(owner="default", actor="key", cause="command", correlation="request")
 RULES = Extractor(name="rules-1")

@@ -15,8 +15,8 @@ from hypothesis import settings as configured
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from domain.cells import Cell
 from domain.errors import NotFound
+from domain.eventstore.cells import Cell
 from domain.eventstore.chain import broken_link
 from domain.eventstore.erasure import under_way
 from domain.eventstore.reading import EVERYTHING, Filter
@@ -41,7 +41,7 @@ from projections import ALL, catalogue, erasure, rebuild, vectors
 from projections.changes import changes_of
 from projections.runner import ensure_live
 from projections.vectors import KEYS, text_hash
-from runtime.erasing import erase as erase_by_command
+from runtime.commands.erase import erase as erase_by_command
 from runtime.settings import SettingsError
 from tests.api.test_ingestions import conversation, nobody_extracting, tell
 from tests.api.test_reverts import revert

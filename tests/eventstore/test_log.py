@@ -10,7 +10,7 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from psycopg_pool import ConnectionPool
 
-from domain.cells import Cell, Cells, connection_string
+from domain.eventstore.cells import Cell, Cells, connection_string
 from domain.eventstore.cipher import MasterKey, WrongMasterKey
 from domain.eventstore.mapper import LogEntry
 from domain.eventstore.reading import read_log

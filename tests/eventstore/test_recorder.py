@@ -11,7 +11,7 @@ from eventsourcing.tests.persistence import (
 from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
-from domain.cells import connection_string
+from domain.eventstore.cells import connection_string
 from domain.eventstore.recorder import LogRecorder
 
 

@@ -6,8 +6,8 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from domain.cells import Cell, Cells
 from domain.errors import IdempotencyMismatch, NotFound, VersionConflict
+from domain.eventstore.cells import Cell, Cells
 from domain.eventstore.recorder import Receipt
 from domain.eventstore.writer import Result, Work
 from domain.ids import new_id

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from domain.ids import new_id
 from domain.ingestion import Decision, Extractor, Message, Received, Role, Usage
 from domain.memory import Entity, Relation, Scope, Traits
-from providers import chat_model
-from providers.chat_model import ChatModel, ModelGarbage, ModelRefused, ModelUnavailable
+from providers.models import chat_model
+from providers.models.chat_model import ChatModel, ModelGarbage, ModelRefused, ModelUnavailable
 from runtime.settings import SettingsError
 from tests.extraction.model_endpoint import (
     GARBAGE,

@@ -13,7 +13,7 @@ from bench.extraction import CONVERSATIONS, Case, measure
 from domain.ids import new_id
 from domain.ingestion import Decision, Message, Received
 from domain.memory import Relation, Scope
-from providers.embedders import embedder_for
+from providers.embedding.embedders import embedder_for
 from runtime.settings import Settings
 from workers.extraction.extractor import Conversation, Known
 from workers.extraction.grammar import known, statements

@@ -10,8 +10,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from providers import chat_model
-from providers.circuit import Circuit
+from providers.models import chat_model
+from providers.models.circuit import Circuit
 from tests.conftest import KEY, Service, client_of, eventually, free_port, serving
 from tests.extraction.model_endpoint import (
     GARBAGE,

@@ -8,7 +8,6 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection, Connection
 
-from domain.cells import Cell
 from domain.conversation import (
     AddFiles,
     Answer,
@@ -22,6 +21,7 @@ from domain.conversation import (
     Started,
     Title,
 )
+from domain.eventstore.cells import Cell
 from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.memory import Scope

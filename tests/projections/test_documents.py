@@ -8,8 +8,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from domain.cells import Cell
 from domain.document import Command, DocumentIndexed, IndexDocument, RemoveDocument, id_of
+from domain.eventstore.cells import Cell
 from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.memory import AddMemory, Scope

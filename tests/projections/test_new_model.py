@@ -10,7 +10,7 @@ import pytest
 
 from projections import search
 from projections.catalogue import builds
-from runtime.replay import replay
+from runtime.commands.replay import replay
 from tests.api.test_versions import add
 from tests.conftest import Service
 from tests.providers.test_openai_embedder import Endpoint

@@ -14,9 +14,9 @@ from pgvector import HalfVector
 from pgvector.psycopg import register_vector, register_vector_async
 
 from api.auth import Caller
-from api.engine import Asked, Engine
-from domain.cells import Cell, Cells
+from application.engine import Asked, Engine
 from domain.document import DocumentIndexed, id_of
+from domain.eventstore.cells import Cell, Cells
 from domain.ids import new_id
 from domain.key import ALL_SCOPES
 from domain.memory import AddMemory, Scope
@@ -25,8 +25,8 @@ from projections.catalogue import builds
 from projections.documents import selection_of
 from projections.passages import Mentions, Passage
 from projections.runner import ensure_live, lag
-from providers.documents import passages_of
-from providers.local_embedder import LocalEmbedder
+from providers.documents.documents import passages_of
+from providers.embedding.local import LocalEmbedder
 from runtime.settings import Settings
 from tests.conftest import KEY, Service, eventually, free_port
 from tests.projections.test_documents import indexed, remove, upload

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from bench.replay import fill
-from domain.cells import Cell
+from domain.eventstore.cells import Cell
 from projections import ALL, rebuild
 from projections.catalogue import builds
 from runtime.settings import SettingsError
@@ -35,7 +35,7 @@ def settled(client: httpx.Client) -> bool:
 
 
 def replayed(service: Service, name: str) -> None:
-    from runtime.replay import replay
+    from runtime.commands.replay import replay
 
     replay(service.settings, name, roll_back=False, as_json=True)
 

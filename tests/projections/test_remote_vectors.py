@@ -13,7 +13,7 @@ import pytest
 
 from projections import search, vectors
 from projections.catalogue import builds
-from runtime.replay import replay
+from runtime.commands.replay import replay
 from runtime.settings import Settings
 from tests.api.test_versions import add
 from tests.conftest import Service, eventually, free_port, serving

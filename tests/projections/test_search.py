@@ -10,7 +10,7 @@ import pytest
 from pgvector import HalfVector
 from pgvector.psycopg import register_vector, register_vector_async
 
-from domain.cells import Cell
+from domain.eventstore.cells import Cell
 from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.memory import AddMemory, Scope
@@ -18,7 +18,7 @@ from domain.recorded import Context
 from projections import catalogue, retrieval, search, vectors
 from projections.runner import advance, ensure_live
 from projections.selection import Selection
-from providers.local_embedder import LocalEmbedder
+from providers.embedding.local import LocalEmbedder
 from tests.api.test_versions import add
 from tests.conftest import Service, eventually
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from providers import chat_model
-from providers.chat_model import (
+from providers.models import chat_model
+from providers.models.chat_model import (
     ChatModel,
     ModelGarbage,
     ModelRefused,
@@ -21,7 +21,7 @@ from providers.chat_model import (
     Spent,
     strict_schema,
 )
-from providers.circuit import Circuit, CircuitOpen
+from providers.models.circuit import Circuit, CircuitOpen
 from runtime.settings import Settings
 from tests.providers.endpoint import Answer, Endpoint
 

@@ -14,11 +14,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from providers import conversing
-from providers.chat_model import ModelGarbage, ModelRefused, ModelUnavailable
-from providers.circuit import Circuit
-from providers.conversing import ConversingModel, ImagesRefused, Tool, alternating, conversing_model_for
-from providers.streamed_answer import LONGEST_CHARACTERS, Call, CutOff, Piece, Text, Thought, Used
+from providers.models import conversing
+from providers.models.chat_model import ModelGarbage, ModelRefused, ModelUnavailable
+from providers.models.circuit import Circuit
+from providers.models.conversing import (
+    ConversingModel,
+    ImagesRefused,
+    Tool,
+    alternating,
+    conversing_model_for,
+)
+from providers.models.streamed_answer import LONGEST_CHARACTERS, Call, CutOff, Piece, Text, Thought, Used
 from runtime.settings import Settings
 from tests.chat.model import Json, Scripted, ScriptedChat, event
 from tests.conftest import eventually

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pypdf import PdfReader, PdfWriter
 
-from providers import documents
-from providers.documents import MAX_PASSAGES, MAX_TEXT, DocumentRefused, passages_of, text_of
+from providers.documents import documents
+from providers.documents.documents import MAX_PASSAGES, MAX_TEXT, DocumentRefused, passages_of, text_of
 from tests.conftest import eventually
 
 

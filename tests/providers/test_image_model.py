@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from providers import image_model
-from providers.image_model import ImageModel, ImageRefused, ImageUnavailable, image_model_for
+from providers.models import image_model
+from providers.models.image_model import ImageModel, ImageRefused, ImageUnavailable, image_model_for
 from runtime.settings import Settings
 from tests.providers.endpoint import Answer, Endpoint
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from providers.embedder import Calibration
-from providers.embedders import embedder_for
-from providers.local_embedder import MODEL, LocalEmbedder
+from providers.embedding.embedder import Calibration
+from providers.embedding.embedders import embedder_for
+from providers.embedding.local import MODEL, LocalEmbedder
 from runtime.settings import Settings
 
 ODD = [

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from providers import openai_embedder
-from providers.embedder import EmbedderUnavailable
-from providers.openai_embedder import OpenAIEmbedder
+from providers.embedding import remote as openai_embedder
+from providers.embedding.embedder import EmbedderUnavailable
+from providers.embedding.remote import OpenAIEmbedder
 from runtime.settings import Settings
 from tests.providers.endpoint import Answer, Endpoint
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from providers import sandbox
-from providers.sandbox import Run, Sandbox, SandboxMissing, available
+from providers.sandbox import sandbox
+from providers.sandbox.sandbox import Run, Sandbox, SandboxMissing, available
 from tests.conftest import eventually
 
 pytestmark = pytest.mark.skipif(not available(), reason="the extra `code` is not installed")
@@ -478,7 +478,7 @@ from providers.sandbox import Sandbox
 Sandbox(Path({str(cache)!r}), seconds=600).run("open('started', 'w')\\nwhile True: pass")
 """
     runs = cache / "sandbox" / "runs"
-    parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(sandbox.__file__).parents[1])
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(sandbox.__file__).parents[2])
     eventually(lambda: list(runs.glob("*/started")))
     children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
     assert children
@@ -503,7 +503,7 @@ except SandboxMissing as missing:
 """
     run = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
-        cwd=Path(sandbox.__file__).parents[1],
+        cwd=Path(sandbox.__file__).parents[2],
         capture_output=True,
         text=True,
         check=False,

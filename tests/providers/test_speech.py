@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from providers import speech
-from providers.speech import (
+from providers.speech import speech
+from providers.speech.speech import (
     MAX_PIECE,
     MAX_TEXT,
     NEEDS,
@@ -212,7 +212,7 @@ def children() -> list[str]:
             found.append(path.read_text())
         except OSError:
             continue
-    return [line for line in found if "providers.speech_child" in line and str(os.getpid()) in line]
+    return [line for line in found if "providers.speech.speech.child" in line and str(os.getpid()) in line]
 
 
 proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks into /proc")
@@ -241,7 +241,7 @@ def test_a_listener_who_leaves_ends_the_voice(voice: LocalVoice) -> None:
 
 PARENT = """
 import os, subprocess, sys
-child = subprocess.Popen([sys.executable, "-m", "providers.speech_child", "espeak", str(os.getpid())],
+child = subprocess.Popen([sys.executable, "-m", "providers.speech.speech.child", "espeak", str(os.getpid())],
                          stdin=subprocess.PIPE)
 print(child.pid, flush=True)
 child.wait()
@@ -250,7 +250,7 @@ child.wait()
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells children")
 def test_a_voice_does_not_outlive_its_parent() -> None:
-    root = Path(speech.__file__).parents[1]
+    root = Path(speech.__file__).parents[2]
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, cwd=root) as parent:
         assert parent.stdout
         pid = parent.stdout.readline().decode().strip()

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from providers.web_page import (
+from providers.web.page import (
     MAX_BYTES,
     MAX_TEXT,
     Address,

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from providers.web_search import Found, SearchUnavailable, WebSearch, web_search_for
+from providers.web.search import Found, SearchUnavailable, WebSearch, web_search_for
 from runtime.settings import Settings
 from tests.providers.website import Answer, Website, json
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from providers import sandbox
-from runtime import abilities, nearby
-from runtime.doctor import examine
-from runtime.finding import Finding
+from providers.sandbox import sandbox
+from runtime.commands.doctor import chats, loopback
+from runtime.commands.doctor.examine import examine
+from runtime.commands.doctor.finding import Finding
 from runtime.settings import Settings
 from tests.conftest import Service, free_port
 from tests.providers.endpoint import Endpoint
@@ -69,9 +69,9 @@ def site() -> Iterator[Sites]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_nearby(monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     """What runs on the machine of the tests is none of their business."""
-    monkeypatch.setattr(nearby, "PORTS", {})
+    monkeypatch.setattr(loopback, "PORTS", {})
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def models(*names: str) -> dict[str, Any]:
 
 
 def finding(name: str, settings: Settings) -> Finding:
-    return next(found for found in abilities.abilities(settings) if found.name == name)
+    return next(found for found in chats.findings(settings) if found.name == name)
 
 
 # --- no chat model ----------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ def test_each_server_that_runs_on_the_machine_is_named_with_the_line_to_set(
     site: Sites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ollama, studio = site(models("nomic-embed-text:latest", "llama3.2:latest")), site(models("qwen/qwen3-4b"))
-    monkeypatch.setattr(nearby, "PORTS", {ollama.port: "Ollama", studio.port: "LM Studio"})
+    monkeypatch.setattr(loopback, "PORTS", {ollama.port: "Ollama", studio.port: "LM Studio"})
     found = finding("chat", Settings())
     assert (found.state, found.detail) == ("off", "no chat model: chat answers 503")
     assert found.next
@@ -124,15 +124,15 @@ def test_what_does_not_answer_with_models_or_not_soon_is_passed_over(
         site(models("a; rm -rf ~"), 200), site(models("\x1b[31mred")), site(b"[" * 200_000),
     ]  # fmt: skip
     ports = {free_port(): "closed"} | {other.port: "other" for other in others}
-    monkeypatch.setattr(nearby, "PORTS", ports)
+    monkeypatch.setattr(loopback, "PORTS", ports)
     found = finding("chat", Settings())
-    assert found.next == abilities.OF_YOUR_OWN
+    assert found.next == chats.OF_YOUR_OWN
     assert all(other.asked for other in others)
 
 
 def test_everlog_is_not_taken_for_a_model_server(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nearby, "PORTS", {service.settings.port: "vLLM"})
-    assert finding("chat", Settings()).next == abilities.OF_YOUR_OWN
+    monkeypatch.setattr(loopback, "PORTS", {service.settings.port: "vLLM"})
+    assert finding("chat", Settings()).next == chats.OF_YOUR_OWN
 
 
 def test_with_nothing_found_it_says_how_to_get_a_model() -> None:
@@ -165,10 +165,10 @@ def test_the_configured_model_is_asked_one_short_question(model: Endpoint) -> No
 
 
 def test_how_fast_it_speaks_is_told_where_it_counts_and_does_not_come_at_once() -> None:
-    assert abilities._speed([10.0, 10.5, 12.0], 21) == ", 10 tokens a second"
-    assert abilities._speed([10.0, 10.001], 200) == ""
-    assert abilities._speed([10.0, 12.0], 0) == ""
-    assert abilities._speed([], 5) == ""
+    assert chats._speed([10.0, 10.5, 12.0], 21) == ", 10 tokens a second"
+    assert chats._speed([10.0, 10.001], 200) == ""
+    assert chats._speed([10.0, 12.0], 0) == ""
+    assert chats._speed([], 5) == ""
 
 
 def test_a_model_that_only_thinks_within_its_tokens_answers(model: Endpoint) -> None:
@@ -182,7 +182,7 @@ def test_a_model_that_only_thinks_within_its_tokens_answers(model: Endpoint) -> 
 
 
 def test_a_model_that_does_not_answer_in_time_fails(model: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(abilities, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(chats, "ANSWER_SECONDS", 0.1)
     model.delay = 30.0
     found = finding("chat", Settings(openai_base_url=model.url))
     assert (found.state, found.detail) == ("fails", "no answer within 0.1 s")
@@ -227,7 +227,7 @@ def test_a_web_search_that_fails_is_a_failure_without_its_key(site: Sites) -> No
 
 def test_images_and_speech_of_the_endpoint_are_named_and_not_asked(model: Endpoint) -> None:
     settings = Settings(openai_base_url=model.url, image_model="painter", speech_model="speaker")
-    found = {found.name: found for found in abilities.abilities(settings)}
+    found = {found.name: found for found in chats.findings(settings)}
     assert found["images"].detail.startswith("painter;")
     assert found["speech"].detail.startswith("speaker;")
     assert {asked["model"] for asked in model.asked} == {settings.chat_model}

@@ -17,8 +17,8 @@ from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.memory import AddMemory, DeleteMemory, Entity, Relation, Scope, Traits, UpdateMemory
 from domain.recorded import Context
-from runtime import exporting
 from runtime.cli import main
+from runtime.commands import export as exporting
 from tests.conftest import Service, client_of
 
 OURS = {"id", "version", "position", "created_at", "updated_at", "metadata"}

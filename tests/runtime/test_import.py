@@ -19,7 +19,7 @@ from domain.ids import new_id
 from domain.memory import AddMemory, Entity, Relation, Scope, Traits
 from domain.recorded import Context
 from runtime.cli import IMPORT_SOURCES, main
-from runtime.sources import NAMES, row, site
+from runtime.commands.sources import NAMES, row, site
 from tests.conftest import Service, client_of, eventually
 
 SECRET = "key-of-there"
@@ -676,7 +676,7 @@ def test_a_large_file_comes_in_batches_and_is_told_for_people(
 
 
 def test_two_imports_at_once_double_nothing(run: Run, service: Service, owner: str, tmp_path: Path) -> None:
-    from runtime.importing import import_memories, pages_of
+    from runtime.commands.import_memories import import_memories, pages_of
 
     path = tmp_path / "many.jsonl"
     path.write_text("".join(json.dumps({"id": n, "memory": f"Fact {n}"}) + "\n" for n in range(1000)))

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.gguf import NoGguf, context_of
-from runtime.local_model import Endpoint, pointed, require_file
-from runtime.running import Running, connected, conversing, publish
+from runtime.servers.gguf import NoGguf, context_of
+from runtime.servers.local_model import Endpoint, pointed, require_file
+from runtime.servers.running import Running, connected, conversing, publish
 from runtime.settings import Settings, SettingsError, load
 from tests.conftest import client_of, eventually, free_port
 from tests.runtime.gguf_file import header, model_file

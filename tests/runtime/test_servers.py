@@ -12,10 +12,10 @@ import pytest
 from redis import Redis
 
 from domain.eventstore.cipher import master_key
-from runtime import places
-from runtime.postgres import Postgres
-from runtime.processes import start
-from runtime.valkey import Valkey
+from runtime.servers import folders
+from runtime.servers.postgres import Postgres
+from runtime.servers.processes import start
+from runtime.servers.valkey import Valkey
 from tests.conftest import eventually
 
 
@@ -58,7 +58,7 @@ def test_a_lock_of_a_killed_server_that_names_another_process_is_not_believed(fo
     postgres.start()
     postgres.stop()
     other = start(["sleep", "60"], unprivileged=True)  # as the server, which cannot see others' processes
-    lock = places.socket_folder(data_dir) / ".s.PGSQL.5432.lock"
+    lock = folders.socket_folder(data_dir) / ".s.PGSQL.5432.lock"
     lock.write_text(f"{other.pid}\n/elsewhere\n0\n5432\n{lock.parent}\n")
     postgres.start()
     postgres.stop()

@@ -16,8 +16,8 @@ import msgspec
 from domain.ids import new_id
 from domain.ingestion import Action, Decision, Extractor, Received, Role, Usage
 from domain.memory import Entity, Relation, Traits
-from providers.chat_model import ChatModel, Spent
-from providers.prices import Prices, prices_of
+from providers.models.chat_model import ChatModel, Spent
+from providers.models.prices import Prices, prices_of
 from runtime.settings import Settings
 from workers.extraction.extractor import Conversation, Known, Recall
 from workers.extraction.prompt import Prompt, prompt

@@ -15,9 +15,9 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from api.engine import Asked, Engine
 from api.errors import SHAPES, Problem, Refusal
-from api.projects import NewProjectRequest, ProjectRequest, guidance_of
+from api.native.projects import NewProjectRequest, ProjectRequest, guidance_of
+from application.engine import Asked, Engine
 from domain import project
 from domain.errors import NotFound
 from domain.ids import PROJECT_PREFIX, named_id, new_id, read, spell

@@ -12,10 +12,10 @@ from uuid import UUID
 import msgspec
 
 from api.body import Body, Id, check_metadata, check_text
-from api.dialects.memoid import MAX_MESSAGES, Said
-from api.engine import Asked
 from api.errors import Refusal
-from api.projects import Categories, ProjectRequest
+from api.native.memories import MAX_MESSAGES, Said
+from api.native.projects import Categories, ProjectRequest
+from application.engine import Asked
 from domain.ingestion import Message
 from domain.memory import Memory, Scope
 from projections.conditions import ENTITIES, Unusable, compiled

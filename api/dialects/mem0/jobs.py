@@ -16,10 +16,10 @@ from litestar.params import FromPath, JSONBody
 from api.body import Body, Id
 from api.dialects.mem0.account import TAGS, faults
 from api.dialects.mem0.bodies import Filters, Remembered, Result, remembered, result, selection_of
-from api.engine import Asked, Engine
 from api.errors import Refusal
-from domain.cells import Cell
+from application.engine import Asked, Engine
 from domain.errors import NotFound
+from domain.eventstore.cells import Cell
 from domain.eventstore.reading import Filter
 from domain.ids import named_id, read
 from domain.ingestion import Ingestion

@@ -42,9 +42,9 @@ from api.dialects.mem0.bodies import (
     selection_of,
 )
 from api.dialects.mem0.jobs import idle_id
-from api.engine import Asked, Engine
 from api.errors import Refusal
-from api.provenance import Step, explanation
+from api.native.explain import Step, explanation
+from application.engine import Asked, Engine
 from domain.aggregate import Command
 from domain.errors import NotFound
 from domain.eventstore.writer import Result as Done

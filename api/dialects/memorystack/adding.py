@@ -12,12 +12,12 @@ from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg
 
 from api.body import MAX_TEXT, Body, Id, check_metadata
-from api.dialects.memoid import ROLES, Part
 from api.dialects.memorystack.answers import EVERYBODY, NOBODY, ORIGIN, TAGS, answers, wrong
 from api.dialects.memorystack.repeats import ONCE
-from api.engine import Asked, Engine
-from api.projects import guidance_of
+from api.native.memories import ROLES, Part
+from api.native.projects import guidance_of
 from api.request import IdempotencyKey, Prefer
+from application.engine import Asked, Engine
 from domain.ingestion import Ingestion, Message, Received, Role
 from domain.memory import Scope
 

@@ -15,8 +15,8 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
 
 from api.body import IdParameter
-from api.engine import Asked
 from api.errors import SHAPES, Problem, Refusal
+from application.engine import Asked
 from domain.memory import Memory, Scope
 from projections.selection import Selection
 

@@ -24,8 +24,8 @@ from api.dialects.memorystack.answers import (
     wrong,
 )
 from api.dialects.memorystack.repeats import ONCE, anew
-from api.engine import Asked, Engine
 from api.request import IdempotencyKey, MinPosition
+from application.engine import Asked, Engine
 from domain.errors import NotFound
 from domain.eventstore.writer import Result
 from domain.ids import MEMORY_PREFIX, read

@@ -17,7 +17,7 @@ from litestar.di import NamedDependency, Provide
 from psycopg import AsyncConnection
 
 from api.auth import Caller
-from api.engine import Asked, Engine
+from application.engine import Asked, Engine
 from domain.eventstore.recorder import Receipt
 
 REPEAT_SECONDS = 120

@@ -29,8 +29,8 @@ from api.dialects.memorystack.answers import (
     wrong,
 )
 from api.dialects.memorystack.repeats import ONCE
-from api.engine import Asked, Engine
 from api.request import IdempotencyKey
+from application.engine import Asked, Engine
 from domain.aggregate import Command
 from domain.ids import new_id
 from domain.memory import AddMemory, Memory, Scope, Traits

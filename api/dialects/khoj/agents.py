@@ -1,0 +1,129 @@
+"""Agents, as Khoj's clients ask for them: there is the default one."""
+
+from typing import Annotated
+
+import msgspec
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
+
+from api.dialects.khoj.errors import refusals
+from api.dialects.khoj.parameters import User, conversation_of
+from application.engine import Asked, Engine
+from domain.errors import NotFound
+
+
+class Agent(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody to talk to."""
+
+    slug: str
+    name: str
+    persona: str = ""
+    """What the user tells the model that it is."""
+    creator: str | None = None
+    """None: it comes with the server."""
+    is_creator: bool = False
+    """Whether the caller made it."""
+    managed_by_admin: bool = True
+    color: str
+    icon: str
+    privacy_level: str = "public"
+    is_hidden: bool = False
+    chat_model: str | None = None
+    """None: the one that the server is configured with."""
+    files: list[str] = []
+    has_files: bool = False
+    input_tools: list[str] = []
+    """The tools it is limited to; none: it has them all."""
+    output_modes: list[str] = []
+
+
+class AgentOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What agents can be limited to, with descriptions."""
+
+    input_tools: dict[str, str]
+    output_modes: dict[str, str]
+
+
+DEFAULT = Agent(slug="khoj", name="Khoj", color="#7C3AED", icon="🦾")
+AGENTS = [DEFAULT]
+OPTIONS = AgentOptions(
+    input_tools={
+        "general": "Answer from general knowledge alone.",
+        "notes": "Search the user's documents.",
+        "online": "Search the web.",
+        "webpage": "Read a web page.",
+        "code": "Run Python code.",
+    },
+    output_modes={"image": "Paint an image.", "diagram": "Draw a diagram."},
+)
+
+
+def agent_of(slug: str | None) -> Agent | None:
+    """The agent of this name, in whatever case; the default one where none is named."""
+    wanted = slug.casefold() if slug else DEFAULT.slug
+    return next((agent for agent in AGENTS if agent.slug == wanted), None)
+
+
+@get(
+    "/api/agents",
+    operation_id="khojListAgents",
+    opt={"scope": "read"},
+    responses=refusals(),
+    tags=["Khoj Chat"],
+    summary="The agents one can talk to",
+)
+async def listing(asked: NamedDependency[Asked]) -> list[Agent]:
+    return AGENTS
+
+
+@get(
+    "/api/agents/options",
+    operation_id="khojGetAgentOptions",
+    opt={"scope": "read"},
+    responses=refusals(),
+    tags=["Khoj Chat"],
+    summary="What an agent can be limited to",
+)
+async def options(asked: NamedDependency[Asked]) -> AgentOptions:
+    return OPTIONS
+
+
+@get(
+    "/api/agents/conversation",
+    operation_id="khojGetAgentOfConversation",
+    opt={"scope": "read"},
+    responses=refusals(404),
+    tags=["Khoj Chat"],
+    summary="The agent of a conversation",
+)
+async def of_conversation(
+    conversation_id: Annotated[str, QueryParameter()],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    user_id: User = None,
+) -> Agent:
+    conversation = await conversation_of(asked, engine, conversation_id, user_id)
+    return _there(conversation.agent)
+
+
+@get(
+    "/api/agents/{agent_slug:str}",
+    operation_id="khojGetAgent",
+    opt={"scope": "read"},
+    responses=refusals(404),
+    tags=["Khoj Chat"],
+    summary="Get an agent",
+)
+async def one(agent_slug: FromPath[str], asked: NamedDependency[Asked]) -> Agent:
+    return _there(agent_slug)
+
+
+ROUTES = [listing, options, of_conversation, one]
+
+
+def _there(slug: str) -> Agent:
+    agent = agent_of(slug)
+    if agent is None:
+        raise NotFound("Agent not found")
+    return agent

@@ -1,0 +1,449 @@
+"""Conversations: begun, listed, read, named, exported and deleted (Khoj's contract for its chat)."""
+
+import unicodedata
+from http import HTTPStatus
+from typing import Annotated, Literal
+from uuid import UUID
+
+import anyio.to_thread
+import msgspec
+from litestar import Response, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import JSONBody, QueryParameter
+
+from api.auth import require
+from api.dialects.khoj import history
+from api.dialects.khoj.agents import DEFAULT, agent_of
+from api.dialects.khoj.errors import KhojError, refusals
+from api.dialects.khoj.history import HistoryAnswer, Message, messages_of, timestamp
+from api.dialects.khoj.parameters import (
+    MAX_MESSAGES,
+    MISSING,
+    Messages,
+    OfConversation,
+    Parameters,
+    User,
+    Value,
+    combined,
+    conversation_of,
+    required,
+)
+from application.chat.chat import Chat
+from application.engine import Asked, Engine
+from domain.conversation import (
+    Conversation,
+    DeleteConversation,
+    RemoveTurn,
+    Start,
+    Started,
+    Title,
+)
+from domain.errors import NotFound
+from domain.eventstore.cells import Cell
+from domain.eventstore.states import states_of
+from domain.ids import new_id
+from domain.memory import Scope
+from projections import conversations
+
+RECENT = 8
+"""Conversations in the web client's side bar."""
+PAGE = 10
+MAX_PAGE = 100
+NO_AGENT = "No such agent currently exists."
+NO_MESSAGE = "Message not found"
+
+
+class Ok(msgspec.Struct, frozen=True, kw_only=True):
+    status: Literal["ok"] = "ok"
+
+
+class OfAgent(Parameters, frozen=True, kw_only=True):
+    agent_slug: str | None = None
+
+
+class OfTitle(OfConversation, frozen=True, kw_only=True):
+    title: str | None = None
+
+
+class OfTurn(OfConversation, frozen=True, kw_only=True):
+    turn_id: str | None = None
+
+
+class ToDelete(Parameters, frozen=True, kw_only=True):
+    conversation_id: str | msgspec.UnsetType = msgspec.UNSET
+    """null is no id: whoever sends it does not mean all conversations."""
+
+
+class Opinion(Parameters, frozen=True, kw_only=True):
+    uquery: str | None = None
+    kquery: str | None = None
+    sentiment: str | None = None
+
+
+class SessionStarted(msgspec.Struct, frozen=True, kw_only=True):
+    conversation_id: str
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversation in the list."""
+
+    conversation_id: str
+    slug: str
+    """Empty for a fresh one: Obsidian cannot read null."""
+    agent_name: str | None
+    """None: the agent is gone."""
+    created: str
+    """`YYYY-MM-DD HH:MM:SS`, UTC."""
+    updated: str
+    agent_icon: str | None
+    agent_color: str | None
+    agent_is_hidden: bool
+
+
+class Cleared(Ok, frozen=True, kw_only=True):
+    message: str = "Conversation history cleared"
+
+
+class Renamed(Ok, frozen=True, kw_only=True):
+    success: bool = True
+
+
+class Stats(msgspec.Struct, frozen=True, kw_only=True):
+    num_conversations: int
+
+
+class ConversationLog(msgspec.Struct, frozen=True, kw_only=True):
+    chat: list[Message]
+
+
+class Exported(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversation with all that was said."""
+
+    title: str
+    agent: str | None
+    created_at: str
+    updated_at: str
+    conversation_log: ConversationLog
+    file_filters: list[str]
+
+
+# --- sessions ---------------------------------------------------------------------------------------
+
+
+@post(
+    "/api/chat/sessions",
+    operation_id="khojStartConversation",
+    opt={"scope": "write", "bodiless": True},
+    responses=refusals() | {400: ResponseSpec(KhojError, generate_examples=False, description=NO_AGENT)},
+    status_code=200,
+    tags=["Khoj Chat"],
+    summary="Begin a conversation",
+)
+async def start(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    agent_slug: Value = None,
+    user_id: User = None,
+    data: JSONBody[OfAgent | None] = None,
+) -> Response[SessionStarted] | Response[KhojError]:
+    said = combined(OfAgent(agent_slug=agent_slug, user_id=user_id), data)
+    agent = agent_of(said.agent_slug)
+    if agent is None:
+        # Not as a Refusal: of those Khoj's shape makes 422, but this one its clients know as 400.
+        error = KhojError(error=NO_AGENT, message=NO_AGENT, detail=NO_AGENT)
+        return Response(error, status_code=HTTPStatus.BAD_REQUEST)
+    begun = await started(asked, engine, said.user_id, agent.slug)
+    return Response(SessionStarted(conversation_id=str(begun.id)), status_code=HTTPStatus.OK)
+
+
+@get(
+    "/api/chat/sessions",
+    operation_id="khojListConversations",
+    opt={"scope": "read"},
+    responses=refusals(),
+    tags=["Khoj Chat"],
+    summary="All conversations, the last changed first; with recent, eight of them",
+)
+async def sessions(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    recent: Annotated[bool, QueryParameter()] = False,
+    user_id: User = None,
+) -> list[Session]:
+    async with engine.reading(asked, conversations.name) as (conn, build):
+        rows = await conversations.listing(
+            conn, build.version, _of(asked, user_id), RECENT if recent else None
+        )
+    return [_session(row) for row in rows]
+
+
+async def started(asked: Asked, engine: Engine, user_id: str | None, agent: str) -> Conversation:
+    """A new conversation of the user's, with nothing in it."""
+    begun = Started(scope=_of(asked, user_id), agent=agent)
+    (result,) = await engine.execute(asked, [(new_id(), Start(started=begun))])
+    assert isinstance(result.state, Conversation)  # noqa: S101 - the command was one on a conversation
+    return result.state
+
+
+async def latest(asked: Asked, engine: Engine, user_id: str | None) -> Conversation | None:
+    """The conversation that the user last changed."""
+    async with engine.reading(asked, conversations.name) as (conn, build):
+        id = await conversations.latest(conn, build.version, _of(asked, user_id))
+    if id is None:
+        return None
+    try:
+        return await conversation_of(asked, engine, str(id), user_id)
+    except NotFound:  # deleted by somebody else a moment ago
+        return None
+
+
+def _of(asked: Asked, user_id: str | None) -> Scope:
+    """Whose conversations a list is about: a named user's, or those of no user."""
+    return Scope(owner=asked.caller.owner, user_id=user_id)
+
+
+def _session(row: conversations.Row) -> Session:
+    agent = agent_of(row.agent)
+    return Session(
+        conversation_id=str(row.conversation_id),
+        slug=row.slug,
+        agent_name=agent.name if agent else None,
+        created=timestamp(row.created_at),
+        updated=timestamp(row.updated_at),
+        agent_icon=agent.icon if agent else None,
+        agent_color=agent.color if agent else None,
+        agent_is_hidden=bool(agent and agent.is_hidden),
+    )
+
+
+# --- history ----------------------------------------------------------------------------------------
+
+
+@get(
+    "/api/chat/history",
+    operation_id="khojGetHistory",
+    opt={"scope": "read"},
+    responses=history.REFUSALS,
+    tags=["Khoj Chat"],
+    summary="What was said; without conversation_id in the last changed conversation, or else a new one",
+)
+async def read_history(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    conversation_id: Value = None,
+    n: Messages = None,
+    user_id: User = None,
+) -> HistoryAnswer:
+    if conversation_id:
+        missing = f"Conversation: {conversation_id} not found"
+        one = await conversation_of(asked, engine, conversation_id, user_id, missing)
+    else:
+        one = await latest(asked, engine, user_id) or await _first(asked, engine, user_id)
+    return history.shown(str(one.id), one.slug, one.agent, one.turns, n, is_owner=True)
+
+
+@delete(
+    "/api/chat/history",
+    operation_id="khojDeleteConversations",
+    opt={"scope": "write"},
+    responses=refusals(409),
+    status_code=200,
+    tags=["Khoj Chat"],
+    summary="Delete a conversation; without conversation_id, ALL conversations of the user",
+)
+async def clear(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    chats: NamedDependency[Chat],
+    conversation_id: Value = None,
+    user_id: User = None,
+    data: JSONBody[ToDelete | None] = None,
+) -> Cleared:
+    """Deletes what there is of it: an id that is no conversation's deletes nothing, and is no error."""
+    user_id = user_id or (data.user_id if data else None)
+    named = conversation_id if conversation_id is not None else (data or ToDelete()).conversation_id
+    if isinstance(named, msgspec.UnsetType):
+        doomed = await _all(asked, engine, user_id)
+    else:
+        doomed = await _existing(asked, engine, named, user_id)
+    if doomed:
+        await engine.execute(asked, [(id, DeleteConversation(missing_ok=True)) for id in doomed])
+    for id in doomed:
+        chats.stop(id)
+    return Cleared()
+
+
+@delete(
+    "/api/chat/conversation/message",
+    operation_id="khojDeleteTurn",
+    opt={"scope": "write"},
+    responses=refusals(404, 409),
+    status_code=200,
+    tags=["Khoj Chat"],
+    summary="Delete a question and its answer",
+)
+async def remove_turn(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    chats: NamedDependency[Chat],
+    conversation_id: Value = None,
+    turn_id: Value = None,
+    user_id: User = None,
+    data: JSONBody[OfTurn | None] = None,
+) -> Ok:
+    """A turn that is not there is no error, unless there is none at all."""
+    query = OfTurn(conversation_id=conversation_id, turn_id=turn_id, user_id=user_id)
+    said = combined(query, data)
+    id, turn = required("conversation_id", said.conversation_id), required("turn_id", said.turn_id)
+    one = await conversation_of(asked, engine, id, said.user_id, NO_MESSAGE)
+    if not one.turns:
+        raise NotFound(NO_MESSAGE)
+    await engine.execute(asked, [(one.id, RemoveTurn(turn_id=turn))])
+    chats.stop(one.id, turn)
+    return Ok()
+
+
+async def _first(asked: Asked, engine: Engine, user_id: str | None) -> Conversation:
+    require(asked.caller, "write")
+    return await started(asked, engine, user_id, DEFAULT.slug)
+
+
+async def _all(asked: Asked, engine: Engine, user_id: str | None) -> list[UUID]:
+    """All of the user's conversations, those of other keys included that were begun until now."""
+    async with engine.connection(asked.caller.owner) as conn:
+        row = await (await conn.execute("SELECT coalesce(max(position), 0) FROM events")).fetchone()
+    async with engine.reading(asked, conversations.name, row[0] if row else 0) as (conn, build):
+        return await conversations.ids(conn, build.version, _of(asked, user_id))
+
+
+async def _existing(asked: Asked, engine: Engine, conversation_id: str, user_id: str | None) -> list[UUID]:
+    try:
+        return [(await conversation_of(asked, engine, conversation_id, user_id)).id]
+    except NotFound:
+        return []
+
+
+# --- titles -----------------------------------------------------------------------------------------
+
+
+@patch(
+    "/api/chat/title",
+    operation_id="khojSetTitle",
+    opt={"scope": "write", "bodiless": True},
+    responses=refusals(404, 409),
+    tags=["Khoj Chat"],
+    summary="Call a conversation something; an empty title takes that back",
+)
+async def rename(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    title: Value = None,
+    conversation_id: Value = None,
+    user_id: User = None,
+    data: JSONBody[OfTitle | None] = None,
+) -> Renamed:
+    """Without conversation_id it is the last changed one, as for Khoj."""
+    said = combined(OfTitle(title=title, conversation_id=conversation_id, user_id=user_id), data)
+    wanted = clean(required("title", said.title))
+    if said.conversation_id is None:
+        one = await latest(asked, engine, said.user_id)
+    else:
+        one = await conversation_of(asked, engine, said.conversation_id, said.user_id)
+    if one is None:
+        raise NotFound(MISSING)
+    await engine.execute(asked, [(one.id, Title(title=wanted))])
+    return Renamed()
+
+
+def clean(title: str) -> str:
+    """On one line and without control characters. Markup stays: it is text, which clients escape."""
+    line = " ".join(title.split())
+    return "".join(character for character in line if unicodedata.category(character) != "Cc")
+
+
+# --- export -----------------------------------------------------------------------------------------
+
+
+@get(
+    "/api/chat/stats",
+    operation_id="khojCountConversations",
+    opt={"scope": "read"},
+    responses=refusals(),
+    tags=["Khoj Chat"],
+    summary="How many conversations there are",
+)
+async def stats(
+    asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: User = None
+) -> Stats:
+    async with engine.reading(asked, conversations.name) as (conn, build):
+        counted = await conversations.count(conn, build.version, _of(asked, user_id))
+    return Stats(num_conversations=counted)
+
+
+@get(
+    "/api/chat/export",
+    operation_id="khojExportConversations",
+    opt={"scope": "read"},
+    responses=refusals(),
+    tags=["Khoj Chat"],
+    summary="Conversations with all that was said, page by page, the newest first",
+)
+async def export(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    offset: Annotated[int, QueryParameter(ge=0, le=MAX_MESSAGES)] = 0,
+    limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = PAGE,
+    user_id: User = None,
+) -> list[Exported]:
+    async with engine.reading(asked, conversations.name) as (conn, build):
+        rows = await conversations.page(conn, build.version, _of(asked, user_id), limit, offset)
+    cell = await engine.cell_of(asked.caller.owner)
+    found = await anyio.to_thread.run_sync(_states, cell, [row.conversation_id for row in rows])
+    return [_exported(one) for one in found if not one.deleted]
+
+
+@post(
+    "/api/chat/feedback",
+    operation_id="khojSendFeedback",
+    opt={"scope": "write", "bodiless": True},
+    responses=refusals(),
+    status_code=200,
+    tags=["Khoj Chat"],
+    summary="Say what an answer is worth; accepted, and kept nowhere",
+)
+async def feedback(
+    asked: NamedDependency[Asked],
+    uquery: Value = None,
+    kquery: Value = None,
+    sentiment: Value = None,
+    user_id: User = None,
+    data: JSONBody[Opinion | None] = None,
+) -> Response[None]:
+    """Nothing is kept: Khoj mails it to those who run its cloud, and here nobody would read it."""
+    query = Opinion(uquery=uquery, kquery=kquery, sentiment=sentiment, user_id=user_id)
+    said = combined(query, data)
+    for name in ("uquery", "kquery", "sentiment"):
+        required(name, getattr(said, name))
+    return Response(None, media_type="application/json")
+
+
+ROUTES = [start, sessions, read_history, clear, remove_turn, rename, stats, export, feedback]
+
+
+def _states(cell: Cell, ids: list[UUID]) -> list[Conversation]:
+    with cell.pool.connection() as conn:
+        states = states_of(conn, cell.log.mapper, ids)
+    return [one for id in ids if isinstance(one := states.get(id), Conversation)]
+
+
+def _exported(one: Conversation) -> Exported:
+    agent = agent_of(one.agent)
+    return Exported(
+        title=one.slug,
+        agent=agent.name if agent else None,
+        created_at=timestamp(one.created_at),
+        updated_at=timestamp(one.updated_at),
+        conversation_log=ConversationLog(chat=messages_of(one.turns)),
+        file_filters=list(one.files),
+    )

@@ -1,0 +1,164 @@
+"""The documents that a conversation's notes are looked for in (Khoj's file filters)."""
+
+from typing import Annotated
+
+from litestar import delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from api.dialects.khoj.errors import refusals
+from api.dialects.khoj.parameters import OfConversation, User, Value, combined, conversation_of, required
+from application.engine import Asked, Engine
+from domain.conversation import AddFiles, Conversation, RemoveFiles
+
+Names = Annotated[list[str] | None, QueryParameter()]
+
+
+class OfFile(OfConversation, frozen=True, kw_only=True):
+    filename: str | None = None
+
+
+class OfFiles(OfConversation, frozen=True, kw_only=True):
+    filenames: list[str] | None = None
+
+
+@get(
+    "/api/chat/conversation/file-filters/{conversation_id:str}",
+    operation_id="khojListFileFilters",
+    opt={"scope": "read"},
+    responses=refusals(404),
+    tags=["Khoj Chat"],
+    summary="The documents that a conversation is limited to; none: it may use all",
+)
+async def listing(
+    conversation_id: FromPath[str],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    user_id: User = None,
+) -> list[str]:
+    conversation = await conversation_of(asked, engine, conversation_id, user_id)
+    return _there(conversation, await _documents(asked, engine, conversation))
+
+
+@post(
+    "/api/chat/conversation/file-filters",
+    operation_id="khojAddFileFilter",
+    opt={"scope": "write", "bodiless": True},
+    responses=refusals(404, 409),
+    status_code=200,
+    tags=["Khoj Chat"],
+    summary="Limit a conversation to a document, beside those it is limited to",
+)
+async def add(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    conversation_id: Value = None,
+    filename: Value = None,
+    user_id: User = None,
+    data: JSONBody[OfFile | None] = None,
+) -> list[str]:
+    said = combined(OfFile(conversation_id=conversation_id, filename=filename, user_id=user_id), data)
+    return await _add(asked, engine, said, [required("filename", said.filename)])
+
+
+@delete(
+    "/api/chat/conversation/file-filters",
+    operation_id="khojRemoveFileFilter",
+    opt={"scope": "write"},
+    responses=refusals(404, 409),
+    status_code=200,
+    tags=["Khoj Chat"],
+    summary="No longer limit a conversation to a document",
+)
+async def remove(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    conversation_id: Value = None,
+    filename: Value = None,
+    user_id: User = None,
+    data: JSONBody[OfFile | None] = None,
+) -> list[str]:
+    said = combined(OfFile(conversation_id=conversation_id, filename=filename, user_id=user_id), data)
+    return await _remove(asked, engine, said, [required("filename", said.filename)])
+
+
+@post(
+    "/api/chat/conversation/file-filters/bulk",
+    operation_id="khojAddFileFilters",
+    opt={"scope": "write", "bodiless": True},
+    responses=refusals(404, 409),
+    status_code=200,
+    tags=["Khoj Chat"],
+    summary="Limit a conversation to documents, beside those it is limited to",
+)
+async def add_many(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    conversation_id: Value = None,
+    filenames: Names = None,
+    user_id: User = None,
+    data: JSONBody[OfFiles | None] = None,
+) -> list[str]:
+    said = combined(OfFiles(conversation_id=conversation_id, filenames=filenames, user_id=user_id), data)
+    return await _add(asked, engine, said, required("filenames", said.filenames))
+
+
+@delete(
+    "/api/chat/conversation/file-filters/bulk",
+    operation_id="khojRemoveFileFilters",
+    opt={"scope": "write"},
+    responses=refusals(404, 409),
+    status_code=200,
+    tags=["Khoj Chat"],
+    summary="No longer limit a conversation to documents",
+)
+async def remove_many(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    conversation_id: Value = None,
+    filenames: Names = None,
+    user_id: User = None,
+    data: JSONBody[OfFiles | None] = None,
+) -> list[str]:
+    said = combined(OfFiles(conversation_id=conversation_id, filenames=filenames, user_id=user_id), data)
+    return await _remove(asked, engine, said, required("filenames", said.filenames))
+
+
+ROUTES = [listing, add, remove, add_many, remove_many]
+
+
+async def _add(asked: Asked, engine: Engine, said: OfConversation, names: list[str]) -> list[str]:
+    """Names that are no document of the user's are dropped: they may be a client's, of files not sent yet."""
+    conversation = await _named(asked, engine, said)
+    known = set(await _documents(asked, engine, conversation))
+    return await _do(
+        asked, engine, conversation, AddFiles(files=tuple(name for name in names if name in known))
+    )
+
+
+async def _remove(asked: Asked, engine: Engine, said: OfConversation, names: list[str]) -> list[str]:
+    conversation = await _named(asked, engine, said)
+    return await _do(asked, engine, conversation, RemoveFiles(files=tuple(names)))
+
+
+async def _named(asked: Asked, engine: Engine, said: OfConversation) -> Conversation:
+    id = required("conversation_id", said.conversation_id)
+    return await conversation_of(asked, engine, id, said.user_id)
+
+
+async def _do(
+    asked: Asked, engine: Engine, conversation: Conversation, command: AddFiles | RemoveFiles
+) -> list[str]:
+    (result,) = await engine.execute(asked, [(conversation.id, command)])
+    assert isinstance(result.state, Conversation)  # noqa: S101 - the command was one on a conversation
+    return _there(result.state, await _documents(asked, engine, conversation))
+
+
+async def _documents(asked: Asked, engine: Engine, conversation: Conversation) -> list[str]:
+    return await engine.documents(asked, conversation.scope.user_id)
+
+
+def _there(conversation: Conversation, documents: list[str]) -> list[str]:
+    """The conversation's files without those that are gone."""
+    known = set(documents)
+    return [name for name in conversation.files if name in known]

@@ -1,0 +1,153 @@
+"""The Khoj contract for memories (seed 000).
+
+A memory's number is the position of its first event in the log: unique, rising, and never another's.
+"""
+
+import re
+from datetime import datetime
+from http import HTTPStatus
+from uuid import UUID
+
+import msgspec
+from litestar import delete, get, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from api.body import Body, check_text
+from api.dialects.khoj.errors import MISSING, refusals
+from api.dialects.khoj.parameters import User
+from api.errors import Refusal
+from application.engine import Asked, Engine
+from domain.errors import NotFound
+from domain.ids import new_id
+from domain.memory import AddMemory, DeleteMemory, Scope, UpdateMemory
+from projections import memories
+from projections.selection import Selection
+
+MAX_ID = 2**63 - 1
+"""PostgreSQL's bigint: no number above it is a memory's."""
+
+
+class RawMemory(Body, frozen=True, kw_only=True):
+    raw: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_text(self.raw)
+
+
+class KhojMemory(msgspec.Struct, frozen=True, kw_only=True):
+    id: int
+    raw: str
+    created_at: datetime
+
+
+NUMBERED = """
+    SELECT e.position, m.text, m.created_at
+    FROM (SELECT memory_id, text, created_at FROM {table} WHERE {where}) m
+    JOIN events e ON e.stream_id = m.memory_id AND e.version = 1 ORDER BY e.position"""
+STREAM = """
+    SELECT stream_id FROM events
+    WHERE position = %s AND owner = %s AND version = 1 AND starts_with(type, 'memory.')"""
+
+
+@get(
+    "/api/memories",
+    operation_id="khojListMemories",
+    opt={"scope": "read"},
+    responses=refusals(),
+    tags=["Khoj"],
+    summary="All memories, oldest first",
+)
+async def listing(
+    asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: User = None
+) -> list[KhojMemory]:
+    """Of all users of the key, as Khoj knows no users within one; of one where `user_id` names them."""
+    where, values = Selection(scope=Scope(owner=asked.caller.owner, user_id=user_id)).where()
+    async with engine.reading(asked, memories.name) as (conn, build):
+        statement = NUMBERED.format(table=memories.table(build.version), where=where)
+        rows = await (await conn.execute(statement, values)).fetchall()
+    return [KhojMemory(id=position, raw=text, created_at=created) for position, text, created in rows]
+
+
+@post(
+    "/api/memories",
+    operation_id="khojAddMemory",
+    opt={"scope": "write"},
+    responses=refusals(413),
+    tags=["Khoj"],
+    summary="Add a memory, word for word",
+)
+async def add(
+    data: JSONBody[RawMemory],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    user_id: User = None,
+) -> KhojMemory:
+    command = AddMemory(text=data.raw, scope=Scope(owner=asked.caller.owner, user_id=user_id))
+    (result,) = await engine.execute(asked, [(new_id(), command)])
+    added = result.memory
+    return KhojMemory(id=added.position, raw=added.text, created_at=added.created_at)
+
+
+@put(
+    "/api/memories/{memory_id:str}",
+    operation_id="khojUpdateMemory",
+    opt={"scope": "write"},
+    responses=refusals(404, 409, 413),
+    tags=["Khoj"],
+    summary="Change a memory's text; its number stays",
+)
+async def update(
+    memory_id: FromPath[str],
+    data: JSONBody[RawMemory],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+) -> KhojMemory:
+    number = _number(memory_id)
+    stream_id = await _stream(asked, engine, number)
+    (result,) = await engine.execute(asked, [(stream_id, UpdateMemory(text=data.raw))])
+    return KhojMemory(id=number, raw=result.memory.text, created_at=result.memory.created_at)
+
+
+@delete(
+    "/api/memories/{memory_id:str}",
+    operation_id="khojDeleteMemory",
+    opt={"scope": "write"},
+    responses=refusals(404, 409),
+    tags=["Khoj"],
+    summary="Delete a memory; its history stays",
+)
+async def delete_one(
+    memory_id: FromPath[str], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
+) -> None:
+    stream_id = await _stream(asked, engine, _number(memory_id))
+    await engine.execute(asked, [(stream_id, DeleteMemory())])
+
+
+ROUTES = [listing, add, update, delete_one]
+
+
+def _number(text: str) -> int:
+    """Raises Refusal with 422 for what is no integer, and NotFound for one that is too large."""
+    if not re.fullmatch(r"-?[0-9]+", text):
+        fault = {"key": "memory_id", "source": "path", "message": "Expected `integer`, got `string`"}
+        raise Refusal(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "memory_id is not an integer", errors=[fault]
+        )
+    # Python itself refuses to read thousands of digits.
+    number = int(text) if len(text) <= len(str(MAX_ID)) else MAX_ID + 1
+    if not 0 < number <= MAX_ID:
+        raise NotFound(MISSING)
+    return number
+
+
+async def _stream(asked: Asked, engine: Engine, number: int) -> UUID:
+    """The memory with this number, deleted or not. Raises NotFound."""
+    owner = asked.caller.owner
+    async with engine.connection(owner) as conn:
+        row = await (await conn.execute(STREAM, (number, owner))).fetchone()
+    if row is None:
+        raise NotFound(MISSING)
+    stream_id: UUID = row[0]
+    return stream_id

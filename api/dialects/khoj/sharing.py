@@ -1,0 +1,266 @@
+"""Conversations made public: a snapshot under a slug that nobody can guess, for all to read and copy.
+
+What the user's own memories and documents told the model is no part of a snapshot, other than in Khoj.
+"""
+
+import re
+from contextlib import suppress
+from http import HTTPStatus
+from ipaddress import ip_address
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, unquote, urlsplit
+from uuid import UUID
+
+import anyio.to_thread
+import msgspec
+from litestar import Request, Response, delete, get, post
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import JSONBody, QueryParameter
+
+from api.dialects.khoj import history
+from api.dialects.khoj.conversations import Ok, clean
+from api.dialects.khoj.errors import refusals
+from api.dialects.khoj.history import HistoryAnswer
+from api.dialects.khoj.parameters import (
+    MISSING,
+    Messages,
+    OfConversation,
+    Parameters,
+    User,
+    Value,
+    combined,
+    conversation_of,
+    required,
+)
+from api.errors import Refusal
+from application.chat.chat import Chat
+from application.engine import Asked, Engine
+from domain.conversation import MAX_TITLE, Spent, Start, Started, Turn
+from domain.errors import NotFound
+from domain.eventstore.cells import Cell
+from domain.ids import new_id
+from domain.memory import Scope
+from domain.share import Publish, Published, Share, Withdraw, id_of, new_slug
+from runtime.settings import Settings
+
+HEALTH = "../health"
+"""From where a share is withdrawn: it answers 200 to all, also behind a proxy that adds a path."""
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.IGNORECASE)
+LOCAL = (".localhost", ".local", ".lan", ".internal", ".home.arpa")
+"""Names that no certificate is given for."""
+SAFE_BITS = 53
+"""Of a number that JavaScript reads as it is."""
+
+Slug = Annotated[str, QueryParameter()]
+
+
+class OfShare(Parameters, frozen=True, kw_only=True):
+    public_conversation_slug: str | None = None
+
+
+class Shared(Ok, frozen=True, kw_only=True):
+    url: str
+    """Whose last part is the slug."""
+
+
+class Forked(Ok, frozen=True, kw_only=True):
+    next_url: Literal["/chat"] = "/chat"
+    conversation_id: str
+
+
+@post(
+    "/api/chat/share",
+    operation_id="khojShareConversation",
+    opt={"scope": "write", "bodiless": True},
+    responses=refusals(404),
+    status_code=200,
+    tags=["Khoj Chat"],
+    summary="Make a copy of a conversation that all can read who know its address",
+)
+async def share(
+    request: Request[Any, Any, Any],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    chats: NamedDependency[Chat],
+    conversation_id: Value = None,
+    user_id: User = None,
+    data: JSONBody[OfConversation | None] = None,
+) -> Shared:
+    """What is said later is no part of it; shared again, it is another copy."""
+    said = combined(OfConversation(conversation_id=conversation_id, user_id=user_id), data)
+    id = required("conversation_id", said.conversation_id)
+    one = await conversation_of(asked, engine, id, said.user_id)
+    slug = new_slug(one.slug)
+    published = Published(
+        scope=one.scope, slug=slug, title=one.slug, agent=one.agent, turns=tuple(map(public, one.turns))
+    )
+    (result,) = await engine.execute(asked, [(id_of(slug), Publish(published=published))])
+    assert isinstance(result.state, Share)  # noqa: S101 - the command was one on a share
+    # Not `slug`: with an Idempotency-Key that was used before, it is the share that was made then.
+    place = quote(result.state.published.slug)
+    return Shared(url=f"{address_of(request, chats.settings)}/share/chat/{place}/")
+
+
+@get(
+    "/api/chat/share/history",
+    operation_id="khojGetSharedHistory",
+    responses={404: history.REFUSALS[404], 422: history.REFUSALS[422], 503: history.REFUSALS[503]},
+    security=[{}],
+    tags=["Khoj Chat"],
+    summary="What was said in a shared conversation; without a key, too",
+)
+async def read_shared(
+    request: Request[Any, Any, Any],
+    engine: NamedDependency[Engine],
+    public_conversation_slug: Slug,
+    n: Messages = None,
+) -> HistoryAnswer:
+    missing = f"Conversation: {public_conversation_slug} not found"
+    found = await _found(engine, public_conversation_slug, missing)
+    return history.shown(
+        found.id.int >> (128 - SAFE_BITS),
+        spoken(found.published),
+        found.published.agent,
+        found.published.turns,
+        n,
+        is_owner=await _is_owner(request, engine, found),
+    )
+
+
+@post(
+    "/api/chat/share/fork",
+    operation_id="khojForkConversation",
+    opt={"scope": "write", "bodiless": True},
+    responses=refusals(404),
+    status_code=200,
+    tags=["Khoj Chat"],
+    summary="Go on with a copy of one's own of a shared conversation",
+)
+async def fork(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    public_conversation_slug: Value = None,
+    user_id: User = None,
+    data: JSONBody[OfShare | None] = None,
+) -> Forked:
+    said = combined(OfShare(public_conversation_slug=public_conversation_slug, user_id=user_id), data)
+    found = await _found(engine, required("public_conversation_slug", said.public_conversation_slug))
+    started = Started(
+        scope=Scope(owner=asked.caller.owner, user_id=said.user_id),
+        agent=found.published.agent,
+        title=spoken(found.published),
+        turns=found.published.turns,
+        forked_from=found.published.slug,
+    )
+    (result,) = await engine.execute(asked, [(new_id(), Start(started=started))])
+    return Forked(conversation_id=str(result.state.id))
+
+
+@delete(
+    "/api/chat/share",
+    operation_id="khojUnshareConversation",
+    opt={"scope": "write"},
+    responses=refusals(404)
+    | {303: ResponseSpec(None, generate_examples=False, description="Done; for browsers")},
+    status_code=200,
+    tags=["Khoj Chat"],
+    summary="Let nobody read a shared conversation any more; copies stay",
+)
+async def unshare(
+    request: Request[Any, Any, Any],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    public_conversation_slug: Value = None,
+    client: Value = None,
+    user_id: User = None,
+    data: JSONBody[OfShare | None] = None,
+) -> Response[Ok | None]:
+    said = combined(OfShare(public_conversation_slug=public_conversation_slug, user_id=user_id), data)
+    slug = required("public_conversation_slug", said.public_conversation_slug)
+    found = await _found(engine, slug)
+    if not Scope(owner=asked.caller.owner, user_id=said.user_id).holds(found.scope):
+        raise NotFound(MISSING)
+    await engine.execute(asked, [(found.id, Withdraw())])
+    if client or _is_browser(request):
+        # The web client takes only a redirect for success. By 303 it goes on with GET, by 301 with DELETE.
+        return Response(None, status_code=HTTPStatus.SEE_OTHER, headers={"Location": HEALTH})
+    return Response(Ok(), status_code=HTTPStatus.OK)
+
+
+ROUTES = [share, read_shared, fork, unshare]
+
+
+def public(turn: Turn) -> Turn:
+    """What all may see of a turn: nothing out of the user's memories, documents and attached files.
+
+    Neither the steps, which name documents and think aloud about what was found in them, nor programs, which
+    may print what they were given.
+    """
+    turn = msgspec.structs.replace(turn, files=())
+    if turn.answer is None:
+        return turn
+    references = msgspec.structs.replace(turn.answer.references, notes=(), memories=(), runs=())
+    answer = msgspec.structs.replace(turn.answer, references=references, steps=(), spent=Spent())
+    return msgspec.structs.replace(turn, answer=answer)
+
+
+def spoken(published: Published) -> str:
+    """What a shared conversation is called."""
+    return clean((published.title or published.slug).replace("-", " "))[:MAX_TITLE]
+
+
+def address_of(request: Request[Any, Any, Any], settings: Settings) -> str:
+    """Where the client reaches this server, without a slash at the end.
+
+    Without a setting for it that is what the client says itself. It is told to nobody else, and only as far
+    as it is a host; the scheme is what a proxy says, else https unless the host is one of a local network.
+    """
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    host = request.headers.get("host", "")
+    if not HOST.fullmatch(host):
+        host = f"{settings.host}:{settings.port}"
+    scheme = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
+    if scheme not in ("http", "https"):
+        scheme = request.url.scheme if _is_local(host) else "https"
+    return f"{scheme}://{host}"
+
+
+def _is_local(host: str) -> bool:
+    name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    try:
+        return not ip_address(name).is_global
+    except ValueError:
+        return "." not in name or name.endswith(LOCAL)
+
+
+def _is_browser(request: Request[Any, Any, Any]) -> bool:
+    """By what no page can leave out or make up; programs send no Sec-Fetch-Site."""
+    return "sec-fetch-site" in request.headers or "text/html" in request.headers.get("accept", "")
+
+
+async def _found(engine: Engine, slug: str, missing: str = MISSING) -> Share:
+    """The share with this slug, of whatever owner. Raises NotFound with the text `missing`."""
+    cells = list(engine.cells.all.values())
+    # Slugs in other scripts are percent-encoded in the address that they are taken from.
+    found = await anyio.to_thread.run_sync(_look_up, cells, id_of(unquote(slug)))
+    if found is None:
+        raise NotFound(missing)
+    return found
+
+
+def _look_up(cells: list[Cell], id: UUID) -> Share | None:
+    for cell in cells:
+        with suppress(NotFound):
+            found = cell.log.share(id)
+            return None if found.withdrawn else found
+    return None
+
+
+async def _is_owner(request: Request[Any, Any, Any], engine: Engine, found: Share) -> bool:
+    """Whether the request comes with the owner's key; one without a key, or with a wrong one, does not."""
+    try:
+        return (await engine.authenticate(request.headers)).owner == found.scope.owner
+    except Refusal:
+        return False

@@ -1,0 +1,266 @@
+"""The WebSocket of chats (khoj.md, 2.5): each frame asks or interrupts, one turn at a time."""
+
+import asyncio
+import time
+from contextlib import aclosing, suppress
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from litestar import WebSocket, websocket
+from litestar.datastructures import Headers
+from litestar.exceptions import WebSocketDisconnect
+
+from api.auth import Caller, require
+from api.dialects.khoj.framing import DELIMITER, segments
+from api.dialects.khoj.question import MAX_QUESTION, Question, TooMuch
+from api.dialects.khoj.turns import Emissions, check, counted, greeting, is_blank, keep
+from api.dialects.spoken import require_dialect
+from api.errors import Refusal, to_words
+from api.limits import Limits
+from application.chat.answering import Answering
+from application.chat.chat import Chat
+from application.chat.emission import Emission
+from application.engine import Asked, Engine
+from domain.ids import new_id
+from runtime.settings import Settings
+
+FLUSH_SECONDS = 0.1
+FLUSH_CHARACTERS = 512
+JOINED = ("message", "thought")
+PROTOCOL = "everlog"
+KEY_PROTOCOL = "everlog.key."
+"""Pages cannot send a header with a WebSocket; a key may come as one of the protocols they offer."""
+AT_HOME = frozenset({"localhost", "127.0.0.1", "::1"})
+MAX_SOCKETS = 100
+"""Of one owner, a process."""
+INVALID_FRAME = 1011
+MISSING_Q = "Missing required field 'q' in chat message"
+MAX_REASON = 120
+"""Bytes; the WebSocket has room for 123."""
+FULL = "this answer takes no more instructions: wait for its end, and ask anew"
+TOO_LONG = f"the instruction is longer than {MAX_QUESTION} characters: ask anew and attach it as a file"
+
+
+class Frame(msgspec.Struct):
+    """What tells the kinds of frames apart."""
+
+    type: str | None = None
+    query: str | None = None
+    q: Any = None
+
+
+@websocket("/api/chat/ws", opt={"scope": None})
+async def chat_socket(socket: "WebSocket[Any, Any, Any]") -> None:
+    chats: Chat = socket.app.state.chats
+    try:
+        caller = await _admitted(socket, chats)
+    except Refusal as refused:
+        await _refuse(socket, str(refused))
+        return
+    chats.sockets[caller.owner] += 1
+    try:
+        await socket.accept(subprotocols=PROTOCOL if PROTOCOL in _offered(socket.headers) else None)
+        await _Socket(socket, chats).serve()
+    finally:
+        chats.sockets[caller.owner] -= 1
+
+
+ROUTES = [chat_socket]
+
+
+class _Socket:
+    """One connection; at most one turn of it is under way."""
+
+    def __init__(self, socket: "WebSocket[Any, Any, Any]", chats: Chat) -> None:
+        self._socket = socket
+        self._chats = chats
+        self._client = socket.query_params.get("client")
+        self._sending = asyncio.Lock()
+        self._answering: Answering | None = None
+        self._speaking: asyncio.Task[None] | None = None
+
+    async def serve(self) -> None:
+        """Until the client goes, or sends what is no frame."""
+        try:
+            with suppress(WebSocketDisconnect):
+                while await self._take(await self._socket.receive_text()):
+                    pass
+        finally:
+            await self._silence()
+
+    async def _take(self, text: str) -> bool:
+        """One frame; False when it is none."""
+        try:
+            frame = msgspec.json.decode(text, type=Frame)
+            if frame.type == "interrupt":
+                await self._interrupt((frame.query or "").strip())
+            elif frame.q is None:
+                await self._control({"error": MISSING_Q})
+            else:
+                await self._ask(msgspec.json.decode(text, type=Question))
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            if not isinstance(error.__cause__, TooMuch):
+                await self._socket.close(INVALID_FRAME, _reason(error))
+                return False
+            await self._control({"error": str(error.__cause__)})
+        return True
+
+    async def _ask(self, question: Question) -> None:
+        """Answer the question, in place of what is under way unless it is refused."""
+        try:
+            asked = Asked(caller=await self._allowed(), request_id=str(new_id()))
+            if is_blank(question):
+                await self._silence()
+                spoken = greeting()
+            else:
+                spoken = await self._answer(asked, question)
+        except Exception as error:
+            await self._control({"error": to_words(error)})
+            return
+        self._speaking = asyncio.create_task(self._speak(spoken))
+
+    async def _answer(self, asked: Asked, question: Question) -> Emissions:
+        ready = await check(self._chats, asked, question, self._client)
+        await self._silence()  # what there is of the answer before is kept before the question
+        kept = await keep(self._chats, asked, ready)
+        self._answering = Answering(self._chats, asked, kept.conversation, kept.turn, question)
+        return counted(self._chats, asked, self._answering.emissions(FLUSH_SECONDS))
+
+    async def _interrupt(self, text: str) -> None:
+        if text and self._answering and self._speaking and not self._speaking.done():
+            await self._instruct(self._answering, text)
+            return
+        await self._silence()
+        await self._control({"type": "interrupt_acknowledged"})
+
+    async def _instruct(self, answering: Answering, text: str) -> None:
+        try:
+            if len(text) > MAX_QUESTION:
+                raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", TOO_LONG)
+            caller = await self._allowed()  # the model is asked again for it
+            await self._chats.plans.take_message(caller)
+        except Exception as error:
+            await self._control({"error": to_words(error)})
+            return
+        if answering.instruct(text):
+            await self._control({"type": "interrupt_message_acknowledged"})
+            return
+        await self._chats.plans.give_back_message(caller)
+        await self._control({"error": FULL})
+
+    async def _allowed(self) -> Caller:
+        """Who asks, whose key may have been revoked since they connected. Raises Refusal."""
+        caller = await _caller(self._socket)
+        limits: Limits = self._socket.app.state.limits
+        await limits.take(caller)
+        return caller
+
+    async def _silence(self) -> None:
+        """Stop the turn that is under way; it is kept as far as it came."""
+        if self._answering:
+            self._answering.stop()
+        if self._speaking:
+            with suppress(WebSocketDisconnect):
+                await self._speaking
+        self._answering = self._speaking = None
+
+    async def _speak(self, emissions: Emissions) -> None:
+        """Send what is told; pieces of text are joined for a moment, as each is a frame."""
+        pending: Emission | None = None
+        since = 0.0
+        async with aclosing(emissions):
+            async for emission in emissions:
+                if pending and emission and emission.type == pending.type:
+                    pending = Emission(pending.type, pending.data + emission.data)
+                elif emission and emission.type in JOINED:
+                    await self._send(pending)
+                    pending, since = emission, time.monotonic()
+                else:
+                    await self._send(pending)
+                    await self._send(emission)
+                    pending = None
+                if pending and _due(pending, since):
+                    await self._send(pending)
+                    pending = None
+        await self._send(pending)
+
+    async def _send(self, emission: Emission | None) -> None:
+        if emission:
+            async with self._sending:  # nothing comes between an event and its delimiter
+                for segment in segments(emission):
+                    await self._socket.send_text(segment)
+                    await self._socket.send_text(DELIMITER)
+
+    async def _control(self, frame: dict[str, str]) -> None:
+        async with self._sending:
+            await self._socket.send_text(msgspec.json.encode(frame).decode())
+
+
+def _reason(error: Exception) -> str:
+    """Why a frame is none, as far as there is room for it."""
+    words = str(error) if isinstance(error, msgspec.DecodeError) else "the frame is no JSON"
+    return words.encode(errors="replace")[:MAX_REASON].decode(errors="ignore")
+
+
+def _due(pending: Emission, since: float) -> bool:
+    return len(pending.data) >= FLUSH_CHARACTERS or time.monotonic() - since >= FLUSH_SECONDS
+
+
+async def _refuse(socket: "WebSocket[Any, Any, Any]", words: str) -> None:
+    """Answer the handshake 403, in words where the server can (ASGI's websocket.http.response)."""
+    if "websocket.http.response" not in (socket.scope.get("extensions") or {}):
+        await socket.close()
+        return
+    body = msgspec.json.encode({"status": "error", "error": words, "message": words, "detail": words})
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    start: Any = {"type": "websocket.http.response.start", "status": 403, "headers": headers}
+    end: Any = {"type": "websocket.http.response.body", "body": body}
+    await socket.send(start)
+    await socket.send(end)
+
+
+async def _admitted(socket: "WebSocket[Any, Any, Any]", chats: Chat) -> Caller:
+    """Who connects. Raises Refusal."""
+    _require_origin(socket.headers.get("origin", ""), chats.settings)
+    caller = await _caller(socket)
+    if chats.sockets[caller.owner] >= MAX_SOCKETS:
+        raise Refusal(
+            HTTPStatus.TOO_MANY_REQUESTS, "too-many-sockets", f"more than {MAX_SOCKETS} connections are open"
+        )
+    return caller
+
+
+async def _caller(socket: "WebSocket[Any, Any, Any]") -> Caller:
+    """Whose key it is, if it may ask. Raises Refusal."""
+    engine: Engine = socket.app.state.engine
+    caller = await engine.authenticate(_with_key(socket.headers))
+    require(caller, "write")
+    require_dialect(caller, socket.url.path, f"http://{socket.headers.get('host', 'HOST')}")
+    return caller
+
+
+def _with_key(headers: Headers) -> Headers:
+    """The headers, with the key that came as a protocol where one may be expected."""
+    keys = [part.removeprefix(KEY_PROTOCOL) for part in _offered(headers) if part.startswith(KEY_PROTOCOL)]
+    if not keys or "authorization" in headers:
+        return headers
+    return Headers({**dict(headers.items()), "authorization": f"Bearer {keys[0]}"})
+
+
+def _offered(headers: Headers) -> list[str]:
+    """The protocols that the client offers to speak."""
+    return [part.strip() for part in headers.get("sec-websocket-protocol", "").split(",")]
+
+
+def _require_origin(origin: str, settings: Settings) -> None:
+    """Only pages of ours, and of those that are allowed to call the API, may connect. Raises Refusal."""
+    allowed = [urlsplit(each.strip()) for each in settings.cors_origins.split(",")]
+    hosts = AT_HOME | {settings.host} | {each.hostname for each in allowed}
+    if "*" not in settings.cors_origins and urlsplit(origin).hostname not in hosts - {None}:
+        raise Refusal(
+            HTTPStatus.FORBIDDEN,
+            "origin",
+            "a WebSocket is for pages: send an Origin that is in EVERLOG_CORS_ORIGINS, or of localhost",
+        )

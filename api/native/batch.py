@@ -1,0 +1,113 @@
+"""Many memories in one request, all or none (Memoid's contract)."""
+
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from litestar import Response, delete, put
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+
+from api.body import Body, Id
+from api.errors import refusals
+from api.native.memories import (
+    DeleteAnswer,
+    FlatMemory,
+    UpdateRequest,
+    fields_of,
+    memory_id_of,
+    position_header,
+)
+from api.request import IdempotencyKey
+from application.engine import Asked, Engine
+from domain.aggregate import Command
+from domain.memory import DeleteMemory, Scope, UpdateMemory
+from projections.selection import Selection
+
+MAX_AT_ONCE = 1_000
+
+
+class BatchUpdate(UpdateRequest, frozen=True, kw_only=True):
+    id: str
+
+
+class BatchUpdateRequest(Body, frozen=True, kw_only=True):
+    memories: Annotated[list[BatchUpdate], msgspec.Meta(min_length=1, max_length=MAX_AT_ONCE)]
+
+
+class BatchDeleteRequest(Body, frozen=True, kw_only=True):
+    """The memories named, and all of a user or an agent."""
+
+    memory_ids: Annotated[list[str], msgspec.Meta(max_length=MAX_AT_ONCE)] = msgspec.field(
+        default_factory=list
+    )
+    user_id: Id | None = None
+    agent_id: Id | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.memory_ids or self.user_id or self.agent_id):
+            raise ValueError("name memory_ids, a user_id or an agent_id: without any, nothing is deleted")
+
+
+class BatchAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    results: list[FlatMemory]
+    memories: list[FlatMemory]
+
+
+@put(
+    "/v1/batch",
+    operation_id="updateMemories",
+    opt={"scope": "write"},
+    responses=refusals(404, 409, 413, 415),
+    summary="Change many memories, all or none",
+)
+async def update(
+    data: JSONBody[BatchUpdateRequest],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    idempotency_key: IdempotencyKey = None,
+) -> Response[BatchAnswer]:
+    commands: list[tuple[UUID, Command]] = [
+        (
+            memory_id_of(one.id),
+            UpdateMemory(
+                text=one.memory,
+                metadata=one.metadata,
+                tags=None if one.tags is None else tuple(one.tags),
+            ),
+        )
+        for one in data.memories
+    ]
+    results = await engine.execute(asked, commands)
+    changed = [FlatMemory(**fields_of(result.memory)) for result in results]
+    return Response(BatchAnswer(results=changed, memories=changed), headers=position_header(results))
+
+
+@delete(
+    "/v1/batch",
+    operation_id="deleteManyMemories",
+    opt={"scope": "write"},
+    responses=refusals(404, 409, 413, 415),
+    status_code=200,
+    summary="Delete the memories named, all or none, and all of a user or an agent",
+)
+async def remove(
+    data: JSONBody[BatchDeleteRequest],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    idempotency_key: IdempotencyKey = None,
+) -> Response[DeleteAnswer]:
+    named = list(dict.fromkeys(memory_id_of(id) for id in data.memory_ids))
+    commands: list[tuple[UUID, Command]] = [(id, DeleteMemory()) for id in named]
+    if data.user_id or data.agent_id:
+        scope = Scope(owner=asked.caller.owner, user_id=data.user_id, agent_id=data.agent_id)
+        found = await engine.ids_in(asked, Selection(scope=scope))
+        commands += [(id, DeleteMemory(missing_ok=True)) for id in found if id not in set(named)]
+    results = await engine.execute(asked, commands)
+    deleted = sum(result.changed for result in results)
+    answer = DeleteAnswer(message=f"{deleted} memories deleted", deleted=deleted)
+    return Response(answer, headers=position_header(results))
+
+
+ROUTES = [update, remove]

@@ -1,0 +1,131 @@
+"""The graph of what memories speak of (Memoid's contract)."""
+
+from typing import Annotated
+
+import msgspec
+from litestar import Response, get
+from litestar.di import NamedDependency
+from litestar.params import QueryParameter
+
+from api.errors import refusals
+from api.request import MinPosition
+from api.scope import SCOPED
+from application.engine import Asked, Engine
+from domain.ids import MEMORY_PREFIX, named_id, spell
+from domain.memory import Scope
+from projections import graph
+
+MAX_NODES = 10_000
+"""The SDK asks for no limit and no next page: all of most graphs at once."""
+MAX_EDGES = 50_000
+ENTITY_PREFIX = "ent_"
+
+Limit = Annotated[
+    int, QueryParameter(ge=1, description=f"At most so many entities; more than {MAX_NODES} is {MAX_NODES}")
+]
+Offset = Annotated[int, QueryParameter(ge=0, le=2**31)]
+
+
+class EntityAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    type: str
+    memories: int
+    """How many memories speak of it."""
+
+
+class RelationAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    source: str
+    relation: str
+    target: str
+    memory_ids: list[str]
+    """The memories that say so."""
+
+
+class EntitiesAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    entities: list[EntityAnswer]
+    total_entities: int
+    """Of the scope, listed here or not."""
+
+
+class GraphAnswer(EntitiesAnswer, frozen=True, kw_only=True):
+    relations: list[RelationAnswer]
+    """Those between the entities that are listed here."""
+    total_relations: int
+    """Of the scope, listed here or not."""
+
+
+@get(
+    "/v1/graph",
+    operation_id="getGraph",
+    opt={"scope": "read"},
+    responses=refusals(),
+    dependencies=SCOPED,
+    summary="Entities and relations that memories with extract_graph speak of",
+)
+async def whole(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    within: NamedDependency[Scope],
+    limit: Limit = MAX_NODES,
+    offset: Offset = 0,
+    min_position: MinPosition = None,
+) -> Response[GraphAnswer]:
+    async with engine.reading(asked, graph.name) as (conn, build):
+        nodes = await graph.entities(conn, build.version, within, min(limit, MAX_NODES), offset)
+        edges = await graph.relations_among(conn, build.version, within, nodes, MAX_EDGES)
+        total_entities, total_relations = await graph.totals(conn, build.version, within)
+    answer = GraphAnswer(
+        entities=_entities(asked.caller.owner, nodes),
+        relations=[_relation(edge) for edge in edges],
+        total_entities=total_entities,
+        total_relations=total_relations,
+    )
+    return Response(answer, headers={"Everlog-Position": str(build.position)})
+
+
+@get(
+    "/v1/entities",
+    operation_id="listEntities",
+    opt={"scope": "read"},
+    responses=refusals(),
+    dependencies=SCOPED,
+    summary="Entities, the most spoken of first",
+)
+async def entities(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    within: NamedDependency[Scope],
+    limit: Limit = MAX_NODES,
+    offset: Offset = 0,
+    min_position: MinPosition = None,
+) -> Response[EntitiesAnswer]:
+    async with engine.reading(asked, graph.name) as (conn, build):
+        nodes = await graph.entities(conn, build.version, within, min(limit, MAX_NODES), offset)
+        total, _ = await graph.totals(conn, build.version, within)
+    answer = EntitiesAnswer(entities=_entities(asked.caller.owner, nodes), total_entities=total)
+    return Response(answer, headers={"Everlog-Position": str(build.position)})
+
+
+ROUTES = [whole, entities]
+
+
+def _entities(owner: str, nodes: list[graph.Node]) -> list[EntityAnswer]:
+    return [
+        EntityAnswer(
+            id=spell(ENTITY_PREFIX, named_id("entity", f"{owner} {node.name.lower()}")),
+            name=node.name,
+            type=node.type,
+            memories=node.memories,
+        )
+        for node in nodes
+    ]
+
+
+def _relation(edge: graph.Edge) -> RelationAnswer:
+    return RelationAnswer(
+        source=edge.source,
+        relation=edge.relation,
+        target=edge.target,
+        memory_ids=[spell(MEMORY_PREFIX, id) for id in edge.memory_ids],
+    )

@@ -1,0 +1,217 @@
+"""Projects: what an application wants remembered, and under which categories (Memoid's contract)."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+import anyio.to_thread
+import msgspec
+from litestar import Response, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from api.body import Body, check_text
+from api.errors import refusals
+from api.request import IdempotencyKey
+from application.engine import Asked, Engine
+from domain.errors import NotFound
+from domain.eventstore.cells import Cell
+from domain.eventstore.reading import Filter, read_log
+from domain.eventstore.states import states_of
+from domain.eventstore.writer import Result
+from domain.ids import PROJECT_PREFIX, new_id, read, spell
+from domain.project import ChangeProject, CreateProject, DeleteProject, Guidance, Project
+from domain.recorded import stored_names
+
+READ_EVENTS = 1_000
+MAX_INSTRUCTIONS = 10_000
+"""Characters: they go into every prompt."""
+MAX_CATEGORIES = 100
+MAX_NAME = 100
+MAX_DESCRIPTION = 1_000
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+Categories = list[str | dict[str, str]] | dict[str, str]
+"""Names, or names with descriptions."""
+
+
+class ProjectRequest(Body, frozen=True, kw_only=True):
+    name: Name | None = None
+    custom_instructions: str | None = None
+    custom_categories: Categories | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.custom_instructions and len(self.custom_instructions) > MAX_INSTRUCTIONS:
+            raise ValueError(f"custom_instructions are longer than {MAX_INSTRUCTIONS} characters")
+        if len(self.categories() or {}) > MAX_CATEGORIES:
+            raise ValueError(f"there are more than {MAX_CATEGORIES} custom_categories")
+        for name, description in (self.categories() or {}).items():
+            if not 0 < len(name.strip()) <= MAX_NAME or len(description) > MAX_DESCRIPTION:
+                raise ValueError(
+                    f"a category has a name of 1 to {MAX_NAME} characters and at most {MAX_DESCRIPTION} more"
+                )
+        if self.name is not None:
+            check_text(self.name)
+
+    def categories(self) -> dict[str, str] | None:
+        """Name → description; None where none were sent."""
+        if self.custom_categories is None or isinstance(self.custom_categories, dict):
+            return self.custom_categories
+        named: dict[str, str] = {}
+        for one in self.custom_categories:
+            named.update({one: ""} if isinstance(one, str) else one)
+        return named
+
+
+class NewProjectRequest(ProjectRequest, frozen=True, kw_only=True):
+    name: Name
+
+
+class ProjectAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    custom_instructions: str | None
+    custom_categories: list[str | dict[str, str]]
+    """As they can be sent: names, or with its description each name that has one."""
+    created_at: datetime
+    updated_at: datetime
+
+
+class ProjectsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    projects: list[ProjectAnswer]
+
+
+class Deletion(msgspec.Struct, frozen=True, kw_only=True):
+    message: str
+
+
+@get(
+    "/v1/projects",
+    operation_id="listProjects",
+    opt={"scope": "read"},
+    responses=refusals(),
+    summary="List projects, oldest first",
+)
+async def listing(asked: NamedDependency[Asked], engine: NamedDependency[Engine]) -> ProjectsAnswer:
+    cell = await engine.cell_of(asked.caller.owner)
+    found = await anyio.to_thread.run_sync(_projects, cell, asked.caller.owner)
+    return ProjectsAnswer(projects=[_told(one) for one in found])
+
+
+@post(
+    "/v1/projects",
+    operation_id="createProject",
+    opt={"scope": "write"},
+    responses=refusals(413, 415),
+    summary="Make a project; name its id as project_id when adding memories",
+)
+async def create(
+    data: JSONBody[NewProjectRequest],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    idempotency_key: IdempotencyKey = None,
+) -> Response[ProjectAnswer]:
+    guidance = Guidance(
+        custom_instructions=data.custom_instructions, custom_categories=data.categories() or {}
+    )
+    command = CreateProject(name=data.name, guidance=guidance)
+    (result,) = await engine.execute(asked, [(new_id(), command)])
+    return _answer(result, status=201)
+
+
+@patch(
+    "/v1/projects/{project_id:str}",
+    operation_id="updateProject",
+    opt={"scope": "write"},
+    responses=refusals(404, 409, 413, 415),
+    summary="Change a project",
+)
+async def update(
+    project_id: FromPath[str],
+    data: JSONBody[ProjectRequest],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    idempotency_key: IdempotencyKey = None,
+) -> Response[ProjectAnswer]:
+    command = ChangeProject(
+        name=data.name, custom_instructions=data.custom_instructions, custom_categories=data.categories()
+    )
+    id = read(PROJECT_PREFIX, project_id)
+    if id is None:
+        raise NotFound("no such project")
+    (result,) = await engine.execute(asked, [(id, command)])
+    return _answer(result)
+
+
+@delete(
+    "/v1/projects/{project_id:str}",
+    operation_id="deleteProject",
+    opt={"scope": "write"},
+    responses=refusals(404, 409),
+    status_code=200,
+    summary="Delete a project; its memories stay",
+)
+async def remove(
+    project_id: FromPath[str],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    idempotency_key: IdempotencyKey = None,
+) -> Response[Deletion]:
+    id = read(PROJECT_PREFIX, project_id)
+    if id is None:
+        raise NotFound("no such project")
+    (result,) = await engine.execute(asked, [(id, DeleteProject())])
+    return Response(
+        Deletion(message="Project deleted"), headers={"Everlog-Position": str(result.state.position)}
+    )
+
+
+ROUTES = [listing, create, update, remove]
+
+
+async def guidance_of(asked: Asked, engine: Engine, project_id: str | None) -> Guidance:
+    """What a project tells extraction; nothing where the id is only a name that the client chose."""
+    id = read(PROJECT_PREFIX, project_id) if project_id else None
+    if id is None:
+        return Guidance()
+    cell = await engine.cell_of(asked.caller.owner)
+    try:
+        found = await anyio.to_thread.run_sync(cell.log.project, id)
+    except NotFound:
+        return Guidance()
+    mine = found.scope.owner == asked.caller.owner and not found.deleted
+    return found.guidance if mine else Guidance()
+
+
+def _projects(cell: Cell, owner: str) -> list[Project]:
+    only = Filter(owner=owner, types=stored_names("project.set."))
+    ids: dict[UUID, None] = {}
+    after = 0
+    with cell.pool.connection() as conn:
+        while entries := read_log(conn, after, READ_EVENTS, only):
+            after = entries[-1].position
+            ids |= {entry.originator_id: None for entry in entries}  # type: ignore[misc]
+        states = states_of(conn, cell.log.mapper, list(ids))
+    return [state for state in states.values() if isinstance(state, Project) and not state.deleted]
+
+
+def _answer(result: Result, status: int = 200) -> Response[ProjectAnswer]:
+    project = result.state
+    assert isinstance(project, Project)  # noqa: S101 - the command was one on a project
+    headers = {"Everlog-Position": str(project.position)}
+    return Response(_told(project), status_code=status, headers=headers)
+
+
+def _told(one: Project) -> ProjectAnswer:
+    return ProjectAnswer(
+        id=spell(PROJECT_PREFIX, one.id),
+        name=one.name,
+        custom_instructions=one.guidance.custom_instructions,
+        custom_categories=[
+            {name: description} if description else name
+            for name, description in one.guidance.custom_categories.items()
+        ],
+        created_at=one.created_at,
+        updated_at=one.updated_at,
+    )

@@ -1,0 +1,109 @@
+"""What chats stand on, beside the engine: the models and tools that are configured."""
+
+import asyncio
+from collections import Counter
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import UUID
+
+from litestar import Request
+
+from api.errors import Refusal
+from api.limits import Limits
+from application.chat.leases import Leases
+from application.chat.plans import Plans
+from application.engine import Engine
+from domain.conversation import Turn
+from providers.models.conversing import ConversingModel, conversing_model_for
+from providers.models.image_model import ImageModel, image_model_for
+from providers.sandbox.sandbox import Sandbox, available
+from providers.speech.speech import Voice, voice_for
+from providers.web.page import Browser
+from providers.web.search import WebSearch, web_search_for
+from runtime.settings import Settings
+
+UNCONFIGURED = (
+    "no chat model is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL and EVERLOG_CHAT_MODEL, or"
+    " EVERLOG_LOCAL_MODEL, and start Everlog again (`everlog doctor` looks for models on its machine)"
+)
+
+
+REMOVED = "This question was deleted, and with it what there was of an answer."
+ENDING = "Everlog is being stopped; what there is of this answer is kept. Ask again in a moment."
+
+
+class UnderWay(Protocol):
+    """A turn that is being answered."""
+
+    turn: Turn
+    task: "asyncio.Task[None]"
+
+    @property
+    def conversation_id(self) -> UUID: ...
+
+    def stop(self, words: str | None = None) -> None:
+        """Keep what there is, then end; with `words`, who listens is told why."""
+
+
+class Chat:
+    """The means of all chats of one API process. None is what is not configured or not installed."""
+
+    model: ConversingModel | None
+    search: WebSearch | None
+    sandbox: Sandbox | None
+    painter: ImageModel | None
+    voice: Voice | None
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        browser: Browser | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.settings = settings
+        self.plans = Plans(settings, limits or Limits(None))
+        self.engine = engine
+        self.model = conversing_model_for(settings)
+        self.search = web_search_for(settings)
+        self.browser = browser or Browser()
+        self.sandbox = Sandbox(Path(settings.data_dir)) if available() else None
+        self.painter = image_model_for(settings)
+        self.voice = voice_for(settings)
+        self.under_way: set[UnderWay] = set()
+        self.leases = Leases(engine.cells.first.conninfo)
+        self.sockets: Counter[str] = Counter()
+        """Owner → open WebSockets."""
+
+    def talker(self) -> ConversingModel:
+        """The chat model. Raises Refusal where none is configured."""
+        if self.model is None:
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "no-chat-model", UNCONFIGURED)
+        return self.model
+
+    def stop(self, conversation_id: UUID, turn_id: str | None = None) -> None:
+        """End what is answered in a conversation that was deleted, or the one turn that was."""
+        for each in list(self.under_way):
+            if each.conversation_id == conversation_id and turn_id in (None, each.turn.id):
+                each.stop(REMOVED)
+
+    async def end_turns(self) -> None:
+        """Stop what is under way; each turn keeps what it has."""
+        turns = list(self.under_way)
+        for turn in turns:
+            turn.stop(ENDING)
+        await asyncio.gather(*(turn.task for turn in turns), return_exceptions=True)
+
+    async def close(self) -> None:
+        """Let go of all."""
+        await self.end_turns()
+        for part in (self.model, self.search, self.browser, self.painter):
+            if part:
+                await part.close()
+        await self.leases.close()
+
+
+def provide_chat(request: Request[Any, Any, Any]) -> Chat:
+    chats: Chat = request.app.state.chats
+    return chats

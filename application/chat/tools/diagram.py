@@ -1,0 +1,54 @@
+"""`/diagram`: a diagram in Mermaid."""
+
+from typing import Annotated
+
+import msgspec
+
+from application.chat.chat import Chat
+from application.chat.tools.telling import fenced
+from application.chat.tools.tool import Desk, Outcome, ToolFailed
+from providers.diagrams import DiagramInvalid, check
+
+TOLD = '{"diagram":"is valid, and the user sees it beside your answer: do not repeat it"}'
+
+
+class Drawing(msgspec.Struct, frozen=True):
+    mermaid: Annotated[
+        str,
+        msgspec.Meta(
+            description="A whole diagram in Mermaid, without a code fence, such as: "
+            'flowchart TD\\n  a["Start"] --> b["End"]'
+        ),
+    ]
+
+
+class Diagram:
+    command = "diagram"
+    description = (
+        "Draws a diagram and shows it to the user: a flow chart, a sequence, a mind map, a timeline, a pie. "
+        "Use it when the user wants something drawn as a diagram or chart."
+    )
+    arguments: type[msgspec.Struct] = Drawing
+
+    def available(self, chat: Chat) -> bool:
+        return True
+
+    def missing(self) -> str:
+        return "Diagrams are drawn wherever chats are."
+
+    def guess(self, question: str) -> Drawing | None:
+        return None
+
+    async def run(self, desk: Desk, arguments: Drawing) -> Outcome:
+        try:
+            mermaid = check(arguments.mermaid)
+        except DiagramInvalid as error:
+            raise ToolFailed(
+                f"The diagram cannot be drawn: line {error.line}: {error.reason}. "
+                "Write the whole diagram again, corrected."
+            ) from None
+        desk.say(f"**Diagram to Create:**:\n{fenced(mermaid, 'mermaid')}")
+        return Outcome(told=TOLD, diagram=mermaid)
+
+
+DIAGRAM = Diagram()

@@ -1,0 +1,67 @@
+"""`/image`: a picture."""
+
+from typing import Annotated
+
+import msgspec
+
+from application.chat.chat import Chat
+from application.chat.tools.telling import listed, plain
+from application.chat.tools.tool import Desk, Outcome, ToolFailed
+from providers.models.image_model import ImageRefused, ImageUnavailable
+
+MISSING = (
+    "No image model is configured: set EVERLOG_IMAGE_MODEL to a model of the OpenAI-compatible endpoint, "
+    "and OPENAI_API_KEY or OPENAI_BASE_URL."
+)
+MAX_PROMPT = 4_000
+"""Characters, as the image models of OpenAI have it."""
+
+
+class Painting(msgspec.Struct, frozen=True):
+    prompt: Annotated[
+        str,
+        msgspec.Meta(
+            description="What is to be seen, in detail: subject, setting, style, light, composition. "
+            "Better than the user's words, and true to them."
+        ),
+    ]
+
+
+class Image:
+    command = "image"
+    description = (
+        "Paints a picture and shows it to the user. Use it only when the user wants a picture, a photo, "
+        "a drawing or a logo; diagrams and charts have other ways."
+    )
+    arguments: type[msgspec.Struct] = Painting
+
+    def available(self, chat: Chat) -> bool:
+        return chat.painter is not None
+
+    def missing(self) -> str:
+        return MISSING
+
+    def guess(self, question: str) -> Painting:
+        return Painting(question)
+
+    async def run(self, desk: Desk, arguments: Painting) -> Outcome:
+        if desk.chat.painter is None:
+            raise ToolFailed(MISSING)
+        prompt = plain(arguments.prompt).strip()[:MAX_PROMPT]
+        if not prompt:
+            raise ToolFailed("Failed to generate image: it needs a prompt.")
+        desk.say(f"**Painting to Imagine**: {listed([prompt])}")
+        try:
+            picture = await desk.chat.painter.paint(prompt)
+        except (ImageRefused, ImageUnavailable) as error:
+            raise ToolFailed(f"Failed to generate image: {error}") from None
+        return Outcome(told=_told(prompt), images=(picture,))
+
+
+def _told(prompt: str) -> str:
+    return msgspec.json.encode(
+        {"painted": prompt, "the user": "sees the picture beside your answer"}
+    ).decode()
+
+
+IMAGE = Image()

@@ -1,0 +1,64 @@
+"""What is remembered of the user, for research: other turns have the memories that fit in their prompt."""
+
+from typing import Annotated
+
+import msgspec
+
+from application.chat.chat import Chat
+from application.chat.tools.notes import CANNOT_SEARCH, without_filters
+from application.chat.tools.telling import listed, phrases, told
+from application.chat.tools.tool import Desk, Outcome, ToolFailed
+from domain.conversation import References, UsedMemory
+from domain.memory import Memory, Scope
+from projections.search import Query
+from projections.selection import Selection
+
+LIMIT = 10
+
+
+class Recalling(msgspec.Struct, frozen=True):
+    query: Annotated[str, msgspec.Meta(description="What to look for, as a short phrase.")]
+
+
+class Memories:
+    command = "memories"
+    description = (
+        "Searches what is remembered of the user from earlier conversations: facts, preferences, plans, "
+        "people. Use it when the answer depends on who the user is."
+    )
+    arguments: type[msgspec.Struct] = Recalling
+
+    def available(self, chat: Chat) -> bool:
+        return chat.settings.chat_memory != "disabled"
+
+    def missing(self) -> str:
+        return "Chats use no memories on this server: EVERLOG_CHAT_MEMORY is `disabled`."
+
+    def guess(self, question: str) -> Recalling:
+        return Recalling(without_filters(question))
+
+    async def run(self, desk: Desk, arguments: Recalling) -> Outcome:
+        queries = phrases([arguments.query])
+        if not queries:
+            raise ToolFailed("The search in the memories needs a query.")
+        desk.say(f"**Searching Memories for:** {listed(queries)}")
+        try:
+            found = await _found(desk, queries[0])
+        except CANNOT_SEARCH:
+            raise ToolFailed("The memories cannot be searched at the moment: try again soon.") from None
+        desk.say(f"**Found {len(found)} Memories**")
+        return Outcome(
+            told=told([{"text": one.text, "since": one.created_at.date().isoformat()} for one in found]),
+            references=References(memories=tuple(UsedMemory(id=one.id, text=one.text) for one in found)),
+        )
+
+
+async def _found(desk: Desk, text: str) -> list[Memory]:
+    selection = Selection(
+        scope=Scope(owner=desk.asked.caller.owner, user_id=desk.user_id), without_user=desk.user_id is None
+    )
+    hits, _ = await desk.chat.engine.find(desk.asked, Query(selection=selection, text=text, limit=LIMIT))
+    return [hit.memory for hit in hits]
+
+
+MEMORIES = Memories()

@@ -1,0 +1,133 @@
+"""`/notes`: passages of the documents that the user has synced."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import Annotated
+
+import msgspec
+from psycopg import OperationalError
+from psycopg_pool import PoolTimeout
+
+from api.errors import Behind
+from application.chat.chat import Chat
+from application.chat.query_filters import filtered
+from application.chat.tools.telling import listed, phrases, told
+from application.chat.tools.tool import Desk, Outcome, ToolFailed
+from domain.conversation import Note, References
+from projections.passages import Passage
+from providers.embedding.embedder import EmbedderUnavailable
+
+CANNOT_SEARCH = (EmbedderUnavailable, Behind, OperationalError, PoolTimeout)
+"""What keeps any search from its answer, but passes."""
+
+NONE_SYNCED = (
+    "Nothing is synced yet, so there are no notes to search. Upload documents (text, Markdown, PDF, HTML) "
+    "with `PATCH /api/content`, or sync them with a Khoj client."
+)
+NONE_CHOSEN = (
+    "None of the user's documents is among the files that this conversation or question is limited to."
+)
+
+
+class Queries(msgspec.Struct, frozen=True):
+    queries: Annotated[
+        list[str],
+        msgspec.Meta(description="One to three different searches, each a short phrase of its own."),
+    ]
+
+
+class Notes:
+    command = "notes"
+    description = (
+        "Searches the documents and notes that the user has synced, by meaning and by words. Use it for "
+        "questions on what the user wrote, read or keeps: journals, plans, reports, people, projects."
+    )
+    arguments: type[msgspec.Struct] = Queries
+
+    def available(self, chat: Chat) -> bool:
+        return True
+
+    def missing(self) -> str:
+        return NONE_SYNCED
+
+    def guess(self, question: str) -> Queries:
+        return Queries([without_filters(question)])
+
+    async def run(self, desk: Desk, arguments: Queries) -> Outcome:
+        queries = phrases(map(without_filters, arguments.queries))
+        if not queries:
+            raise ToolFailed("The search in the documents needs at least one query.")
+        try:
+            return await _found(desk, queries)
+        except CANNOT_SEARCH:
+            raise ToolFailed("The documents cannot be searched at the moment: try again soon.") from None
+
+
+def without_filters(text: str) -> str:
+    """What is asked, without the filters."""
+    return filtered(text).text
+
+
+def chosen(documents: Sequence[str], files: Iterable[str], question: str) -> list[str]:
+    """The documents that neither the conversation's `files`, if any, nor the question's filters leave out."""
+    asked = filtered(question)
+    of_conversation = set(files) or set(documents)
+    return [
+        document
+        for document in documents
+        if document in of_conversation
+        and (not asked.files or any(_names(name, document) for name in asked.files))
+        and not any(_names(name, document) for name in asked.not_files)
+    ]
+
+
+def _names(pattern: str, document: str) -> bool:
+    """Whether `pattern`, in which `*` stands for anything, is the document's path or the last part of it."""
+    glob = pattern.replace("[", "[[]").replace("?", "[?]")
+    return fnmatchcase(document, glob) or fnmatchcase(document.rpartition("/")[2], glob)
+
+
+async def _found(desk: Desk, queries: list[str]) -> Outcome:
+    documents = await desk.chat.engine.documents(desk.asked, desk.user_id)
+    if not documents:
+        raise ToolFailed(NONE_SYNCED)
+    names = chosen(documents, desk.files, desk.question)
+    if not names:
+        raise ToolFailed(NONE_CHOSEN)
+    desk.say(f"**Searching Documents for:** {listed(queries)}")
+    notes = await _notes(desk, queries, None if len(names) == len(documents) else names)
+    files = dict.fromkeys(note.file for note in notes)
+    desk.say(f"**Found {len(notes)} Notes Across {len(files)} Files**:{listed(files)}")
+    return Outcome(
+        told=told([{"file": note.file, "text": note.text} for note in notes]),
+        references=References(notes=tuple(notes)),
+    )
+
+
+async def _notes(desk: Desk, queries: list[str], names: list[str] | None) -> list[Note]:
+    """Each passage once, of the query that found it first."""
+
+    mentions = filtered(desk.question).mentions
+
+    async def found_by(query: str) -> list[Passage]:
+        return await desk.chat.engine.find_passages(
+            desk.asked,
+            query,
+            user_id=desk.user_id,
+            names=names,
+            mentions=mentions,
+            limit=desk.notes,
+        )
+
+    found = await asyncio.gather(*map(found_by, queries))
+    first: dict[tuple[str, int], Note] = {}
+    for query, some in zip(queries, found, strict=True):
+        for passage in some:
+            first.setdefault(
+                (passage.name, passage.number), Note(query=query, text=passage.text, file=passage.name)
+            )
+    return list(first.values())
+
+
+NOTES = Notes()

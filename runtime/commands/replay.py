@@ -1,0 +1,101 @@
+"""`everlog replay`: ask the workers to rebuild projections, and show how they get on."""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg import Connection
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from domain.eventstore.cells import Cell
+from projections import ALL, catalogue, rebuild
+from projections.catalogue import Build
+from projections.vectors import KEYS
+from providers.embedding.embedders import embedder_for
+from runtime.commands.keys import opened
+from runtime.settings import Settings, SettingsError
+from workers import broker
+
+LOOK_SECONDS = 0.1
+TAKEN_SECONDS = 30.0
+"""Without a worker that takes the job by then, there is none."""
+
+
+def replay(settings: Settings, projection: str | None, roll_back: bool, as_json: bool) -> None:
+    """Rebuild one projection, or all, and wait for the switch. Reads go on from the live build meanwhile."""
+    if projection is not None and projection not in ALL:
+        raise SettingsError(f"there is no projection {projection!r}; there are {', '.join(ALL)}")
+    names = [projection] if projection else list(ALL)
+    with opened(settings) as cells:
+        for cell in cells.all.values():
+            with psycopg.connect(cell.conninfo, autocommit=True) as conn:
+                done = _roll_back(cell, names) if roll_back else _replay(settings, conn, cell, names, as_json)
+            if as_json:
+                print(msgspec.json.encode({"cell": cell.name, "projections": done}).decode())
+
+
+def _roll_back(cell: Cell, names: Sequence[str]) -> list[dict[str, Any]]:
+    done = []
+    for name in names:
+        try:
+            version = rebuild.roll_back(cell, ALL[name])
+        except rebuild.NothingToRollBack as error:
+            raise SettingsError(str(error)) from None
+        _say(f"{name}: version {version} is live again")
+        done.append({"name": name, "version": version})
+    return done
+
+
+def _replay(
+    settings: Settings, conn: Connection[Any], cell: Cell, names: Sequence[str], as_json: bool
+) -> list[dict[str, Any]]:
+    assert settings.redis_url  # noqa: S101 - the command sees to it
+    queue = broker.connect(settings.redis_url)
+    done = []
+    for name in names:
+        model = embedder_for(None, settings).model if name in KEYS else None
+        version = rebuild.begin(conn, name, model)
+        broker.enqueue(queue, broker.REPLAY, cell.name, name, version)
+        started = time.monotonic()
+        build = _follow(conn, name, version, as_json)
+        seconds = time.monotonic() - started
+        rate = (build.to_load or 0) / seconds
+        _say(
+            f"{name}: version {version} is live, {build.to_load or 0:,} events in {seconds:.1f} s"
+            f" ({rate:,.0f} a second); --rollback brings the one before back"
+        )
+        done.append({"name": name, "version": version, "events": build.to_load, "seconds": round(seconds, 3)})
+    queue.close()
+    return done
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _follow(conn: Connection[Any], name: str, version: int, as_json: bool) -> Build:
+    """Show a replay until it is live. Raises SettingsError when it fails or nobody takes it."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.speed:,.0f} events/s", justify="right"), TimeRemainingColumn(),
+    )  # fmt: skip
+    deadline = time.monotonic() + TAKEN_SECONDS
+    with Progress(*columns, console=Console(stderr=True), disable=as_json) as progress:
+        task = progress.add_task(name, total=None)
+        while True:
+            build = catalogue.build(conn, name, version)
+            if build is None:
+                raise SettingsError(f"the replay of {name} was dropped by a later one")
+            if build.error:
+                raise SettingsError(f"the replay of {name} failed: {build.error}")
+            if build.to_load is not None:
+                progress.update(task, total=build.to_load, completed=build.loaded)
+            elif time.monotonic() > deadline:
+                raise SettingsError("no worker took the replay; is `everlog worker` running?")
+            if build.state != "building":
+                return build
+            time.sleep(LOOK_SECONDS)

@@ -1,0 +1,34 @@
+"""`everlog status`: the log's head and how far each projection is."""
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from api.native.log import Backlog, StatusAnswer, status_of
+from runtime.commands.keys import opened
+from runtime.settings import Settings
+
+
+def show(settings: Settings, as_json: bool) -> None:
+    with opened(settings) as cells:
+        answers = {cell.name: status_of(cell) for cell in cells.all.values()}
+    if as_json:
+        print(msgspec.json.encode(answers).decode())
+        return
+    for cell, answer in answers.items():
+        Console().print(_table(cell, answer))
+        print(_extraction(answer.extraction))
+
+
+def _extraction(backlog: Backlog) -> str:
+    put_off = f", {backlog.put_off:,} are tried again: {backlog.error}" if backlog.put_off else ""
+    return f"{backlog.waiting:,} conversations wait for extraction{put_off}"
+
+
+def _table(cell: str, answer: StatusAnswer) -> Table:
+    table = Table("projection", "version", "state", "position", "lag", "parked", "vectors waiting", "error")
+    table.title = f"{cell}: {answer.head:,} events"
+    for p in answer.projections:
+        numbers = (p.position, p.lag, p.parked, p.vectors_waiting)
+        table.add_row(p.name, str(p.version), p.state, *(f"{n:,}" for n in numbers), p.error or "")
+    return table
