@@ -199,7 +199,10 @@ def test_a_document_that_takes_too_long_is_stopped(monkeypatch: pytest.MonkeyPat
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux does it")
 def test_a_killed_server_leaves_no_reader_behind(tmp_path: Path) -> None:
     (tmp_path / "slow.pdf").write_bytes(SLOW)
-    code = "import sys, providers.documents as d; d.text_of('a.pdf', open(sys.argv[1], 'rb').read())"
+    code = (
+        "import sys; from providers.documents.documents import text_of;"
+        "text_of('a.pdf', open(sys.argv[1], 'rb').read())"
+    )
     server = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "slow.pdf")])
     children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
 

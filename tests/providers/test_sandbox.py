@@ -474,7 +474,7 @@ def test_what_a_killed_process_left_is_removed(box: Sandbox, cache: Path) -> Non
 def test_the_child_dies_with_its_parent(cache: Path, tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
-from providers.sandbox import Sandbox
+from providers.sandbox.sandbox import Sandbox
 Sandbox(Path({str(cache)!r}), seconds=600).run("open('started', 'w')\\nwhile True: pass")
 """
     runs = cache / "sandbox" / "runs"
@@ -494,7 +494,7 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
 import sys
 sys.modules["wasmtime"] = None
 from pathlib import Path
-from providers.sandbox import Sandbox, SandboxMissing, available
+from providers.sandbox.sandbox import Sandbox, SandboxMissing, available
 assert not available()
 try:
     Sandbox(Path(sys.argv[1])).run("print(1)")

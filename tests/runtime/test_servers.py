@@ -98,7 +98,7 @@ def test_a_server_ends_when_its_supervisor_is_killed_and_can_be_started_again(
     program = f"""
         import time
         from pathlib import Path
-        from runtime.{server.lower()} import {server}
+        from runtime.servers.{server.lower()} import {server}
         server = {server}(Path({str(data_dir)!r}))
         server.start()
         print(server.process.pid, flush=True)
