@@ -1,55 +1,28 @@
 """What tests stand on: the real PostgreSQL and the real queue, embedded; the real API and worker on them."""
 
 import shutil
-import socket
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import hypothesis
-import msgspec
 import psycopg
 import pytest
-import uvicorn
 
-from api.app import configured, create_app
 from domain.eventstore.cells import Cell, Cells
-from domain.eventstore.cipher import MasterKey
 from domain.key import ALL_SCOPES
-from providers.web.page import Browser
 from runtime.servers.migrate import migrate
 from runtime.servers.postgres import Postgres
 from runtime.servers.valkey import Valkey
 from runtime.settings import Settings
-from workers.process import WorkerProcess
+from tests.support.conversations import Person, person_of
+from tests.support.service import KEY, MASTER, Service, client_of, free_port, serving
 
 # A shared machine is at times slow, which makes no test wrong.
 hypothesis.settings.register_profile("everlog", deadline=None)
 hypothesis.settings.load_profile("everlog")
-
-KEY = "test-key-of-default"
-OTHER_KEY = "test-key-of-another-owner"
-MASTER = MasterKey(bytes(32))
-PATIENCE_SECONDS = 120.0
-
-
-def eventually(condition: Callable[[], object], otherwise: str = "it never came true") -> None:
-    """Wait for a condition; a slow machine only makes this slower, never wrong."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(0.01)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
@@ -104,36 +77,6 @@ def cell(cells: Cells) -> Cell:
     return cells.of("default")
 
 
-class Service(msgspec.Struct):
-    """A running API with a worker, and a client for each of two owners."""
-
-    settings: Settings
-    url: str
-    client: httpx.Client
-    stranger: httpx.Client
-    worker: WorkerProcess
-
-
-@contextmanager
-def serving(settings: Settings, browser: Browser | None = None) -> Iterator[Service]:
-    """An API and a worker with these settings, until the end of the block."""
-    worker = WorkerProcess(settings)
-    worker.cells.create_key(KEY, "test", "default", ALL_SCOPES)
-    worker.cells.create_key(OTHER_KEY, "test", "another", ALL_SCOPES)
-    worker.start()
-    server = uvicorn.Server(configured(create_app(settings, browser), settings))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    url = f"http://127.0.0.1:{settings.port}"
-    with client_of(url, KEY) as client, client_of(url, OTHER_KEY) as stranger:
-        eventually(lambda: server.started)
-        eventually(lambda: client.get("/health/ready").status_code == 200)
-        yield Service(settings, url, client, stranger, worker)
-    server.should_exit = True
-    thread.join()
-    worker.stop()
-
-
 @pytest.fixture(scope="module")
 def service(new_database: Callable[[], str], redis_url: str, folder: Path) -> Iterator[Service]:
     settings = Settings(
@@ -141,10 +84,6 @@ def service(new_database: Callable[[], str], redis_url: str, folder: Path) -> It
     )
     with serving(settings) as running:
         yield running
-
-
-def client_of(url: str, key: str) -> httpx.Client:
-    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=30)
 
 
 @pytest.fixture
@@ -162,3 +101,12 @@ def stranger(service: Service) -> httpx.Client:
 def user() -> str:
     """A user of this test's own."""
     return f"user-{uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def ann(service: Service) -> Iterator[Person]:
+    """An owner of this test's own, who converses."""
+    secret, owner = f"kk-{uuid4().hex}", f"owner-{uuid4().hex}"
+    service.worker.cells.create_key(secret, "chat", owner, ALL_SCOPES)
+    with client_of(service.url, secret) as client:
+        yield person_of(service, client, secret, owner)

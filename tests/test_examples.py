@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import KEY, Service
+from tests.support.service import KEY, Service
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SHOWN = {

@@ -11,7 +11,7 @@ import pytest
 
 from domain.key import ALL_SCOPES
 from runtime.settings import Settings, variable_of
-from tests.conftest import Service
+from tests.support.service import Service
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

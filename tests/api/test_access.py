@@ -3,9 +3,9 @@
 import httpx
 import pytest
 
-from tests.api.test_bad_input import is_problem
-from tests.api.test_versions import add
-from tests.conftest import KEY, OTHER_KEY, Service, client_of
+from tests.support.memories import add
+from tests.support.problems import is_problem
+from tests.support.service import KEY, OTHER_KEY, Service, client_of
 
 ROUTES = [
     ("POST", "/v1/memories"), ("GET", "/v1/memories"), ("DELETE", "/v1/memories?user_id=u"),
@@ -90,7 +90,7 @@ def test_nothing_of_another_owner_is_listed_found_logged_or_deleted(
 
 
 def test_a_revoked_key_is_refused_within_a_second_or_so(service: Service) -> None:
-    from tests.conftest import eventually
+    from tests.support.service import eventually
 
     key = service.worker.cells.create_key("key-to-revoke", "x", "default", ("read",))
     with client_of(service.url, "key-to-revoke") as client:

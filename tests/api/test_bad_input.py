@@ -7,7 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.test_versions import add
+from tests.support.memories import add
+from tests.support.problems import is_problem
+from tests.support.service import head
 
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
 
@@ -56,21 +58,6 @@ BODIES: dict[str, tuple[bytes, int]] = {
     "a user of 9,000 characters": (json.dumps({**HELLO, "user_id": "u" * 9_000}).encode(), 422),
     "a list for metadata": (with_metadata("[1]"), 422),
 }
-
-
-def is_problem(answer: httpx.Response, status: int) -> None:
-    assert answer.status_code == status, answer.text[:300]
-    assert answer.headers["Content-Type"].startswith("application/problem+json")
-    problem = answer.json()
-    assert problem.keys() >= {"type", "title", "status", "detail"}
-    assert problem["status"] == status
-    assert problem["type"].startswith("urn:everlog:problem:")
-    assert "Traceback" not in answer.text
-    assert "psycopg" not in answer.text
-
-
-def head(client: httpx.Client) -> int:
-    return int(client.get("/v1/status").json()["head"])
 
 
 @pytest.mark.parametrize("body, status", BODIES.values(), ids=BODIES.keys())

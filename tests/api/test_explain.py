@@ -1,20 +1,11 @@
 """Explaining a memory: each change with the words it came from, who decided it, and why."""
 
-from typing import Any
-
 import httpx
 import pytest
 
-from tests.api.test_bad_input import is_problem
-from tests.api.test_ingestions import ingestion, tell
-from tests.api.test_versions import add
-
-
-def explain(client: httpx.Client, id: str) -> dict[str, Any]:
-    answer = client.get(f"/v1/memories/{id}/explain")
-    assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+from tests.support.ingestions import ingestion, tell
+from tests.support.memories import add, explain
+from tests.support.problems import is_problem
 
 
 def test_the_chain_tells_every_change_of_a_memory_oldest_first(client: httpx.Client, user: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import Service, client_of, eventually
+from tests.support.service import Service, client_of, eventually
 
 
 def say(client: httpx.Client, user: str, *texts: str, **more: Any) -> list[tuple[str, str]]:

@@ -9,10 +9,10 @@ from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.memory import AddMemory, Entity, Relation, Scope, Traits
 from domain.recorded import Context
-from tests.api.test_bad_input import is_problem
-from tests.api.test_ingestions import ingestion, tell
-from tests.api.test_versions import add
-from tests.conftest import KEY, Service, client_of
+from tests.support.ingestions import ingestion, tell
+from tests.support.memories import add
+from tests.support.problems import is_problem
+from tests.support.service import KEY, Service, client_of
 
 
 def graph(client: httpx.Client, **scope: Any) -> dict[str, Any]:

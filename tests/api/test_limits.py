@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from domain.key import ALL_SCOPES, Terms
-from tests.conftest import Service, client_of, eventually
+from tests.support.service import Service, client_of, eventually
 
 
 def client_with(service: Service, terms: Terms) -> httpx.Client:

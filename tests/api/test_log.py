@@ -3,8 +3,8 @@
 import httpx
 
 from projections import ALL
-from tests.api.test_versions import add
-from tests.conftest import Service, eventually
+from tests.support.memories import add
+from tests.support.service import Service, eventually
 
 
 def test_the_log_tells_every_change_in_order_with_actor_cause_and_request(

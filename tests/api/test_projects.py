@@ -5,9 +5,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.test_bad_input import head, is_problem
-from tests.api.test_ingestions import tell
-from tests.api.test_versions import add
+from tests.support.ingestions import tell
+from tests.support.memories import add
+from tests.support.problems import is_problem
+from tests.support.service import head
 
 CATEGORIES = {"sports": "hiking, climbing and running", "work": "jobs and employers"}
 

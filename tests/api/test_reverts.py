@@ -14,32 +14,15 @@ from domain.ids import new_id
 from domain.key import ALL_SCOPES
 from domain.memory import AddMemory, Scope
 from domain.recorded import Context
-from tests.api.test_bad_input import head, is_problem
-from tests.api.test_ingestions import tell
-from tests.api.test_versions import add
-from tests.conftest import KEY, Service, client_of
-
-
-def revert(client: httpx.Client, **what: Any) -> dict[str, Any]:
-    """Undo something, unless told to run dry; the answer."""
-    answer = client.post("/v1/reverts", json={"dry_run": False, **what})
-    assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+from tests.support.ingestions import tell
+from tests.support.memories import add, last_change, texts
+from tests.support.problems import is_problem
+from tests.support.reverts import revert
+from tests.support.service import KEY, Service, client_of, head
 
 
 def outcome(told: dict[str, Any]) -> list[tuple[str, str, str | None]]:
     return [(one["action"], one["memory"], one["becomes"]) for one in told["results"]]
-
-
-def texts(client: httpx.Client, user: str) -> set[str]:
-    listed = client.get("/v1/memories", params={"user_id": user}).json()["results"]
-    return {memory["memory"] for memory in listed}
-
-
-def last_change(client: httpx.Client, id: str) -> dict[str, Any]:
-    entry: dict[str, Any] = client.get(f"/v1/memories/{id}/history").json()["history"][0]
-    return entry
 
 
 def everything(client: httpx.Client, user: str, ids: list[str]) -> tuple[Any, ...]:

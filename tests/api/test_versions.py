@@ -1,20 +1,11 @@
 """Versions over HTTP: racing clients lose nothing, conflicts are answers, repeated requests are done once."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import httpx
 
-from tests.conftest import KEY, Service, client_of
-
-
-def add(client: httpx.Client, text: str, user: str, **more: Any) -> str:
-    """Add one memory as it is; its id."""
-    body = {"messages": [{"role": "user", "content": text}], "user_id": user, "infer": False, **more}
-    answer = client.post("/v1/memories", json=body)
-    assert answer.status_code == 201, answer.text
-    id: str = answer.json()["results"][0]["id"]
-    return id
+from tests.support.memories import add
+from tests.support.service import KEY, Service, client_of
 
 
 def test_200_rounds_of_two_racing_metadata_updates_lose_none(service: Service, user: str) -> None:

@@ -17,9 +17,9 @@ from PIL import Image
 
 from domain.ids import new_id
 from runtime.settings import Settings
-from tests.chat.conftest import ask, history, streamed
-from tests.chat.model import Scripted, ScriptedChat
-from tests.conftest import Service, eventually, free_port, serving
+from tests.support.chat import ask, history, streamed
+from tests.support.chat_model import Scripted, ScriptedChat
+from tests.support.service import Service, eventually, free_port, serving
 
 Json = dict[str, Any]
 JSON = {"Content-Type": "application/json"}

@@ -11,12 +11,12 @@ import pytest
 from api.dialects.khoj import uploads
 from domain.key import ALL_SCOPES, Terms
 from runtime.commands.replay import replay
-from tests.chat.conftest import ask
-from tests.chat.model import Scripted, ScriptedChat
-from tests.conftest import Service, client_of
-from tests.providers.test_documents import pdf_of, showing, zip_bomb
+from tests.support.chat import ask
+from tests.support.chat_model import Scripted, ScriptedChat
+from tests.support.content import found, parts, sent
+from tests.support.files import pdf_of, showing, zip_bomb
+from tests.support.service import Service, client_of
 
-Json = dict[str, Any]
 CAT = "Zorblax the cat sleeps on the warm radiator all winter."
 BOAT = "The boat needs new sails before the regatta in June."
 PAGE = (
@@ -34,19 +34,6 @@ def khoj(service: Service) -> Iterator[httpx.Client]:
         yield client
 
 
-def parts(*files: tuple[str, bytes | str] | tuple[str, bytes | str, str]) -> list[tuple[str, Any]]:
-    return [("files", file) for file in files]
-
-
-def sent(client: httpx.Client, *files: Any, method: str = "PATCH", **params: str) -> Json:
-    answer = client.request(
-        method, "/api/content", params={"client": "web", "t": "all", **params}, files=parts(*files)
-    )
-    assert answer.status_code == 200, answer.text
-    body: Json = answer.json()
-    return body
-
-
 def names(client: httpx.Client, **params: str) -> list[str]:
     found: list[str] = client.get("/api/content/computer", params=params).json()
     return found
@@ -57,13 +44,6 @@ def text(client: httpx.Client, name: str, **params: str) -> str:
     assert answer.status_code == 200, answer.text
     assert answer.json()["file_name"] == name
     return str(answer.json()["raw_text"])
-
-
-def found(client: httpx.Client, q: str, **params: Any) -> list[Json]:
-    answer = client.get("/api/search", params={"q": q, **params})
-    assert answer.status_code == 200, answer.text
-    hits: list[Json] = answer.json()
-    return hits
 
 
 def refused(answer: httpx.Response, status: int = 422) -> str:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from application.chat.query_filters import MAX_FILTERS, Filtered, filtered
 from domain.key import ALL_SCOPES, Terms
 from projections.passages import Mentions
-from tests.chat.conftest import ask
-from tests.chat.model import Scripted, ScriptedChat
-from tests.chat.test_content import found, sent
-from tests.conftest import Service, client_of
+from tests.support.chat import ask
+from tests.support.chat_model import Scripted, ScriptedChat
+from tests.support.content import found, sent
+from tests.support.service import Service, client_of
 
 TODAY = date(2026, 3, 11)
 """A Wednesday."""

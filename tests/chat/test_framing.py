@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from api.dialects.khoj import turns
 from api.dialects.khoj.framing import CLIENTS, DELIMITER, EVENTS, KHOJ, LINES, Framing, framing_for, written
 from application.chat.emission import Emission
-from tests.chat.clients import KHOJS, Way, cut
-from tests.chat.model import Scripted, ScriptedChat
-from tests.conftest import Service
+from tests.support.chat_model import Scripted, ScriptedChat
+from tests.support.service import Service
+from tests.support.streams import KHOJS, Way, cut
 
 WAYS = [
     *(pytest.param(Way({"client": client}, {}, KHOJS), id=client) for client in sorted(CLIENTS)),

@@ -23,9 +23,9 @@ import pytest
 from domain.key import ALL_SCOPES
 from runtime.servers.processes import start, stop
 from runtime.settings import Settings, variable_of
-from tests.chat.conftest import history
-from tests.chat.model import Scripted, ScriptedChat
-from tests.conftest import KEY, OTHER_KEY, Service, client_of, eventually, free_port
+from tests.support.chat import history
+from tests.support.chat_model import Scripted, ScriptedChat
+from tests.support.service import KEY, OTHER_KEY, Service, client_of, eventually, free_port
 from workers.process import WorkerProcess
 
 Json = dict[str, Any]

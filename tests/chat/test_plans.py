@@ -9,9 +9,9 @@ import pytest
 
 from application.chat.plans import PLANS
 from domain.key import ALL_SCOPES, Plan, Terms
-from tests.chat.conftest import ask
-from tests.chat.model import Scripted, ScriptedChat
-from tests.conftest import Service, client_of
+from tests.support.chat import ask
+from tests.support.chat_model import Scripted, ScriptedChat
+from tests.support.service import Service, client_of
 
 
 def client_with(service: Service, plan: Plan | None) -> httpx.Client:

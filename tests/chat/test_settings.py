@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from domain.key import ALL_SCOPES, Terms
-from tests.chat.model import ScriptedChat
-from tests.conftest import Service, client_of, free_port, serving
+from tests.support.chat_model import ScriptedChat
+from tests.support.service import Service, client_of, free_port, serving
 
 MODES = ["enabled_default_on", "enabled_default_off", "disabled"]
 

@@ -13,18 +13,8 @@ from domain import share
 from domain.conversation import Ask, Asked, AttachedFile, Step
 from domain.ids import new_id
 from runtime.settings import Settings
-from tests.chat.test_conversations import (
-    ALL_REFERENCES,
-    MEMORY,
-    PIXEL,
-    Person,
-    ann,
-    assert_missing,
-    either,
-)
-from tests.conftest import Service, free_port, serving
-
-__all__ = ["ann"]
+from tests.support.conversations import ALL_REFERENCES, MEMORY, PIXEL, Person, assert_missing, either
+from tests.support.service import Service, free_port, serving
 
 SECRETS = ("called Zorblax", "Zorblax is a cat", "pets.md", MEMORY.id.hex, "A secret thought")
 

@@ -19,10 +19,10 @@ from api.dialects.khoj import socket as chat_socket
 from application.chat.answering import MAX_ADDED
 from application.chat.plans import PLANS
 from domain.key import ALL_SCOPES, Terms
-from tests.chat.clients import DELIMITER, segment, shown
-from tests.chat.conftest import history
-from tests.chat.model import Scripted, ScriptedChat
-from tests.conftest import KEY, OTHER_KEY, Service, eventually
+from tests.support.chat import history
+from tests.support.chat_model import Scripted, ScriptedChat
+from tests.support.service import KEY, OTHER_KEY, Service, eventually
+from tests.support.streams import DELIMITER, segment, shown
 
 Json = dict[str, Any]
 HOME = "http://localhost:3000"

@@ -12,8 +12,8 @@ import pytest
 from providers.speech import speech
 from providers.speech.speech import MAX_TEXT
 from runtime.settings import Settings
-from tests.conftest import Service, free_port, serving
-from tests.providers.endpoint import Answer, Endpoint
+from tests.support.endpoint import Answer, Endpoint
+from tests.support.service import Service, free_port, serving
 
 FRAME = b"\xff\xf3\x84\xc4" + bytes(413)
 SECRET = "sk-secret-of-speech"

@@ -9,8 +9,8 @@ import pytest
 
 from api.dialects.khoj import titles
 from api.dialects.khoj.titles import CHARACTERS, FIRST_WORDS, MAX_TITLE
-from tests.chat.conftest import ask
-from tests.chat.model import Reply, Scripted, ScriptedChat
+from tests.support.chat import ask
+from tests.support.chat_model import Reply, Scripted, ScriptedChat
 
 Json = dict[str, Any]
 

@@ -9,7 +9,7 @@ import pytest
 from api.dialects.khoj import tokens
 from domain.ids import KEY_PREFIX, spell
 from domain.key import ALL_SCOPES, NO_TERMS, KeyScope, Terms
-from tests.conftest import Service, client_of, eventually
+from tests.support.service import Service, client_of, eventually
 
 TOKEN = "/auth/token"
 

@@ -44,9 +44,9 @@ from providers.sandbox import sandbox
 from providers.sandbox.sandbox import Sandbox
 from providers.web.page import Browser
 from runtime.settings import Settings
-from tests.conftest import Service, eventually
-from tests.providers.endpoint import Endpoint
-from tests.providers.website import Answer, Website, html, json
+from tests.support.endpoint import Endpoint
+from tests.support.service import Service, eventually
+from tests.support.website import Answer, Website, html, json
 
 ANN_KEY = Asked(Caller("default", "key-of-ann", ALL_SCOPES), "request-1")
 STRANGER = Asked(Caller("another", "key-of-a-stranger", ALL_SCOPES), "request-2")

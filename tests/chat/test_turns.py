@@ -13,10 +13,10 @@ from application.chat.answering import Answering
 from application.chat.draft import CUT_OFF, CUT_OFF_HERE
 from application.chat.tools.notes import NONE_SYNCED
 from providers.models.conversing import ConversingModel
-from tests.chat.clients import Way, text_of
-from tests.chat.conftest import Json, ask, history, learnt, streamed
-from tests.chat.model import Scripted, ScriptedChat
-from tests.conftest import KEY, Service, client_of, eventually
+from tests.support.chat import Json, ask, history, learnt, streamed
+from tests.support.chat_model import Scripted, ScriptedChat
+from tests.support.service import KEY, Service, client_of, eventually
+from tests.support.streams import Way, text_of
 
 
 def test_an_answer_has_what_the_seed_and_what_khojs_server_sends(

@@ -18,9 +18,9 @@ from domain.ids import (
     spell,
 )
 from domain.key import ALL_SCOPES, Terms
-from tests.api.test_ingestions import failed_ingestion
-from tests.api.test_reviews import read_of_old, review_of
-from tests.conftest import Service, client_of, eventually
+from tests.support.ingestions import failed_ingestion
+from tests.support.reviews import read_of_old, review_of
+from tests.support.service import Service, client_of, eventually
 
 WORD = "Zorblax"
 """In all that the first owner has ever said."""

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from domain.key import ALL_SCOPES, Terms
-from tests.conftest import Service, client_of
+from tests.support.service import Service, client_of
 
 SEED = ["User prefers concise responses", "User is a software engineer working with Python"]
 

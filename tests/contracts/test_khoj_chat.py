@@ -21,8 +21,8 @@ import pytest
 from PIL import Image
 
 from domain.key import ALL_SCOPES, Terms
-from tests.chat.model import Scripted, ScriptedChat
-from tests.conftest import Service, client_of, eventually, free_port, serving
+from tests.support.chat_model import Scripted, ScriptedChat
+from tests.support.service import Service, client_of, eventually, free_port, serving
 
 Json = dict[str, Any]
 MP3 = b"ID3\x04\x00\x00\x00\x00\x00\x00" + b"\xff\xfb\x90\x00" * 100

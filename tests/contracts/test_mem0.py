@@ -26,12 +26,12 @@ from domain.ingestion import Extractor, Fail, Failed, Message, Receive, Received
 from domain.key import ALL_SCOPES, Terms
 from domain.memory import Scope
 from domain.recorded import Context
-from tests.conftest import Service, eventually
+from tests.support.mem0 import SAID, client_of, kept, listed
+from tests.support.service import Service, eventually
 from workers import attempts
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 NOBODY = "0190a6f0-0000-7000-8000-000000000000"
-SAID = [{"role": "user", "content": "I love hiking"}]
 
 
 def day(offset: int) -> str:
@@ -53,29 +53,9 @@ def foreign(service: Service) -> Iterator[httpx.Client]:
         yield client
 
 
-def client_of(service: Service, key: str) -> httpx.Client:
-    headers = {"Authorization": f"Token {key}"}
-    return httpx.Client(base_url=f"{service.url}/mem0", headers=headers, timeout=30)
-
-
 @pytest.fixture
 def home(service: Service) -> Cell:
     return service.worker.cells.of("default")
-
-
-def kept(mem0: httpx.Client, user: str, text: str = "User loves hiking", **more: Any) -> str:
-    body = {"messages": [{"role": "user", "content": text}], "user_id": user, "infer": False, **more}
-    answer = mem0.post("/v3/memories/add/", json=body)
-    assert answer.status_code == 200, answer.text
-    id: str = answer.json()["results"][0]["id"]
-    return id
-
-
-def listed(mem0: httpx.Client, user: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = mem0.post("/v3/memories/", json={"filters": {"user_id": user}}).json()[
-        "results"
-    ]
-    return found
 
 
 # --- shapes -----------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from domain.key import ALL_SCOPES, Terms
-from tests.conftest import Service
-from tests.contracts.test_mem0 import SAID, client_of, kept, listed
+from tests.support.mem0 import SAID, client_of, kept, listed
+from tests.support.service import Service
 
 ADDING = dict.fromkeys(
     (

@@ -31,7 +31,7 @@ from mem0.exceptions import (  # noqa: E402
 )
 
 from domain.key import ALL_SCOPES, Terms  # noqa: E402
-from tests.conftest import Service, eventually  # noqa: E402
+from tests.support.service import Service, eventually  # noqa: E402
 
 NOBODY = "0190a6f0-0000-7000-8000-000000000000"
 PAST = "2024-01-01"

@@ -13,8 +13,8 @@ from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.memory import AddMemory, Scope, Traits
 from domain.recorded import Context, now
-from tests.api.test_ingestions import nobody_extracting
-from tests.conftest import Service
+from tests.support.ingestions import nobody_extracting
+from tests.support.service import Service
 
 EXAMPLE = {
     "messages": [

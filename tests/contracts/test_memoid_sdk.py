@@ -8,8 +8,8 @@ import pytest
 from memoid import AsyncMemoryClient, MemoryClient
 
 from api.native import memories as dialect
-from tests.api.test_ingestions import nobody_extracting
-from tests.conftest import KEY, Service
+from tests.support.ingestions import nobody_extracting
+from tests.support.service import KEY, Service
 
 HIKING = [
     {"role": "user", "content": "I love hiking"},

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from domain.key import ALL_SCOPES, KeyScope, Terms
-from tests.conftest import Service, client_of
+from tests.support.service import Service, client_of
 
 CREATE = {
     "content": "The user mentioned they prefer Python for data science work",

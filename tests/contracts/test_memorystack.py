@@ -12,7 +12,8 @@ import psycopg
 import pytest
 
 from domain.key import ALL_SCOPES, Terms
-from tests.conftest import OTHER_KEY, Service, client_of
+from tests.support.memorystack import add, listed, make_client
+from tests.support.service import OTHER_KEY, Service, client_of
 
 EXAMPLE: dict[str, Any] = {
     "messages": [
@@ -25,28 +26,11 @@ EXAMPLE: dict[str, Any] = {
 SECOND = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
-def make_client(service: Service, terms: Terms) -> httpx.Client:
-    secret = f"key-{uuid4().hex}"
-    service.worker.cells.create_key(secret, "memorystack", "default", ALL_SCOPES, terms)
-    return client_of(service.url, secret)
-
-
 @pytest.fixture
 def client(service: Service) -> Iterator[httpx.Client]:
     """A key of the dialect, and of this test: what another test sent is no repetition here."""
     with make_client(service, Terms(dialect="memorystack")) as made:
         yield made
-
-
-def add(client: httpx.Client, said: str, user: str | None, **more: Any) -> str:
-    body = {"messages": [{"role": "user", "content": said}], "user_id": user, **more}
-    (id,) = client.post("/api/v1/memories", json=body).json()["memory_ids"]
-    return str(id)
-
-
-def listed(client: httpx.Client, **params: Any) -> list[dict[str, Any]]:
-    results: list[dict[str, Any]] = client.get("/api/v1/memories", params=params).json()["results"]
-    return results
 
 
 # --- the seed ---------------------------------------------------------------------------------------

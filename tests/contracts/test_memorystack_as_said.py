@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from runtime.settings import Settings
-from tests.api.test_ingestions import nobody_extracting
-from tests.api.test_reverts import revert
-from tests.conftest import Service, eventually, free_port, serving
-from tests.extraction.model_endpoint import ScriptedModel
+from tests.support.extraction_model import ScriptedModel
+from tests.support.ingestions import nobody_extracting
+from tests.support.reverts import revert
+from tests.support.service import Service, eventually, free_port, serving
 
 WORD = "Zanzibar"
 SAID = f"The {WORD} deadline is Friday"

@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from domain.key import Terms
-from tests.api.test_reverts import revert
-from tests.conftest import Service, eventually
-from tests.contracts.test_memorystack import add, listed, make_client
+from tests.support.memorystack import add, listed, make_client
+from tests.support.reverts import revert
+from tests.support.service import Service, eventually
 
 
 @pytest.fixture

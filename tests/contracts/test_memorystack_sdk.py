@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from domain.key import ALL_SCOPES, Terms
-from tests.conftest import OTHER_KEY, Service
+from tests.support.service import OTHER_KEY, Service
 
 memorystack = pytest.importorskip("memorystack")
 

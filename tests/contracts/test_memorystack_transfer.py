@@ -8,8 +8,8 @@ import pytest
 
 from api.dialects.memorystack.transfer import MAX_IMPORTED
 from domain.recorded import now
-from tests.conftest import Service
-from tests.contracts.test_memorystack import listed
+from tests.support.memorystack import listed
+from tests.support.service import Service
 
 LATER = (now().date() + timedelta(days=400)).isoformat()
 

@@ -11,7 +11,7 @@ import pytest
 from domain.ids import KEY_PREFIX, MEMORY_PREFIX, spell
 from domain.key import ALL_SCOPES, Dialect, Terms
 from domain.recorded import now
-from tests.conftest import Service, client_of
+from tests.support.service import Service, client_of
 
 USER = "ann"
 

@@ -11,7 +11,7 @@ from schemathesis import engine
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events
 
-from tests.conftest import KEY, PATIENCE_SECONDS, Service
+from tests.support.service import KEY, PATIENCE_SECONDS, Service
 
 DIALECTS = {
     "memoid": "^/v1/",

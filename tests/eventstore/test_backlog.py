@@ -33,7 +33,7 @@ from domain.memory import AddMemory, DeleteMemory, Memory, Scope, UpdateMemory
 from domain.project import ChangeProject, CreateProject, Guidance, Project
 from domain.recorded import Context
 from domain.review import Apply, FailReview, Propose, Proposed, Request, Requested, Review
-from tests.conftest import eventually
+from tests.support.service import eventually
 
 CONTEXT = Context(owner="default", actor="key", cause="command", correlation="request")
 RULES = Extractor(name="rules-1")

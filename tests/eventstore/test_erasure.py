@@ -43,12 +43,11 @@ from projections.runner import ensure_live
 from projections.vectors import KEYS, text_hash
 from runtime.commands.erase import erase as erase_by_command
 from runtime.settings import SettingsError
-from tests.api.test_ingestions import conversation, nobody_extracting, tell
-from tests.api.test_reverts import revert
-from tests.api.test_versions import add
-from tests.conftest import Service, eventually
-from tests.projections.test_rebuild import checksum, replayed, settled
-from tests.projections.test_runner import MODEL, applied, build_of
+from tests.support.ingestions import conversation, nobody_extracting, tell
+from tests.support.memories import add
+from tests.support.projections import MODEL, applied, build_of, checksum, replayed
+from tests.support.reverts import revert
+from tests.support.service import Service, eventually, settled
 
 CONTEXT = Context(owner="default", actor="key", cause="command", correlation="request")
 RULES = Extractor(name="rules-1")

@@ -13,7 +13,7 @@ from domain.eventstore.writer import Result, Work
 from domain.ids import new_id
 from domain.memory import AddMemory, Command, DeleteMemory, Scope, UpdateMemory
 from domain.recorded import Context
-from tests.conftest import MASTER
+from tests.support.service import MASTER
 
 CONTEXT = Context(owner="default", actor="key", cause="command", correlation="request")
 HERE = Scope(owner="default", user_id="ann")

@@ -15,7 +15,8 @@ from domain.memory import Entity, Relation, Scope, Traits
 from providers.models import chat_model
 from providers.models.chat_model import ChatModel, ModelGarbage, ModelRefused, ModelUnavailable
 from runtime.settings import SettingsError
-from tests.extraction.model_endpoint import (
+from tests.support.endpoint import Answer
+from tests.support.extraction_model import (
     GARBAGE,
     REFUSED,
     TRUNCATED,
@@ -26,7 +27,6 @@ from tests.extraction.model_endpoint import (
     throttled,
     verdict,
 )
-from tests.providers.endpoint import Answer
 from workers.extraction import model as extraction
 from workers.extraction.extractor import Conversation, Known, Reader, Recall
 from workers.extraction.model import ModelReader

@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.chat.conftest import Json
-from tests.chat.model import Scripted, ScriptedChat
-from tests.conftest import client_of, eventually
-from tests.faults.test_kill import KEY, Served
+from tests.support.chat import Json
+from tests.support.chat_model import Scripted, ScriptedChat
+from tests.support.processes import KEY, Served
+from tests.support.service import client_of, eventually
 
 HALVES = ["as far as this", " and then to the end"]
 

@@ -14,51 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import client_of, eventually, free_port
-
-KEY = "bootstrap-key-of-the-test"
-
-
-class Served:
-    """A running `everlog serve`."""
-
-    def __init__(self, data_dir: Path, **variables: str) -> None:
-        self.data_dir = data_dir
-        self.variables = variables
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.output = data_dir.with_suffix(".out")
-        self.start()
-
-    def start(self) -> None:
-        ours = {"EVERLOG_BOOTSTRAP_KEY": KEY, "EVERLOG_DATA_DIR": str(self.data_dir)}
-        env = os.environ | ours | self.variables
-        command = [sys.executable, "-m", "runtime.cli", "serve", "--port", str(self.port)]
-        with self.output.open("ab") as output:
-            self.process = subprocess.Popen(command, env=env, stdout=output, stderr=output)
-        eventually(lambda: "Everlog serves at" in self.output.read_text(), "serve does not get ready")
-
-    def pids(self, part: str) -> list[int]:
-        """The processes of a part: `api`, `worker`, `postgres` (its first process) or `valkey`."""
-        needle = {
-            "api": "runtime.cli\0api",
-            "worker": "runtime.cli\0worker",
-            "postgres": "bin/postgres\0-D",
-            "valkey": "valkey-server",
-        }[part]
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in children if needle in _command(pid)]
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(15)
-
-
-def _command(pid: str) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
+from tests.support.processes import KEY, Served
+from tests.support.service import client_of, eventually, free_port
 
 
 @pytest.fixture(scope="module")

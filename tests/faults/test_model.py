@@ -12,8 +12,7 @@ import pytest
 
 from providers.models import chat_model
 from providers.models.circuit import Circuit
-from tests.conftest import KEY, Service, client_of, eventually, free_port, serving
-from tests.extraction.model_endpoint import (
+from tests.support.extraction_model import (
     GARBAGE,
     REFUSED,
     TRUNCATED,
@@ -23,6 +22,7 @@ from tests.extraction.model_endpoint import (
     throttled,
     verdict,
 )
+from tests.support.service import KEY, Service, client_of, eventually, free_port, serving
 from workers import attempts
 
 EXAMPLE = [

@@ -30,11 +30,9 @@ from projections import ALL, conversations
 from projections.catalogue import Build, builds
 from projections.conversations import Row
 from projections.runner import advance, ensure_live
-from tests.chat.test_conversations import ALL_REFERENCES, Person, ann
-from tests.conftest import Service, eventually
-from tests.projections.test_rebuild import checksum, replayed, settled
-
-__all__ = ["ann"]
+from tests.support.conversations import ALL_REFERENCES, Person
+from tests.support.projections import checksum, replayed
+from tests.support.service import Service, eventually, settled
 
 
 @pytest.fixture

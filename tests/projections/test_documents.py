@@ -8,7 +8,6 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from domain.document import Command, DocumentIndexed, IndexDocument, RemoveDocument, id_of
 from domain.eventstore.cells import Cell
 from domain.eventstore.writer import Work
 from domain.ids import new_id
@@ -16,40 +15,10 @@ from domain.memory import AddMemory, Scope
 from domain.recorded import Context
 from projections import ALL, documents, rebuild
 from projections.runner import ensure_live, lag
-from tests.projections.test_rebuild import checksum
-from tests.projections.test_runner import applied, build_of
+from tests.support.documents import LISBON, indexed, remove, upload
+from tests.support.projections import applied, build_of, checksum
 
 DOCUMENTS = ALL["documents"]
-LISBON = "# Lisbon\nThe tram 28 leaves from Martim Moniz."
-
-
-def indexed(
-    user: str | None, name: str, text: str = LISBON, owner: str = "default", source: str = "computer"
-) -> DocumentIndexed:
-    return DocumentIndexed(
-        scope=Scope(owner=owner, user_id=user),
-        name=name,
-        text=text,
-        media_type="text/markdown",
-        size=len(text.encode()),
-        source=source,
-    )
-
-
-def upload(cell: Cell, *uploads: DocumentIndexed, actor: str = "key") -> int:
-    """Index documents; the position of the last one's event."""
-    return max(do(cell, one, IndexDocument(indexed=one), actor) for one in uploads)
-
-
-def remove(cell: Cell, one: DocumentIndexed, actor: str = "key") -> int:
-    return do(cell, one, RemoveDocument(), actor)
-
-
-def do(cell: Cell, one: DocumentIndexed, command: Command, actor: str) -> int:
-    owner = one.scope.owner
-    context = Context(owner=owner, actor=actor, cause="command", correlation="request")
-    work = Work(context=context, commands=[(id_of(owner, one.scope.user_id, one.name), command)])
-    return cell.writer.submit(work).result(30)[0].state.position
 
 
 @pytest.fixture(autouse=True)

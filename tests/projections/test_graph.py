@@ -27,8 +27,7 @@ from domain.recorded import Context
 from projections import ALL, graph, rebuild
 from projections.graph import Edge, Node
 from projections.runner import ensure_live
-from tests.projections.test_rebuild import checksum
-from tests.projections.test_runner import applied, build_of, given
+from tests.support.projections import applied, build_of, checksum, given
 
 GRAPH = ALL["graph"]
 ANN, GOOGLE = Entity("Ann", "person"), Entity("Google", "organization")

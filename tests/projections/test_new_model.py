@@ -11,9 +11,9 @@ import pytest
 from projections import search
 from projections.catalogue import builds
 from runtime.commands.replay import replay
-from tests.api.test_versions import add
-from tests.conftest import Service
-from tests.providers.test_openai_embedder import Endpoint
+from tests.support.endpoint import Endpoint
+from tests.support.memories import add
+from tests.support.service import Service
 
 
 @pytest.fixture

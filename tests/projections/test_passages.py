@@ -28,10 +28,9 @@ from projections.runner import ensure_live, lag
 from providers.documents.documents import passages_of
 from providers.embedding.local import LocalEmbedder
 from runtime.settings import Settings
-from tests.conftest import KEY, Service, eventually, free_port
-from tests.projections.test_documents import indexed, remove, upload
-from tests.projections.test_rebuild import checksum
-from tests.projections.test_runner import applied, build_of, given
+from tests.support.documents import indexed, remove, upload
+from tests.support.projections import applied, build_of, checksum, given
+from tests.support.service import KEY, Service, eventually, free_port
 from workers import broker
 from workers.jobs import Jobs
 from workers.process import WorkerProcess

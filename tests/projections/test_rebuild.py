@@ -1,9 +1,7 @@
 """Replay: the same rows as before, beside running reads and writes, with a way back."""
 
 import threading
-from typing import Any
 
-import httpx
 import psycopg
 import pytest
 
@@ -12,32 +10,9 @@ from domain.eventstore.cells import Cell
 from projections import ALL, rebuild
 from projections.catalogue import builds
 from runtime.settings import SettingsError
-from tests.api.test_versions import add
-from tests.conftest import KEY, Service, client_of, eventually
-
-
-def checksum(conn: psycopg.Connection[Any], name: str) -> str:
-    """One hash over all rows of the live build."""
-    version = next(b.version for b in builds(conn, name) if b.state == "live")
-    row = conn.execute(
-        "SELECT count(*) || md5(coalesce(string_agg(r::text, '|' ORDER BY r::text), ''))"
-        f" FROM {name}_v{version} r"
-    ).fetchone()
-    return str(row and row[0])
-
-
-def settled(client: httpx.Client) -> bool:
-    return all(
-        p["lag"] == 0 and p["vectors_waiting"] == 0
-        for p in client.get("/v1/status").json()["projections"]
-        if p["state"] == "live"
-    )
-
-
-def replayed(service: Service, name: str) -> None:
-    from runtime.commands.replay import replay
-
-    replay(service.settings, name, roll_back=False, as_json=True)
+from tests.support.memories import add
+from tests.support.projections import checksum, replayed
+from tests.support.service import KEY, Service, client_of, eventually, settled
 
 
 @pytest.fixture(scope="module")

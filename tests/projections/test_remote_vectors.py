@@ -15,9 +15,9 @@ from projections import search, vectors
 from projections.catalogue import builds
 from runtime.commands.replay import replay
 from runtime.settings import Settings
-from tests.api.test_versions import add
-from tests.conftest import Service, eventually, free_port, serving
-from tests.providers.endpoint import Answer, Endpoint
+from tests.support.endpoint import Answer, Endpoint
+from tests.support.memories import add
+from tests.support.service import Service, eventually, free_port, serving
 
 
 class Model:

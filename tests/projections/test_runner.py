@@ -8,38 +8,16 @@ import psycopg
 import pytest
 
 from domain.eventstore.cells import Cell
-from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.memory import AddMemory, Command, DeleteMemory, Scope, UpdateMemory
-from domain.recorded import Context
-from projections import ALL, catalogue
+from projections import ALL
 from projections.catalogue import Build
-from projections.projection import Projection
 from projections.runner import Runner, advance, ensure_live, lag
 from projections.vectors import KEYS
-from tests.conftest import eventually
+from tests.support.projections import MODEL, applied, build_of, given
+from tests.support.service import eventually
 
-CONTEXT = Context(owner="default", actor="key", cause="command", correlation="request")
 HERE = Scope(owner="default", user_id="ann", agent_id="bot")
-MODEL = "local/all-MiniLM-L6-v2-int8"
-
-
-def given(cell: Cell, *commands: tuple[UUID, Command]) -> None:
-    """Events, by the commands that make them."""
-    for command in commands:
-        cell.writer.submit(Work(context=CONTEXT, commands=[command])).result(30)
-
-
-def build_of(conn: psycopg.Connection[Any], name: str) -> Build:
-    return next(build for build in catalogue.builds(conn, name) if build.state == "live")
-
-
-def applied(conn: psycopg.Connection[Any], cell: Cell, projection: Projection) -> None:
-    """Apply all that is in the log."""
-    while True:
-        with conn.transaction():
-            if not advance(conn, cell, projection, build_of(conn, projection.name)):
-                return
 
 
 def rows(conn: psycopg.Connection[Any], name: str, columns: str, id: UUID) -> list[Any]:

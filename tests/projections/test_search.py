@@ -19,8 +19,8 @@ from projections import catalogue, retrieval, search, vectors
 from projections.runner import advance, ensure_live
 from projections.selection import Selection
 from providers.embedding.local import LocalEmbedder
-from tests.api.test_versions import add
-from tests.conftest import Service, eventually
+from tests.support.memories import add
+from tests.support.service import Service, eventually
 
 TOPICS = [
     "hiking in the mountains",

@@ -23,7 +23,7 @@ from providers.models.chat_model import (
 )
 from providers.models.circuit import Circuit, CircuitOpen
 from runtime.settings import Settings
-from tests.providers.endpoint import Answer, Endpoint
+from tests.support.endpoint import Answer, Endpoint
 
 KEY = "sk-very-secret"
 DATA = "Ada told me her address"

@@ -26,8 +26,8 @@ from providers.models.conversing import (
 )
 from providers.models.streamed_answer import LONGEST_CHARACTERS, Call, CutOff, Piece, Text, Thought, Used
 from runtime.settings import Settings
-from tests.chat.model import Json, Scripted, ScriptedChat, event
-from tests.conftest import eventually
+from tests.support.chat_model import Json, Scripted, ScriptedChat, event
+from tests.support.service import eventually
 
 KEY = "sk-very-secret"
 SAID = "Ada told me her address"

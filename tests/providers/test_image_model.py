@@ -13,7 +13,7 @@ from PIL import Image
 from providers.models import image_model
 from providers.models.image_model import ImageModel, ImageRefused, ImageUnavailable, image_model_for
 from runtime.settings import Settings
-from tests.providers.endpoint import Answer, Endpoint
+from tests.support.endpoint import Answer, Endpoint
 
 KEY = "sk-secret-of-images"
 PROMPT = "a private garden at dawn"

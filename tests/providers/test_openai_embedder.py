@@ -11,7 +11,7 @@ from providers.embedding import remote as openai_embedder
 from providers.embedding.embedder import EmbedderUnavailable
 from providers.embedding.remote import OpenAIEmbedder
 from runtime.settings import Settings
-from tests.providers.endpoint import Answer, Endpoint
+from tests.support.endpoint import Answer, Endpoint
 
 
 def vector_of(text: str) -> list[float]:

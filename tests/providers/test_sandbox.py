@@ -16,7 +16,7 @@ import pytest
 
 from providers.sandbox import sandbox
 from providers.sandbox.sandbox import Run, Sandbox, SandboxMissing, available
-from tests.conftest import eventually
+from tests.support.service import eventually
 
 pytestmark = pytest.mark.skipif(not available(), reason="the extra `code` is not installed")
 

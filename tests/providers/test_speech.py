@@ -27,8 +27,8 @@ from providers.speech.speech import (
     voice_for,
 )
 from runtime.settings import Settings
-from tests.conftest import eventually
-from tests.providers.endpoint import Answer, Endpoint
+from tests.support.endpoint import Answer, Endpoint
+from tests.support.service import eventually
 
 KEY = "sk-secret-of-speech"
 TEXT = "You prefer oat milk."

@@ -28,7 +28,7 @@ from providers.web.page import (
     PageUnavailable,
     is_public,
 )
-from tests.providers.website import Answer, Website, html, redirect
+from tests.support.website import Answer, Website, html, redirect
 
 LOOPBACK = IPv4Address("127.0.0.1")
 ARTICLE = "The harbour of Lisbon was rebuilt after the great earthquake of the eighteenth century. " * 4

@@ -11,7 +11,7 @@ import pytest
 
 from providers.web.search import Found, SearchUnavailable, WebSearch, web_search_for
 from runtime.settings import Settings
-from tests.providers.website import Answer, Website, json
+from tests.support.website import Answer, Website, json
 
 KEY = "search-key-nobody-may-see"
 SERVICES = ["searxng", "serper", "tavily", "brave"]

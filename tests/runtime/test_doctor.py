@@ -13,9 +13,9 @@ from runtime.commands.doctor import chats, loopback
 from runtime.commands.doctor.examine import examine
 from runtime.commands.doctor.finding import Finding
 from runtime.settings import Settings
-from tests.conftest import Service, free_port
-from tests.providers.endpoint import Endpoint
-from tests.runtime.gguf_file import model_file
+from tests.support.endpoint import Endpoint
+from tests.support.gguf_file import model_file
+from tests.support.service import Service, free_port
 
 SECRET = "sk-never-to-be-seen"
 

@@ -19,7 +19,7 @@ from domain.memory import AddMemory, DeleteMemory, Entity, Relation, Scope, Trai
 from domain.recorded import Context
 from runtime.cli import main
 from runtime.commands import export as exporting
-from tests.conftest import Service, client_of
+from tests.support.service import Service, client_of
 
 OURS = {"id", "version", "position", "created_at", "updated_at", "metadata"}
 

@@ -20,7 +20,7 @@ from domain.memory import AddMemory, Entity, Relation, Scope, Traits
 from domain.recorded import Context
 from runtime.cli import IMPORT_SOURCES, main
 from runtime.commands.sources import NAMES, row, site
-from tests.conftest import Service, client_of, eventually
+from tests.support.service import Service, client_of, eventually
 
 SECRET = "key-of-there"
 Answer = tuple[int, Any, dict[str, str]]

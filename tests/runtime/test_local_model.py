@@ -19,8 +19,8 @@ from runtime.servers.gguf import NoGguf, context_of
 from runtime.servers.local_model import Endpoint, pointed, require_file
 from runtime.servers.running import Running, connected, conversing, publish
 from runtime.settings import Settings, SettingsError, load
-from tests.conftest import client_of, eventually, free_port
-from tests.runtime.gguf_file import header, model_file
+from tests.support.gguf_file import header, model_file
+from tests.support.service import client_of, eventually, free_port
 from workers.extraction.readers import reader_for
 
 ENDPOINT = Endpoint(url="http://127.0.0.1:1/v1", key="a-random-key", model="tiny-model", context=6144)

@@ -16,7 +16,7 @@ from runtime.servers import folders
 from runtime.servers.postgres import Postgres
 from runtime.servers.processes import start
 from runtime.servers.valkey import Valkey
-from tests.conftest import eventually
+from tests.support.service import eventually
 
 
 def test_postgresql_keeps_its_data_over_a_kill_and_a_restart(folder: Path) -> None:
