@@ -37,7 +37,6 @@ from api.dialects.khoj import settings as chat_settings
 from api.dialects.khoj import socket as chat_socket
 from api.dialects.spoken import by_key
 from api.errors import to_problem
-from api.limits import Limits
 from api.native import batch, graph, ingestions, log, projects, reverts, reviews
 from api.native import explain as provenance
 from api.native import memories as memoid
@@ -46,6 +45,9 @@ from api.native.usage import Usage
 from api.request import RequestMiddleware, provide_asked, provide_engine
 from application.chat.chat import Chat, provide_chat
 from application.engine import Engine
+from application.limits import Limits
+from domain.eventstore.cells import Cells
+from domain.eventstore.cipher import master_key
 from providers.sandbox.sandbox import Sandbox, available
 from providers.web.page import Browser
 from runtime.settings import Settings
@@ -64,6 +66,11 @@ def openapi(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
     return Response(request.app.openapi_schema.to_schema())
 
 
+def cells_of(settings: Settings) -> Cells:
+    assert settings.database_url  # noqa: S101 - `serve` and `api` see to it
+    return Cells(settings.database_url, master_key(settings.master_key, Path(settings.data_dir)))
+
+
 def create_app(
     settings: Settings, browser: Browser | None = None, ready: Callable[[Chat], None] = lambda _: None
 ) -> ASGIApp:
@@ -75,7 +82,7 @@ def create_app(
 
     @asynccontextmanager
     async def opened(app: Litestar) -> AsyncIterator[None]:
-        app.state.engine = engine = Engine(settings)
+        app.state.engine = engine = Engine(settings, cells_of(settings))
         app.state.limits = limits = Limits(settings.redis_url)
         app.state.usage = usage = Usage(engine)
         await engine.open()

@@ -15,6 +15,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from psycopg_pool import PoolTimeout
 
+from application import refusals as of_application
 from domain import errors
 from projections.catalogue import NotBuilt
 from providers.embedding.embedder import EmbedderUnavailable
@@ -81,10 +82,6 @@ class Refusal(Exception):
         """As Problem.errors."""
 
 
-class Behind(Exception):
-    """A projection did not reach the position that the reader asked for in time."""
-
-
 KINDS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     errors.NotFound: (HTTPStatus.NOT_FOUND, "not-found"),
     errors.VersionConflict: (HTTPStatus.PRECONDITION_FAILED, "version-conflict"),
@@ -94,7 +91,12 @@ KINDS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     errors.Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
     EmbedderUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "embedder-unavailable"),
     NotBuilt: (HTTPStatus.SERVICE_UNAVAILABLE, "not-built"),
-    Behind: (HTTPStatus.SERVICE_UNAVAILABLE, "behind"),
+    of_application.Behind: (HTTPStatus.SERVICE_UNAVAILABLE, "behind"),
+    of_application.TooMuch: (HTTPStatus.UNPROCESSABLE_ENTITY, "too-much"),
+    of_application.StaleProposal: (HTTPStatus.CONFLICT, "stale-proposal"),
+    of_application.NoModel: (HTTPStatus.UNPROCESSABLE_ENTITY, "no-model"),
+    of_application.NoChatModel: (HTTPStatus.SERVICE_UNAVAILABLE, "no-chat-model"),
+    of_application.UsedUp: (HTTPStatus.TOO_MANY_REQUESTS, "plan"),
     psycopg.DataError: (HTTPStatus.UNPROCESSABLE_ENTITY, "unstorable"),
     psycopg.OperationalError: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
     PoolTimeout: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
@@ -189,7 +191,8 @@ def _problem(error: Exception, handler: BaseRouteHandler | None) -> tuple[Proble
         return _invalid(error, handler), {}
     if isinstance(error, HTTPException):
         return _of_litestar(error), dict(error.headers or {})
-    return _of_ours(error), {}
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, of_application.UsedUp) else {}
+    return _of_ours(error), headers
 
 
 def _of_litestar(error: HTTPException) -> Problem:
@@ -202,7 +205,7 @@ def _of_litestar(error: HTTPException) -> Problem:
 def _of_ours(error: Exception) -> Problem:
     for known, (status, kind) in KINDS.items():
         if isinstance(error, known):
-            own = isinstance(error, errors.Refused | EmbedderUnavailable | NotBuilt | Behind)
+            own = isinstance(error, errors.Refused | EmbedderUnavailable | NotBuilt)
             told = str(error) if own else WORDS[kind]
             return _malformed(told) if kind == "malformed" else _made(status, kind, told)
     return _made(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "something went wrong on the server")

@@ -16,12 +16,14 @@ from litestar.params import HeaderParameter
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import metrics
-from api.auth import Caller, require
+from api.auth import authenticate, require
 from api.dialects.spoken import dialect_of, require_dialect
 from api.errors import Refusal, of_body, to_problem, without_body
-from api.limits import Limits
+from api.limits import admit
 from api.native.usage import Usage
-from application.engine import Asked, Engine
+from application.asked import Asked, Caller
+from application.engine import Engine
+from application.limits import Limits
 from domain.eventstore.recorder import Receipt
 from domain.ids import new_id
 from domain.key import KeyScope
@@ -107,14 +109,13 @@ async def _admit(scope: Scope, headers: Headers) -> None:
     if needed is None:
         return
     engine: Engine = scope["litestar_app"].state.engine
-    caller = await engine.authenticate(headers)
+    caller = await authenticate(engine.callers, headers)
     scope["auth"] = caller
     require(caller, needed)
     require_dialect(caller, scope["path"], f"http://{headers.get('host', 'HOST')}")
     limits: Limits = scope["litestar_app"].state.limits
     # MemoKit's contract names the headers without condition.
-    if standing := await limits.take(caller, always=dialect_of(scope["path"]) == "memokit"):
-        scope["state"]["standing"] = standing.headers()
+    scope["state"]["standing"] = await admit(limits, caller, always=dialect_of(scope["path"]) == "memokit")
     if _reads_json(scope):
         _require_json(headers, scope["route_handler"])
 
@@ -137,6 +138,15 @@ async def provide_asked(request: Request[Any, Caller, Any], engine: NamedDepende
         receipt=await _receipt(request, caller.owner, caller.actor),
         min_position=_number(minimum) if minimum.isdecimal() else None,
     )
+
+
+def patience(engine: Engine, prefer: str | None) -> float:
+    """Seconds that a request waits for an extraction: none, or fewer than usual, if it prefers so."""
+    preferences = [part.strip().lower() for part in (prefer or "").split(",")]
+    if "respond-async" in preferences:
+        return 0.0
+    asked = [part[5:] for part in preferences if part.startswith("wait=") and part[5:].isdecimal()]
+    return min([engine.ingestion_wait, *(float(seconds) for seconds in asked[:1])])
 
 
 def expected_version(if_match: str | None) -> int | None:

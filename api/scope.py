@@ -3,7 +3,7 @@
 from litestar.di import NamedDependency, Provide
 
 from api.body import IdParameter
-from application.engine import Asked
+from application.asked import Asked
 from domain.memory import Scope
 
 

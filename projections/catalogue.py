@@ -75,9 +75,10 @@ def add_build(conn: Connection[Any], name: str, state: State, model: str | None)
 
 
 def set_position(conn: Connection[Any], build: Build, position: int) -> None:
-    """Move a build to `position`; it advances, so whatever kept it from that is over."""
+    """Move a build to `position`, and tell of it; it advances, so whatever kept it from that is over."""
     conn.execute(
-        "UPDATE projections SET position = %s, updated_at = now(), error = NULL"
-        " WHERE name = %s AND version = %s",
+        "WITH moved AS (UPDATE projections SET position = %s, updated_at = now(), error = NULL"
+        " WHERE name = %s AND version = %s RETURNING name, position)"
+        " SELECT pg_notify(current_schema() || '_told', name || ' ' || position) FROM moved",
         (position, build.name, build.version),
     )

@@ -14,6 +14,7 @@ from pgvector import HalfVector
 from pgvector.psycopg import register_vector
 from psycopg import Connection
 
+from domain.eventstore.signals import tell
 from projections.catalogue import Build
 from providers.embedding.embedder import Embedder, EmbedderRefused
 
@@ -22,6 +23,8 @@ KEYS = {"search": "memory_id", "passages": "passage_id"}
 
 Memories come first: they are short, and who has added one waits for it.
 """
+VECTORS_OF = "{}.vectors"
+"""What is told (domain/eventstore/signals.py) when rows have got their vectors, or will get none."""
 COPY_ROWS = 2_000
 """Rows whose cached vectors are fetched together."""
 FILL_TEXTS = 64
@@ -121,12 +124,15 @@ def fill(conn: Connection[Any], build: Build, embedder: Embedder, ids: Sequence[
     texts = {(owner, text_hash(text)): text for owner, text in rows}
     known = cached(conn, embedder.model, list(texts))
     _embed(conn, embedder, build, ids, {pair: text for pair, text in texts.items() if pair not in known})
-    updated = conn.execute(
-        f"UPDATE {build.table} AS s SET embedding = v.vector FROM vectors v"
-        f" WHERE s.{key} = ANY(%s) AND s.embedding IS NULL"
-        " AND v.owner = s.owner AND v.model = %s AND v.text_hash = s.text_hash",
-        (list(ids), embedder.model),
-    )
+    with conn.transaction():
+        updated = conn.execute(
+            f"UPDATE {build.table} AS s SET embedding = v.vector FROM vectors v"
+            f" WHERE s.{key} = ANY(%s) AND s.embedding IS NULL"
+            " AND v.owner = s.owner AND v.model = %s AND v.text_hash = s.text_hash",
+            (list(ids), embedder.model),
+        )
+        if updated.rowcount:  # also where the model refuses a text: nobody need wait for that
+            tell(conn, f"{VECTORS_OF.format(build.name)} {build.position}")
     return updated.rowcount
 
 

@@ -1,17 +1,15 @@
 """The worker process: for each cell an intake and a runner for each projection, and threads
 that take jobs."""
 
-import contextlib
 import signal
 import threading
 from pathlib import Path
 
-import psycopg
 from dramatiq import Worker
 
 from domain.eventstore.cells import Cells
 from domain.eventstore.cipher import master_key
-from domain.eventstore.follower import Follower, wake
+from domain.eventstore.follower import Follower
 from projections import ALL
 from projections.runner import Runner
 from projections.vectors import KEYS
@@ -53,9 +51,6 @@ class WorkerProcess:
     def stop(self) -> None:
         for follower in self._followers:
             follower.stop()
-        for cell in self.cells.all.values():
-            with contextlib.suppress(psycopg.OperationalError):  # then they wait for nothing
-                wake(cell)
         self._jobs.stop()
         self._takers.stop(timeout=5_000)
         for follower in self._followers:

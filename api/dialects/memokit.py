@@ -19,11 +19,13 @@ from litestar.params import BodyKwarg, FromPath, ParameterKwarg, QueryParameter
 
 from api.body import Body, Id, Tag, check_metadata, check_text
 from api.errors import SHAPES, Problem
-from application.engine import Asked, Engine
+from application import finding, memories
+from application.asked import Asked
+from application.engine import Engine
 from domain.errors import NotFound
 from domain.ids import MEMORY_PREFIX, new_id, read, spell
 from domain.memory import AddMemory, DeleteMemory, Memory, Scope
-from projections import memories, search
+from projections import search
 from projections.selection import Selection
 
 MAX_CONTENT = 10_000
@@ -267,7 +269,7 @@ async def find(
         threshold=data.threshold,
         mode="vector",  # the contract's score is the semantic similarity, and nothing else
     )
-    hits, _ = await engine.find(asked, query)
+    hits, _ = await finding.find(engine, asked, query)
     return SearchResults(
         results=[SearchResult(**_told(hit.memory), score=round(hit.score, 4)) for hit in hits]
     )
@@ -297,9 +299,7 @@ async def listing(
 ) -> Page:
     wanted = tuple(tag.strip() for tag in tags.split(",") if tag.strip())
     selection = Selection(scope=_scope(asked, user_id, agent_id), tags=wanted)
-    async with engine.reading(asked, memories.name) as (conn, build):
-        found = await memories.listing(conn, build.version, selection, limit, (page - 1) * limit)
-        total = await memories.count(conn, build.version, selection)
+    found, total, _ = await memories.page(engine, asked, selection, limit, (page - 1) * limit)
     return Page(
         items=[Item(**_told(memory), updated_at=memory.updated_at) for memory in found],
         pagination=Pagination(page=page, limit=limit, total=total, total_pages=ceil(total / limit)),
@@ -317,7 +317,7 @@ async def listing(
 async def get_one(
     memory_id: FromPath[str], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
 ) -> WholeMemory:
-    return _whole(await engine.memory(asked, _id(memory_id)))
+    return _whole(await memories.get(engine, asked, _id(memory_id)))
 
 
 @delete(

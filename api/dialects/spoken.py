@@ -6,8 +6,8 @@ from typing import cast
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from api.auth import Caller
 from api.errors import Refusal
+from application.asked import Caller
 from domain.key import Dialect
 
 MEMOKIT_KEY = "mk_"

@@ -19,7 +19,9 @@ from api.native.memories import (
     position_header,
 )
 from api.request import IdempotencyKey
-from application.engine import Asked, Engine
+from application import memories
+from application.asked import Asked
+from application.engine import Engine
 from domain.aggregate import Command
 from domain.memory import DeleteMemory, Scope, UpdateMemory
 from projections.selection import Selection
@@ -102,7 +104,7 @@ async def remove(
     commands: list[tuple[UUID, Command]] = [(id, DeleteMemory()) for id in named]
     if data.user_id or data.agent_id:
         scope = Scope(owner=asked.caller.owner, user_id=data.user_id, agent_id=data.agent_id)
-        found = await engine.ids_in(asked, Selection(scope=scope))
+        found = await memories.ids_in(engine, asked, Selection(scope=scope))
         commands += [(id, DeleteMemory(missing_ok=True)) for id in found if id not in set(named)]
     results = await engine.execute(asked, commands)
     deleted = sum(result.changed for result in results)

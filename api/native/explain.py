@@ -11,7 +11,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from api.errors import refusals
-from application.engine import Asked, Engine
+from application import memories
+from application.asked import Asked
+from application.engine import Engine
 from domain.aggregate import State
 from domain.errors import NotFound
 from domain.eventstore.cells import Cell
@@ -89,7 +91,7 @@ async def explain(
     id = read(MEMORY_PREFIX, memory_id)
     if id is None:
         raise NotFound("no such memory")
-    events = await engine.history(asked, id)
+    events = await memories.events_of(engine, asked, id)
     cell = await engine.cell_of(asked.caller.owner)
     return await anyio.to_thread.run_sync(explanation, cell, events)
 

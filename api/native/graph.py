@@ -10,7 +10,8 @@ from litestar.params import QueryParameter
 from api.errors import refusals
 from api.request import MinPosition
 from api.scope import SCOPED
-from application.engine import Asked, Engine
+from application.asked import Asked
+from application.engine import Engine
 from domain.ids import MEMORY_PREFIX, named_id, spell
 from domain.memory import Scope
 from projections import graph

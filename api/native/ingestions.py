@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import anyio.to_thread
@@ -13,17 +13,15 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 
 from api.errors import refusals
-from api.request import IdempotencyKey, Prefer
+from api.request import IdempotencyKey, Prefer, patience
 from api.scope import SCOPED
-from application.engine import Asked, Engine
+from application import ingestions
+from application.asked import Asked
+from application.engine import Engine
 from domain.errors import NotFound
-from domain.eventstore.cells import Cell
-from domain.eventstore.reading import Filter, read_log
-from domain.eventstore.states import states_of
 from domain.ids import INGESTION_PREFIX, MEMORY_PREFIX, read, spell
-from domain.ingestion import Action, Decision, Ingestion, Retry, Status, Usage
+from domain.ingestion import Action, Decision, Ingestion, Status, Usage
 from domain.memory import Entity, Relation, Scope
-from domain.recorded import stored_names
 
 PAGE_EVENTS = 20
 """A conversation may be as large as a request."""
@@ -81,14 +79,6 @@ class IngestionsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The `after` of the next page; null: there is none."""
 
 
-class Attempts(msgspec.Struct, frozen=True):
-    """What the backlog says of one that waits."""
-
-    count: int
-    error: str | None
-    due_at: datetime
-
-
 @get(
     "/v1/ingestions/{ingestion_id:str}",
     operation_id="getIngestion",
@@ -99,9 +89,9 @@ class Attempts(msgspec.Struct, frozen=True):
 async def get_one(
     ingestion_id: FromPath[str], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
 ) -> IngestionAnswer:
-    ingestion = await engine.settled(asked, _id(ingestion_id), 0)
+    ingestion = await ingestions.settled(engine, asked, _id(ingestion_id), 0)
     cell = await engine.cell_of(asked.caller.owner)
-    attempts = await anyio.to_thread.run_sync(attempts_of, cell, [ingestion.id])
+    attempts = await anyio.to_thread.run_sync(ingestions.attempts_of, cell, [ingestion.id])
     return answer(ingestion, attempts.get(ingestion.id))
 
 
@@ -122,8 +112,8 @@ async def listing(
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)] = 50,
 ) -> IngestionsAnswer:
     cell = await engine.cell_of(asked.caller.owner)
-    found, further = await anyio.to_thread.run_sync(find, cell, within, status, after, limit)
-    attempts = await anyio.to_thread.run_sync(attempts_of, cell, [one.id for one in found])
+    found, further = await anyio.to_thread.run_sync(ingestions.find, cell, within, status, after, limit)
+    attempts = await anyio.to_thread.run_sync(ingestions.attempts_of, cell, [one.id for one in found])
     return IngestionsAnswer(results=[answer(one, attempts.get(one.id)) for one in found], next_after=further)
 
 
@@ -143,8 +133,7 @@ async def retry(
     prefer: Prefer = None,
 ) -> Response[IngestionAnswer]:
     id = _id(ingestion_id)
-    await engine.execute(asked, [(id, Retry())])
-    ingestion = await engine.settled(asked, id, engine.patience(prefer))
+    ingestion = await ingestions.retry(engine, asked, id, patience(engine, prefer))
     told = answer(ingestion)
     headers = {"Everlog-Position": str(ingestion.position)}
     if ingestion.status == "extracted":
@@ -155,33 +144,7 @@ async def retry(
 ROUTES = [get_one, listing, retry]
 
 
-def find(
-    cell: Cell, within: Scope, status: Status | None, after: int, limit: int
-) -> tuple[list[Ingestion], int | None]:
-    """Ingestions of a scope in order of position, and where to go on; None at the end of the log."""
-    only = Filter(owner=within.owner, types=stored_names("ingestion.received."))
-    found: list[Ingestion] = []
-    with cell.pool.connection() as conn:
-        if within.user_id is not None:
-            subject_id = cell.subjects.find(conn, within.owner, within.user_id)
-            if subject_id is None:
-                return [], None
-            only = only._replace(subject_id=subject_id)
-        while entries := read_log(conn, after, PAGE_EVENTS, only):
-            states = states_of(conn, cell.log.mapper, [e.originator_id for e in entries])  # type: ignore[misc]
-            for entry in entries:
-                after = entry.position
-                state = states.get(entry.originator_id)  # type: ignore[arg-type]
-                if not isinstance(state, Ingestion) or not within.holds(state.scope):
-                    continue
-                if status in (None, state.status):
-                    found.append(state)
-                    if len(found) == limit:
-                        return found, after
-    return found, None
-
-
-def answer(ingestion: Ingestion, attempts: Attempts | None = None) -> IngestionAnswer:
+def answer(ingestion: Ingestion, attempts: ingestions.Attempts | None = None) -> IngestionAnswer:
     """An ingestion as clients are told of it; `attempts` while it waits."""
     scope, extracted, failed = ingestion.scope, ingestion.extracted, ingestion.failed
     by = extracted.extractor if extracted else failed.extractor if failed else None
@@ -221,16 +184,6 @@ def decided(decision: Decision) -> DecisionAnswer:
         entities=decision.traits.entities,
         relations=decision.traits.relations,
     )
-
-
-def attempts_of(cell: Cell, ids: list[UUID]) -> dict[UUID, Attempts]:
-    """The attempts so far of those that wait."""
-    with cell.pool.connection() as conn:
-        rows: list[Any] = conn.execute(
-            "SELECT stream_id, attempts + outages, error, due_at FROM backlog WHERE stream_id = ANY(%s)",
-            (ids,),
-        ).fetchall()
-    return {id: Attempts(count, error, due_at) for id, count, error, due_at in rows}
 
 
 def _id(text: str) -> UUID:

@@ -12,7 +12,8 @@ from litestar.params import QueryParameter
 
 from api.body import IdParameter
 from api.errors import Refusal, refusals
-from application.engine import Asked, Engine
+from application.asked import Asked
+from application.engine import Engine
 from domain.eventstore.cells import Cell
 from domain.eventstore.mapper import LogEntry
 from domain.eventstore.reading import Filter, head

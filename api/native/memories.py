@@ -19,9 +19,11 @@ from litestar.params import BodyKwarg, FromPath, QueryParameter
 from api.body import Body, Id, Tag, check_metadata, check_text
 from api.errors import Refusal, refusals
 from api.native.projects import guidance_of
-from api.request import IdempotencyKey, IfMatch, MinPosition, Prefer, expected_version
+from api.request import IdempotencyKey, IfMatch, MinPosition, Prefer, expected_version, patience
 from api.scope import SCOPED
-from application.engine import Asked, Engine
+from application import finding, ingestions, memories
+from application.asked import Asked
+from application.engine import Engine
 from domain.aggregate import Command
 from domain.errors import NotFound
 from domain.eventstore.writer import Result
@@ -40,7 +42,7 @@ from domain.memory import (
     evolve,
 )
 from domain.recorded import Recorded
-from projections import history, memories, search
+from projections import search
 from projections.selection import Selection
 
 MAX_MESSAGES = 1_000
@@ -281,7 +283,9 @@ async def add(
 ) -> Response[AddAnswer]:
     if data.infer:
         received = await _received(asked, engine, data)
-        ingestion = await engine.ingest(asked, received, min(engine.patience(prefer), WAIT_SECONDS))
+        ingestion = await ingestions.receive(
+            engine, asked, received, min(patience(engine, prefer), WAIT_SECONDS)
+        )
         return told(ingestion)
     commands: list[tuple[UUID, Command]] = [
         (
@@ -326,17 +330,10 @@ async def listing(
     min_position: MinPosition = None,
 ) -> Response[ListAnswer]:
     limit = min(limit, MAX_LIMIT)
-    name = history.name if as_of else memories.name
-    selection = Selection(scope=within)
-    async with engine.reading(asked, name) as (conn, build):
-        if as_of:
-            page, total = await history.as_of(conn, build.version, selection, as_of, limit, offset)
-        else:
-            page = await memories.listing(conn, build.version, selection, limit, offset)
-            total = await memories.count(conn, build.version, selection)
-    flat = [FlatMemory(**fields_of(memory)) for memory in page]
-    answer = ListAnswer(results=flat, memories=flat, total=total)
-    return Response(answer, headers={"Everlog-Position": str(build.position)})
+    page = await memories.page(engine, asked, Selection(scope=within), limit, offset, as_of)
+    flat = [FlatMemory(**fields_of(memory)) for memory in page.memories]
+    answer = ListAnswer(results=flat, memories=flat, total=page.total)
+    return Response(answer, headers={"Everlog-Position": str(page.position)})
 
 
 @post(
@@ -365,7 +362,7 @@ async def find(
         threshold=data.threshold or 0.0,
         mode=data.mode,
     )
-    hits, position = await engine.find(asked, query)
+    hits, position = await finding.find(engine, asked, query)
     found = [FoundMemory(**fields_of(hit.memory), score=round(hit.score, 4)) for hit in hits]
     return Response(SearchAnswer(results=found), headers={"Everlog-Position": str(position)})
 
@@ -383,7 +380,7 @@ async def get_one(
     engine: NamedDependency[Engine],
     version: Annotated[int | None, QueryParameter(ge=1, description="As it was at this version")] = None,
 ) -> Response[FlatMemory]:
-    return _one(await engine.memory(asked, memory_id_of(memory_id), version))
+    return _one(await memories.get(engine, asked, memory_id_of(memory_id), version))
 
 
 @put(
@@ -434,7 +431,7 @@ async def delete_one(
 ) -> Response[DeleteAnswer]:
     id, expected = memory_id_of(memory_id), expected_version(if_match)
     if erase:
-        results = await engine.erase(asked, [(id, EraseMemory(expected_version=expected))])
+        results = await memories.erase(engine, asked, [(id, EraseMemory(expected_version=expected))])
     else:
         results = await engine.execute(asked, [(id, DeleteMemory(expected_version=expected))])
     message = "Memory erased" if erase else "Memory deleted"
@@ -462,7 +459,7 @@ async def delete_many(
             "filter-missing",
             "name a user_id, agent_id, run_id or project_id: without a filter nothing is deleted",
         )
-    ids = await engine.ids_in(asked, Selection(scope=within))
+    ids = await memories.ids_in(engine, asked, Selection(scope=within))
     results = await engine.execute(asked, [(id, DeleteMemory(missing_ok=True)) for id in ids])
     deleted = sum(result.changed for result in results)
     return Response(
@@ -480,7 +477,7 @@ async def delete_many(
 async def get_history(
     memory_id: FromPath[str], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
 ) -> HistoryAnswer:
-    return HistoryAnswer(history=versions(await engine.history(asked, memory_id_of(memory_id))))
+    return HistoryAnswer(history=versions(await memories.events_of(engine, asked, memory_id_of(memory_id))))
 
 
 ROUTES = [add, listing, find, get_one, update, delete_one, delete_many, get_history]

@@ -13,7 +13,8 @@ from litestar.params import FromPath, JSONBody
 from api.body import Body, check_text
 from api.errors import refusals
 from api.request import IdempotencyKey
-from application.engine import Asked, Engine
+from application.asked import Asked
+from application.engine import Engine
 from domain.errors import NotFound
 from domain.eventstore.cells import Cell
 from domain.eventstore.reading import Filter, read_log

@@ -17,7 +17,8 @@ from psycopg import Connection
 from api.body import Body, Id
 from api.errors import Refusal, refusals
 from api.request import IdempotencyKey
-from application.engine import Asked, Engine
+from application.asked import Asked
+from application.engine import Engine
 from domain.aggregate import Command, State
 from domain.eventstore.cells import Cell
 from domain.eventstore.reading import Filter, read_log, read_streams

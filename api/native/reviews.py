@@ -14,9 +14,11 @@ from litestar.params import FromPath, JSONBody
 
 from api.body import Body, Id
 from api.errors import Refusal, refusals
-from api.native.ingestions import Attempts, DecisionAnswer, attempts_of, decided
+from api.native.ingestions import DecisionAnswer, decided
 from api.request import IdempotencyKey
-from application.engine import Asked, Engine
+from application.asked import Asked
+from application.engine import Engine
+from application.ingestions import Attempts, attempts_of
 from domain.aggregate import Command
 from domain.errors import NotFound
 from domain.eventstore.cells import Cell

@@ -16,7 +16,8 @@ from psycopg_pool import PoolTimeout
 
 from api.errors import refusals
 from api.scope import SCOPED
-from application.engine import Asked, Engine
+from application.asked import Asked
+from application.engine import Engine
 from domain.memory import Scope
 from projections import history, memories
 from projections.selection import Selection

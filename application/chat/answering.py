@@ -14,7 +14,8 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from api.dialects.khoj.question import Question
-from api.errors import Behind
+from application import finding
+from application.asked import Asked
 from application.chat import context
 from application.chat.chat import Chat
 from application.chat.context import Json, fenced
@@ -25,7 +26,7 @@ from application.chat.toolbox import Toolbox, found
 from application.chat.tools.notes import without_filters
 from application.chat.tools.tool import Desk, Tool
 from application.chat.tools.webpage import addresses_in
-from application.engine import Asked
+from application.refusals import Behind
 from domain import ingestion
 from domain.aggregate import Command
 from domain.conversation import Answer, Answered, Conversation, References, Turn, UsedMemory
@@ -277,7 +278,9 @@ class Answering:
             return None
         try:
             async with asyncio.timeout(LOOK_UP_SECONDS):
-                return await self._chat.engine.documents(self._asked, self._conversation.scope.user_id)
+                return await finding.names_of_documents(
+                    self._chat.engine, self._asked, self._conversation.scope.user_id
+                )
         except UNREACHABLE:
             return None
 

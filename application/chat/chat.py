@@ -2,18 +2,17 @@
 
 import asyncio
 from collections import Counter
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
 from litestar import Request
 
-from api.errors import Refusal
-from api.limits import Limits
 from application.chat.leases import Leases
 from application.chat.plans import Plans
 from application.engine import Engine
+from application.limits import Limits
+from application.refusals import NoChatModel
 from domain.conversation import Turn
 from providers.models.conversing import ConversingModel, conversing_model_for
 from providers.models.image_model import ImageModel, image_model_for
@@ -77,9 +76,9 @@ class Chat:
         """Owner → open WebSockets."""
 
     def talker(self) -> ConversingModel:
-        """The chat model. Raises Refusal where none is configured."""
+        """The chat model. Raises NoChatModel."""
         if self.model is None:
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "no-chat-model", UNCONFIGURED)
+            raise NoChatModel(UNCONFIGURED)
         return self.model
 
     def stop(self, conversation_id: UUID, turn_id: str | None = None) -> None:

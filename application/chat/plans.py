@@ -1,12 +1,11 @@
 """How much the chats of an owner may do in a day (seed 004, Rate Limits); without a plan, all they like."""
 
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
 from typing import NamedTuple
 
-from api.auth import Caller
-from api.errors import Refusal
-from api.limits import Limits
+from application.asked import Caller
+from application.limits import Limits
+from application.refusals import UsedUp
 from domain.key import Plan
 from runtime.settings import Settings
 
@@ -37,11 +36,10 @@ class Plans:
         self._limits = limits
 
     async def take_message(self, caller: Caller) -> None:
-        """Count a question. Raises Refusal with 429."""
+        """Count a question. Raises UsedUp."""
         plan = caller.terms.plan or self._usual
         if plan and not await self._limits.take_of_day(caller.owner, "messages", PLANS[plan].messages):
-            seconds = str(_until_midnight())
-            raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, "plan", EXCEEDED, {"Retry-After": seconds})
+            raise UsedUp(EXCEEDED, _until_midnight())
 
     async def give_back_message(self, caller: Caller) -> None:
         """A question that was counted is not answered: nobody could, or it was asked before."""

@@ -1,12 +1,14 @@
 """The memories that a turn is told of: the recent ones, and those that fit the question."""
 
 import asyncio
-import time
 
 import msgspec
 
+from application import finding
+from application.asked import Asked
 from application.chat.chat import Chat
-from application.engine import Asked
+from application.waiting import until
+from domain.eventstore import backlog
 from domain.memory import Memory, Scope
 from projections import memories, search
 from projections.selection import Selection
@@ -21,13 +23,6 @@ LEAST_SCORE = 0.3
 QUERY_CHARACTERS = 2_000
 LEARNING_SECONDS = 2.0
 """How long a turn waits for what earlier conversations teach: the rules take 50 ms, a model its time."""
-LOOK_SECONDS = 0.02
-LEARNT = """
-    SELECT (SELECT count(*) FROM backlog b
-            WHERE b.subject_id = s.subject_id AND b.attempts = 0 AND b.outages = 0),
-           (SELECT coalesce(max(e.position), 0) FROM events e
-            WHERE e.subject_id = s.subject_id AND e.type LIKE 'memory.%%')
-    FROM subjects s WHERE s.owner = %s AND s.name_hash = %s"""
 
 
 async def remembers(chat: Chat, owner: str) -> bool:
@@ -53,14 +48,16 @@ async def _learnt(chat: Chat, owner: str, user_id: str | None) -> int:
     """The position up to which memories of a user go, once nothing new waits to be learnt from."""
     cell = await chat.engine.cell_of(owner)
     name_hash = cell.subjects.name_hash(owner, user_id)
-    deadline = time.monotonic() + LEARNING_SECONDS
-    while True:
+    last = 0
+
+    async def nothing_waits() -> bool | None:
+        nonlocal last
         async with chat.engine.connection(owner) as conn:
-            row = await (await conn.execute(LEARNT, (owner, name_hash))).fetchone()
-        waiting, position = row or (0, 0)
-        if not waiting or time.monotonic() > deadline:
-            return int(position)
-        await asyncio.sleep(LOOK_SECONDS)
+            waiting, last = await backlog.learnt(conn, owner, name_hash)
+        return not waiting or None
+
+    await until(cell, lambda payload: payload.startswith("ingestion "), nothing_waits, LEARNING_SECONDS)
+    return last
 
 
 async def _look(chat: Chat, asked: Asked, user_id: str | None, question: str) -> list[Memory]:
@@ -81,7 +78,7 @@ async def _similar(chat: Chat, asked: Asked, scope: Scope, text: str) -> list[Me
     selection = Selection(scope=scope, without_user=scope.user_id is None)
     query = search.Query(selection=selection, text=text, limit=SIMILAR, threshold=LEAST_SCORE)
     try:
-        hits, _ = await chat.engine.find(asked, query)
+        hits, _ = await finding.find(chat.engine, asked, query)
     except (EmbedderUnavailable, EmbedderRefused):  # then by words alone
-        hits, _ = await chat.engine.find(asked, msgspec.structs.replace(query, mode="keyword"))
+        hits, _ = await finding.find(chat.engine, asked, msgspec.structs.replace(query, mode="keyword"))
     return [hit.memory for hit in hits]

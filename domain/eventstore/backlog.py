@@ -3,11 +3,13 @@
 The log itself keeps the rows (migrations/0003.extraction.sql); here they are handed out and put off.
 """
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
-from psycopg import Connection
+from psycopg import AsyncConnection, Connection
 
 LEASE_SECONDS = 20
 """After that a worker that took something is thought dead. Another may look: a lock keeps it from working."""
@@ -37,6 +39,40 @@ class Turn(msgspec.Struct, frozen=True):
     """Bytes of a conversation."""
     review: bool
     """Many conversations."""
+
+
+def settled(stream_id: UUID) -> str:
+    """What is told (signals.py) when an ingestion or a review waits no more, or is put off."""
+    return f"ingestion {stream_id}"
+
+
+async def is_waiting(conn: AsyncConnection[Any], stream_id: UUID) -> bool:
+    cursor = await conn.execute("SELECT 1 FROM backlog WHERE stream_id = %s", (stream_id,))
+    return await cursor.fetchone() is not None
+
+
+async def learnt(conn: AsyncConnection[Any], owner: str, name_hash: bytes) -> tuple[int, int]:
+    """How many conversations of a subject wait for their first attempt, and where its last memory is."""
+    cursor = await conn.execute(
+        """
+        SELECT (SELECT count(*) FROM backlog b
+                WHERE b.subject_id = s.subject_id AND b.attempts = 0 AND b.outages = 0),
+               (SELECT coalesce(max(e.position), 0) FROM events e
+                WHERE e.subject_id = s.subject_id AND e.type LIKE 'memory.%%')
+        FROM subjects s WHERE s.owner = %s AND s.name_hash = %s""",
+        (owner, name_hash),
+    )
+    return await cursor.fetchone() or (0, 0)
+
+
+def attempts_of(
+    conn: Connection[Any], stream_ids: Sequence[UUID]
+) -> list[tuple[UUID, int, str | None, datetime]]:
+    """Of those that wait: the failed attempts so far, what the last ran into, and when the next is due."""
+    return conn.execute(
+        "SELECT stream_id, attempts + outages, error, due_at FROM backlog WHERE stream_id = ANY(%s)",
+        (list(stream_ids),),
+    ).fetchall()
 
 
 def hand_out(conn: Connection[Any]) -> list[Turn]:
@@ -89,9 +125,10 @@ def put_off(conn: Connection[Any], stream_id: UUID, seconds: float, error: str, 
         else "attempts = attempts + 1"
     )
     conn.execute(
-        f"UPDATE backlog SET {counts}, handed_out_at = NULL, error = %s,"
-        " due_at = now() + make_interval(secs => %s) WHERE stream_id = %s",
-        (error[:500], seconds, stream_id),
+        f"WITH put_off AS (UPDATE backlog SET {counts}, handed_out_at = NULL, error = %s,"
+        " due_at = now() + make_interval(secs => %s) WHERE stream_id = %s RETURNING 1)"
+        " SELECT pg_notify(current_schema() || '_told', %s) FROM put_off",
+        (error[:500], seconds, stream_id, settled(stream_id)),
     )
 
 

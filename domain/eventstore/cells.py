@@ -19,6 +19,7 @@ from domain.errors import Contended, Revoked
 from domain.eventstore.cipher import MasterKey, Subjects
 from domain.eventstore.log import EventLog
 from domain.eventstore.mapper import record
+from domain.eventstore.signals import Signals
 from domain.eventstore.writer import Writer
 from domain.ids import new_id
 from domain.key import NO_TERMS, Key, KeyCreated, KeyRevoked, KeyScope, Terms
@@ -27,7 +28,7 @@ from domain.recorded import Context, Event
 
 DEFAULT_CELLS = ("everlog",)
 OPERATOR = "operator"
-"""Who makes keys, where no key does."""
+"""The actor of what is done from the command line, where no key acts."""
 POOL_SIZE = 8
 """Connections a process and cell for commands: the writer holds one, by-id reads share the rest."""
 POOL_WAIT_SECONDS = 5.0
@@ -45,8 +46,9 @@ def connection_string(database_url: str, schema: str) -> str:
 class Cell:
     """One log with its writer; `name` is also its schema."""
 
-    def __init__(self, name: str, database_url: str, master: MasterKey) -> None:
+    def __init__(self, name: str, database_url: str, master: MasterKey, signals: Signals) -> None:
         self.name = name
+        self.signals = signals
         self.conninfo = connection_string(database_url, name)
         self.pool: ConnectionPool[Connection[Any]] = ConnectionPool(
             self.conninfo,
@@ -72,7 +74,8 @@ class Cells:
 
     def __init__(self, database_url: str, master: MasterKey, names: Sequence[str] = DEFAULT_CELLS) -> None:
         self._master = master
-        self.all = {name: Cell(name, database_url, master) for name in names}
+        self._signals = Signals(database_url, names)
+        self.all = {name: Cell(name, database_url, master, self._signals) for name in names}
         self.first = self.all[names[0]]
         self._homes: dict[str, Cell] = {}
         self._lock = threading.Lock()
@@ -143,6 +146,7 @@ class Cells:
             raise Contended("memory is being switched by others too; try again") from None
 
     def close(self) -> None:
+        self._signals.close()
         for cell in self.all.values():
             cell.close()
 

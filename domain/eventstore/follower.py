@@ -1,4 +1,4 @@
-"""A thread that follows one cell's log, woken by NOTIFY, until it is stopped."""
+"""A thread that follows one cell's log, woken by what the cell tells, until it is stopped."""
 
 import logging
 import threading
@@ -8,19 +8,13 @@ import psycopg
 from psycopg import Connection
 
 from domain.eventstore.cells import Cell
+from domain.eventstore.signals import log_of
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 2.0
-"""For what no NOTIFY told of: an event committed before LISTEN was active, a lease that became free."""
+"""For what nobody told of: a lease that became free, a job that is due again."""
 RECONNECT_SECONDS = 0.5
-WAKE_SECONDS = 1.0
-
-
-def wake(cell: Cell) -> None:
-    """Have all followers of a cell look up, such as those that were stopped. Raises OperationalError."""
-    with cell.pool.connection(timeout=WAKE_SECONDS) as conn:
-        conn.execute("SELECT pg_notify(%s, '')", (f"{cell.name}_log",))
 
 
 class Follower(threading.Thread):
@@ -32,6 +26,7 @@ class Follower(threading.Thread):
         super().__init__(name=f"{cell.name}-{name}", daemon=True)
         self.cell = cell
         self._stopping = threading.Event()
+        self._told = threading.Event()
 
     def step(self, conn: Connection[Any]) -> bool:
         """One piece of work; False when there is none. Any number may follow: it says who does it."""
@@ -45,8 +40,16 @@ class Follower(threading.Thread):
 
     def stop(self) -> None:
         self._stopping.set()
+        self._told.set()
 
     def run(self) -> None:
+        end = self.cell.signals.listen(log_of(self.cell.name), lambda _: self._told.set())
+        try:
+            self._run()
+        finally:
+            end()
+
+    def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 with psycopg.connect(self.cell.conninfo, autocommit=True) as conn:
@@ -62,9 +65,7 @@ class Follower(threading.Thread):
             self._stopping.wait(RECONNECT_SECONDS)
 
     def _follow(self, conn: Connection[Any]) -> None:
-        conn.execute(f"LISTEN {self.cell.name}_log")
         while not self._stopping.is_set():
+            self._told.clear()  # before the step: what is told while it works is not lost
             if not self.step(conn):
-                # One notification is enough: a step finds all that is there.
-                for _ in conn.notifies(timeout=self.poll_seconds, stop_after=1):
-                    pass
+                self._told.wait(self.poll_seconds)

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from psycopg import Connection, Cursor
+from psycopg import AsyncConnection, Connection, Cursor
 
 from domain.eventstore.mapper import LogEntry
 from domain.recorded import Context
@@ -101,6 +101,23 @@ def head(conn: Connection[Any]) -> int:
     """The last position of the log; 0 while it is empty."""
     row = conn.execute("SELECT max(position) FROM events").fetchone()
     return (row[0] if row else None) or 0
+
+
+async def head_now(conn: AsyncConnection[Any]) -> int:
+    """As `head`."""
+    row = await (await conn.execute("SELECT max(position) FROM events")).fetchone()
+    return (row[0] if row else None) or 0
+
+
+async def unerased_of(conn: AsyncConnection[Any], owner: str, ids: Sequence[UUID]) -> list[UUID]:
+    """Of these, an owner's memories that are not erased; deleted ones are among them."""
+    cursor = await conn.execute(
+        "SELECT stream_id FROM events e WHERE stream_id = ANY(%s) AND owner = %s AND version = 1"
+        " AND type LIKE 'memory.%%' AND NOT EXISTS (SELECT FROM events l"
+        " WHERE l.stream_id = e.stream_id AND l.type LIKE 'memory.erased.%%')",
+        (list(ids), owner),
+    )
+    return [id for (id,) in await cursor.fetchall()]
 
 
 def entry_of(row: Sequence[Any]) -> LogEntry:

@@ -10,8 +10,8 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from api.native.ingestions import find
 from api.native.reviews import ReviewAnswer, ReviewRequest, answer, commands_to_apply
+from application.ingestions import every
 from domain.aggregate import Command
 from domain.errors import Refused
 from domain.eventstore.cells import Cell
@@ -24,7 +24,6 @@ from runtime.commands.keys import opened
 from runtime.settings import Settings, SettingsError
 
 LOOK_SECONDS = 0.1
-PAGE = 200
 
 
 def reextract(
@@ -74,12 +73,7 @@ def _ids(
 
 def _users(cell: Cell, owner: str) -> list[str | None]:
     """Everybody whose conversations an owner has sent."""
-    users: dict[str | None, None] = {}
-    after: int | None = 0
-    while after is not None:
-        page, after = find(cell, Scope(owner=owner), None, after, PAGE)
-        users |= dict.fromkeys(ingestion.scope.user_id for ingestion in page)
-    return list(users)
+    return list(dict.fromkeys(ingestion.scope.user_id for ingestion in every(cell, owner, None)))
 
 
 def _request(cell: Cell, owner: str, asked: ReviewRequest) -> UUID:

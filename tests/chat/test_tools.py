@@ -16,8 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from api.auth import Caller
-from api.limits import Limits
+from application.asked import Asked, Caller
 from application.chat.chat import Chat
 from application.chat.draft import Draft
 from application.chat.emission import Emission
@@ -33,7 +32,8 @@ from application.chat.tools.online import ONLINE
 from application.chat.tools.telling import MAX_TOLD, fenced, listed, told
 from application.chat.tools.tool import Desk, Outcome, Tool, ToolFailed
 from application.chat.tools.webpage import WEBPAGE, Addresses, addresses_in
-from application.engine import Asked, Engine
+from application.engine import Engine
+from application.limits import Limits
 from domain.document import DocumentIndexed, IndexDocument, RemoveDocument, id_of
 from domain.ids import new_id
 from domain.key import ALL_SCOPES, Terms

@@ -13,8 +13,9 @@ import pytest
 from pgvector import HalfVector
 from pgvector.psycopg import register_vector, register_vector_async
 
-from api.auth import Caller
-from application.engine import Asked, Engine
+from application import finding
+from application.asked import Asked, Caller
+from application.engine import Engine
 from domain.document import DocumentIndexed, id_of
 from domain.eventstore.cells import Cell, Cells
 from domain.ids import new_id
@@ -285,7 +286,9 @@ def find(
     """What the engine finds for a caller whose key is named after the user."""
 
     async def ask(engine: Engine) -> list[Passage]:
-        return await engine.find_passages(_asked(owner, user), text, user_id=user, names=names, limit=limit)
+        return await finding.find_passages(
+            engine, _asked(owner, user), text, user_id=user, names=names, limit=limit
+        )
 
     found: list[Passage] = _with_engine(service, ask)
     return found
@@ -365,9 +368,9 @@ def test_the_engine_names_the_documents_of_a_user(service: Service, home: Cell, 
 
     async def ask(engine: Engine) -> list[list[str]]:
         return [
-            await engine.documents(_asked("default", ann), ann),
-            await engine.documents(_asked("another", ann), ann),
-            await engine.documents(_asked("default", ann), f"{ann}-bob"),
+            await finding.names_of_documents(engine, _asked("default", ann), ann),
+            await finding.names_of_documents(engine, _asked("another", ann), ann),
+            await finding.names_of_documents(engine, _asked("default", ann), f"{ann}-bob"),
         ]
 
     assert _with_engine(service, ask) == [["a.md", "b.md"], [], []]

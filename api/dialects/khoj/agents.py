@@ -9,7 +9,8 @@ from litestar.params import FromPath, QueryParameter
 
 from api.dialects.khoj.errors import refusals
 from api.dialects.khoj.parameters import User, conversation_of
-from application.engine import Asked, Engine
+from application.asked import Asked
+from application.engine import Engine
 from domain.errors import NotFound
 
 

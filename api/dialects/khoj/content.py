@@ -26,9 +26,11 @@ from api.dialects.khoj.uploads import (
     require_some,
     supported,
 )
+from application import finding
+from application.asked import Asked
 from application.chat.query_filters import filtered
 from application.chat.tools.notes import chosen
-from application.engine import Asked, Engine
+from application.engine import Engine
 from domain.aggregate import Command
 from domain.document import Document, DocumentIndexed, IndexDocument, RemoveDocument, id_of
 from domain.errors import Contended, NotFound
@@ -426,8 +428,8 @@ async def search(
         among = chosen(fitting, (), q)
     if not query or among == []:
         return []
-    passages = await engine.find_passages(
-        asked, query, user_id=user_id, names=among, mentions=wanted.mentions, limit=n
+    passages = await finding.find_passages(
+        engine, asked, query, user_id=user_id, names=among, mentions=wanted.mentions, limit=n
     )
     if dedupe:
         passages = list({passage.text: passage for passage in reversed(passages)}.values())[::-1]

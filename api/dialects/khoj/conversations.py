@@ -29,8 +29,9 @@ from api.dialects.khoj.parameters import (
     conversation_of,
     required,
 )
+from application.asked import Asked
 from application.chat.chat import Chat
-from application.engine import Asked, Engine
+from application.engine import Engine
 from domain.conversation import (
     Conversation,
     DeleteConversation,

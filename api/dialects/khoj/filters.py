@@ -8,7 +8,9 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from api.dialects.khoj.errors import refusals
 from api.dialects.khoj.parameters import OfConversation, User, Value, combined, conversation_of, required
-from application.engine import Asked, Engine
+from application import finding
+from application.asked import Asked
+from application.engine import Engine
 from domain.conversation import AddFiles, Conversation, RemoveFiles
 
 Names = Annotated[list[str] | None, QueryParameter()]
@@ -155,7 +157,7 @@ async def _do(
 
 
 async def _documents(asked: Asked, engine: Engine, conversation: Conversation) -> list[str]:
-    return await engine.documents(asked, conversation.scope.user_id)
+    return await finding.names_of_documents(engine, asked, conversation.scope.user_id)
 
 
 def _there(conversation: Conversation, documents: list[str]) -> list[str]:

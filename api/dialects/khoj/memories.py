@@ -17,7 +17,8 @@ from api.body import Body, check_text
 from api.dialects.khoj.errors import MISSING, refusals
 from api.dialects.khoj.parameters import User
 from api.errors import Refusal
-from application.engine import Asked, Engine
+from application.asked import Asked
+from application.engine import Engine
 from domain.errors import NotFound
 from domain.ids import new_id
 from domain.memory import AddMemory, DeleteMemory, Scope, UpdateMemory

@@ -9,7 +9,8 @@ from litestar.params import QueryParameter
 
 from api.body import Id
 from api.errors import REQUIRED, Refusal
-from application.engine import Asked, Engine
+from application.asked import Asked
+from application.engine import Engine
 from domain.conversation import Conversation
 from domain.errors import NotFound
 from domain.ids import read

@@ -9,13 +9,15 @@ from litestar import Request, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
+from api.auth import authenticate
 from api.dialects.khoj.content import has_documents
 from api.dialects.khoj.errors import refusals
 from api.dialects.khoj.parameters import User
 from api.errors import Refusal
+from application.asked import Asked
 from application.chat.chat import Chat
 from application.chat.remembered import remembers
-from application.engine import Asked, Engine
+from application.engine import Engine
 from domain.errors import NotFound
 from domain.ids import new_id
 from domain.recorded import Context
@@ -198,7 +200,7 @@ async def user(
 )
 async def health(request: Request[Any, Any, Any], engine: NamedDependency[Engine]) -> KhojHealth:
     try:
-        caller = await engine.authenticate(request.headers)
+        caller = await authenticate(engine.callers, request.headers)
     except Refusal:
         return KhojHealth(email=None)
     return KhojHealth(email=caller.owner)

@@ -18,6 +18,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody, QueryParameter
 
+from api.auth import authenticate
 from api.dialects.khoj import history
 from api.dialects.khoj.conversations import Ok, clean
 from api.dialects.khoj.errors import refusals
@@ -34,8 +35,9 @@ from api.dialects.khoj.parameters import (
     required,
 )
 from api.errors import Refusal
+from application.asked import Asked
 from application.chat.chat import Chat
-from application.engine import Asked, Engine
+from application.engine import Engine
 from domain.conversation import MAX_TITLE, Spent, Start, Started, Turn
 from domain.errors import NotFound
 from domain.eventstore.cells import Cell
@@ -261,6 +263,6 @@ def _look_up(cells: list[Cell], id: UUID) -> Share | None:
 async def _is_owner(request: Request[Any, Any, Any], engine: Engine, found: Share) -> bool:
     """Whether the request comes with the owner's key; one without a key, or with a wrong one, does not."""
     try:
-        return (await engine.authenticate(request.headers)).owner == found.scope.owner
+        return (await authenticate(engine.callers, request.headers)).owner == found.scope.owner
     except Refusal:
         return False

@@ -12,17 +12,19 @@ from litestar import WebSocket, websocket
 from litestar.datastructures import Headers
 from litestar.exceptions import WebSocketDisconnect
 
-from api.auth import Caller, require
+from api.auth import authenticate, require
 from api.dialects.khoj.framing import DELIMITER, segments
 from api.dialects.khoj.question import MAX_QUESTION, Question, TooMuch
 from api.dialects.khoj.turns import Emissions, check, counted, greeting, is_blank, keep
 from api.dialects.spoken import require_dialect
 from api.errors import Refusal, to_words
-from api.limits import Limits
+from api.limits import admit
+from application.asked import Asked, Caller
 from application.chat.answering import Answering
 from application.chat.chat import Chat
 from application.chat.emission import Emission
-from application.engine import Asked, Engine
+from application.engine import Engine
+from application.limits import Limits
 from domain.ids import new_id
 from runtime.settings import Settings
 
@@ -154,7 +156,7 @@ class _Socket:
         """Who asks, whose key may have been revoked since they connected. Raises Refusal."""
         caller = await _caller(self._socket)
         limits: Limits = self._socket.app.state.limits
-        await limits.take(caller)
+        await admit(limits, caller, always=False)
         return caller
 
     async def _silence(self) -> None:
@@ -235,7 +237,7 @@ async def _admitted(socket: "WebSocket[Any, Any, Any]", chats: Chat) -> Caller:
 async def _caller(socket: "WebSocket[Any, Any, Any]") -> Caller:
     """Whose key it is, if it may ask. Raises Refusal."""
     engine: Engine = socket.app.state.engine
-    caller = await engine.authenticate(_with_key(socket.headers))
+    caller = await authenticate(engine.callers, _with_key(socket.headers))
     require(caller, "write")
     require_dialect(caller, socket.url.path, f"http://{socket.headers.get('host', 'HOST')}")
     return caller

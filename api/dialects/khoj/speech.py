@@ -10,8 +10,8 @@ from litestar.params import JSONBody
 from api.dialects.khoj.errors import refusals
 from api.dialects.khoj.parameters import Parameters, Value, combined, required
 from api.errors import Refusal
+from application.asked import Asked
 from application.chat.chat import Chat
-from application.engine import Asked
 from providers.speech.speech import MAX_TEXT, SpeechUnavailable, plain
 
 MP3 = "audio/mpeg"

@@ -14,9 +14,10 @@ from litestar.di import NamedDependency
 
 from api.dialects.khoj.errors import refusals
 from api.dialects.khoj.parameters import User
+from application.asked import Asked
 from application.chat.chat import Chat
 from application.chat.remembered import remembers
-from application.engine import Asked, Engine
+from application.engine import Engine
 from domain.memory import Memory, Scope
 from domain.recorded import now
 from projections import memories

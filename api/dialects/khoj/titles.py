@@ -14,9 +14,10 @@ from litestar.params import JSONBody
 from api.dialects.khoj.conversations import clean
 from api.dialects.khoj.errors import refusals
 from api.dialects.khoj.parameters import OfConversation, User, Value, combined, conversation_of, required
+from application.asked import Asked
 from application.chat.chat import Chat
 from application.chat.context import PROMPTS, fenced
-from application.engine import Asked, Engine
+from application.engine import Engine
 from domain.conversation import MAX_TITLE, Conversation, Spent, Title
 from providers.models.chat_model import ChatModel, ModelGarbage, ModelRefused, ModelUnavailable
 from providers.models.prices import prices_of

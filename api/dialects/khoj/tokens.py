@@ -14,11 +14,11 @@ from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
-from api.auth import Caller
 from api.dialects.khoj.conversations import Ok
 from api.dialects.khoj.errors import refusals, shaped
 from api.errors import SHAPES, Refusal
-from application.engine import Asked, Engine
+from application.asked import Asked, Caller
+from application.engine import Engine
 from domain.errors import Contended, NotFound
 from domain.eventstore.cells import Cells
 from domain.ids import KEY_PREFIX, spell

@@ -22,6 +22,7 @@ from api.dialects.khoj.history import references_of
 from api.dialects.khoj.parameters import conversation_of
 from api.dialects.khoj.question import Question
 from api.errors import Refusal
+from application.asked import Asked
 from application.chat.answering import Answering
 from application.chat.chat import REMOVED, Chat
 from application.chat.commands import parse
@@ -29,7 +30,6 @@ from application.chat.draft import usage_of
 from application.chat.emission import Emission
 from application.chat.leases import is_leased
 from application.chat.tools.notes import without_filters
-from application.engine import Asked
 from domain.aggregate import Command
 from domain.conversation import (
     MAX_TITLE,

@@ -17,13 +17,15 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from api.errors import SHAPES, Problem, Refusal
 from api.native.projects import NewProjectRequest, ProjectRequest, guidance_of
-from application.engine import Asked, Engine
+from application import memories
+from application.asked import Asked
+from application.engine import Engine
 from domain import project
 from domain.errors import NotFound
 from domain.ids import PROJECT_PREFIX, named_id, new_id, read, spell
 from domain.memory import DeleteMemory, Scope
 from domain.project import ChangeProject, CreateProject, DeleteProject, Guidance
-from projections import memories
+from projections import memories as directory
 from projections.selection import Selection
 
 TAGS = ["mem0"]
@@ -150,10 +152,10 @@ async def entities(
 ) -> EntitiesAnswer:
     owner = asked.caller.owner
     where, values = Selection(scope=Scope(owner=owner)).where()
-    async with engine.reading(asked, memories.name) as (conn, build):
+    async with engine.reading(asked, directory.name) as (conn, build):
         cursor = await conn.execute(
             "SELECT type, name, count(*), min(created_at), max(updated_at), count(*) OVER ()"
-            f" FROM {memories.table(build.version)}, LATERAL (VALUES ('user', user_id), ('agent', agent_id),"
+            f" FROM {directory.table(build.version)}, LATERAL (VALUES ('user', user_id), ('agent', agent_id),"
             " ('app', project_id), ('run', run_id)) AS entity (type, name)"
             f" WHERE {where} AND name IS NOT NULL"
             " GROUP BY type, name ORDER BY type, name LIMIT %(limit)s OFFSET %(offset)s",
@@ -221,7 +223,7 @@ async def _forget(
     request: Request[Any, Any, Any], entity_type: str, asked: Asked, engine: Engine
 ) -> Deletion:
     scope = Scope(owner=asked.caller.owner, **{_column(entity_type): _name(request)})
-    ids = await engine.ids_in(asked, Selection(scope=scope))
+    ids = await memories.ids_in(engine, asked, Selection(scope=scope))
     await engine.execute(asked, [(id, DeleteMemory(missing_ok=True)) for id in ids])
     return Deletion(message="Entity deleted successfully!")
 

@@ -15,7 +15,7 @@ from api.body import Body, Id, check_metadata, check_text
 from api.errors import Refusal
 from api.native.memories import MAX_MESSAGES, Said
 from api.native.projects import Categories, ProjectRequest
-from application.engine import Asked
+from application.asked import Asked
 from domain.ingestion import Message
 from domain.memory import Memory, Scope
 from projections.conditions import ENTITIES, Unusable, compiled

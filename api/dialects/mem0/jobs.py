@@ -17,7 +17,9 @@ from api.body import Body, Id
 from api.dialects.mem0.account import TAGS, faults
 from api.dialects.mem0.bodies import Filters, Remembered, Result, remembered, result, selection_of
 from api.errors import Refusal
-from application.engine import Asked, Engine
+from application import ingestions, memories
+from application.asked import Asked
+from application.engine import Engine
 from domain.errors import NotFound
 from domain.eventstore.cells import Cell
 from domain.eventstore.reading import Filter
@@ -25,7 +27,6 @@ from domain.ids import named_id, read
 from domain.ingestion import Ingestion
 from domain.memory import CHANGE_NAMES, Added, Deleted, Erased, Updated
 from domain.recorded import Recorded
-from projections import memories
 from projections.conditions import ENTITIES
 from projections.selection import Selection
 
@@ -66,7 +67,7 @@ async def get_event(
     if id is None:
         raise NotFound("no such event")
     with contextlib.suppress(NotFound):
-        ingestion = await engine.settled(asked, id, 0)
+        ingestion = await ingestions.settled(engine, asked, id, 0)
         return _of_ingestion(ingestion, await _status(asked, engine, ingestion))
     cell = await engine.cell_of(asked.caller.owner)
     changes = await anyio.to_thread.run_sync(_changes, cell, asked.caller.owner, id)
@@ -210,9 +211,7 @@ async def get_export(
         selection, _ = selection_of(asked, *data.tree()["AND"])
     else:
         raise Refusal(HTTPStatus.BAD_REQUEST, "filter-missing", "name a memory_export_id or filters")
-    async with engine.reading(asked, memories.name) as (conn, build):
-        found = await memories.listing(conn, build.version, selection, MAX_EXPORTED)
-        total = await memories.count(conn, build.version, selection)
+    found, total, _ = await memories.page(engine, asked, selection, MAX_EXPORTED)
     return Exported(status="SUCCEEDED", count=total, memories=[remembered(one) for one in found])
 
 

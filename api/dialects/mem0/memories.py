@@ -44,7 +44,9 @@ from api.dialects.mem0.bodies import (
 from api.dialects.mem0.jobs import idle_id
 from api.errors import Refusal
 from api.native.explain import Step, explanation
-from application.engine import Asked, Engine
+from application import finding, ingestions, memories
+from application.asked import Asked
+from application.engine import Engine
 from domain.aggregate import Command
 from domain.errors import NotFound
 from domain.eventstore.writer import Result as Done
@@ -52,7 +54,7 @@ from domain.ids import named_id, new_id, read
 from domain.ingestion import Message, Received
 from domain.memory import Added, AddMemory, DeleteMemory, Memory, Scope, Traits, UpdateMemory, evolve
 from domain.recorded import Recorded
-from projections import memories, search
+from projections import search
 from projections.conditions import ENTITIES, EVERY
 from projections.selection import Selection
 
@@ -121,7 +123,7 @@ async def _ingest(asked: Asked, engine: Engine, data: AddRequest) -> AddAnswer:
         categories=of_request.categories() or of_project.custom_categories,
         expires_on=data.expiration_date,
     )
-    ingestion = await engine.ingest(asked, received, 0)
+    ingestion = await ingestions.receive(engine, asked, received, 0)
     return AddAnswer(
         message="Memory processing has been queued for background execution",
         status="PENDING",
@@ -157,7 +159,7 @@ async def find(
         limit=data.top_k or TOP_K,
         threshold=THRESHOLD if data.threshold is None else data.threshold,
     )
-    hits, _ = await engine.find(asked, query)
+    hits, _ = await finding.find(engine, asked, query)
     return SearchAnswer(
         results=[remembered(hit.memory, data.fields, score=round(hit.score, 4)) for hit in hits]
     )
@@ -186,9 +188,7 @@ async def listing(
     selection, _ = selection_of(
         asked, data.filters, _one_of(data.categories), {"created_at": created} if created else {}
     )
-    async with engine.reading(asked, memories.name) as (conn, build):
-        total = await memories.count(conn, build.version, selection)
-        found = await memories.listing(conn, build.version, selection, page_size, (page - 1) * page_size)
+    found, total, _ = await memories.page(engine, asked, selection, page_size, (page - 1) * page_size)
     results = [remembered(memory, data.fields) for memory in found]
     return ListAnswer(count=total, results=results, **neighbours(request, page, page_size, total))
 
@@ -204,7 +204,7 @@ async def listing(
 async def get_one(
     memory_id: FromPath[str], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
 ) -> Remembered:
-    return remembered(await engine.memory(asked, _id(memory_id)))
+    return remembered(await memories.get(engine, asked, _id(memory_id)))
 
 
 @put(
@@ -221,7 +221,7 @@ async def update(
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
 ) -> Remembered:
-    changed = await engine.change(asked, _id(memory_id), lambda memory: _change(memory, data))
+    changed = await memories.change(engine, asked, _id(memory_id), lambda memory: _change(memory, data))
     return remembered(changed.memory)
 
 
@@ -277,7 +277,7 @@ async def delete_all(
         raise _nobody("name a user_id, agent_id, app_id or run_id: without one nothing is deleted")
     if list(named.values()) == [EVERY] * len(ENTITIES) and not filters:  # mem0's way of saying: everything
         selection = Selection(scope=Scope(owner=asked.caller.owner))
-    ids = await engine.ids_in(asked, selection)
+    ids = await memories.ids_in(engine, asked, selection)
     event_id, _ = await _executed(asked, engine, [(id, DeleteMemory(missing_ok=True)) for id in ids])
     return DeletedAll(message="Memories deleted successfully!", event_id=event_id)
 
@@ -293,7 +293,7 @@ async def delete_all(
 async def get_history(
     memory_id: FromPath[str], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
 ) -> list[Version]:
-    events = await engine.history(asked, _id(memory_id))
+    events = await memories.events_of(engine, asked, _id(memory_id))
     cell = await engine.cell_of(asked.caller.owner)
     explained = await anyio.to_thread.run_sync(explanation, cell, events)
     versions: list[Version] = []

@@ -16,8 +16,10 @@ from api.dialects.memorystack.answers import EVERYBODY, NOBODY, ORIGIN, TAGS, an
 from api.dialects.memorystack.repeats import ONCE
 from api.native.memories import ROLES, Part
 from api.native.projects import guidance_of
-from api.request import IdempotencyKey, Prefer
-from application.engine import Asked, Engine
+from api.request import IdempotencyKey, Prefer, patience
+from application import ingestions
+from application.asked import Asked
+from application.engine import Engine
 from domain.ingestion import Ingestion, Message, Received, Role
 from domain.memory import Scope
 
@@ -125,7 +127,7 @@ async def add(
         categories=guidance.custom_categories,
         keep_as_said=_is_statement(data.messages),
     )
-    ingestion = await engine.ingest(once, received, min(engine.patience(prefer), WAIT_SECONDS))
+    ingestion = await ingestions.receive(engine, once, received, min(patience(engine, prefer), WAIT_SECONDS))
     ids = _made(ingestion)
     answer = AddAnswer(
         success=ingestion.status != "failed",

@@ -16,7 +16,7 @@ from litestar.params import QueryParameter
 
 from api.body import IdParameter
 from api.errors import SHAPES, Problem, Refusal
-from application.engine import Asked
+from application.asked import Asked
 from domain.memory import Memory, Scope
 from projections.selection import Selection
 

@@ -17,7 +17,8 @@ from api.dialects.memorystack.duplicates import groups
 from api.dialects.memorystack.repeats import ONCE_OF_ALL
 from api.dialects.memorystack.transfer import all_of
 from api.request import IdempotencyKey, MinPosition
-from application.engine import Asked, Engine
+from application.asked import Asked
+from application.engine import Engine
 from domain.aggregate import Command
 from domain.errors import Contended, NotFound, VersionConflict
 from domain.memory import DeleteMemory, Memory, Scope, UpdateMemory

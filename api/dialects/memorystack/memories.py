@@ -25,12 +25,15 @@ from api.dialects.memorystack.answers import (
 )
 from api.dialects.memorystack.repeats import ONCE, anew
 from api.request import IdempotencyKey, MinPosition
-from application.engine import Asked, Engine
+from application import finding, memories
+from application.asked import Asked
+from application.engine import Engine
 from domain.errors import NotFound
 from domain.eventstore.writer import Result
 from domain.ids import MEMORY_PREFIX, read
 from domain.memory import DeleteMemory, EraseMemory, Memory, Scope, UpdateMemory
-from projections import memories, search
+from projections import memories as directory
+from projections import search
 from projections.selection import Selection
 
 MAX_LISTED = 100
@@ -132,10 +135,7 @@ async def listing(
     min_position: MinPosition = None,
 ) -> ListAnswer:
     after = place_of(cursor)
-    async with engine.reading(asked, memories.name) as (conn, build):
-        page = await memories.listing(
-            conn, build.version, selection, limit + 1, ascending=order == "asc", after=after
-        )
+    page = await memories.listing(engine, asked, selection, limit + 1, ascending=order == "asc", after=after)
     told, next_cursor = _page(page, limit)
     if include_embedding:
         told = await _with_embeddings(asked, engine, told)
@@ -161,8 +161,8 @@ async def of_agent(
     min_position: MinPosition = None,
 ) -> AgentListAnswer:
     after = place_of(cursor)
-    async with engine.reading(asked, memories.name) as (conn, build):
-        own = f"FROM {memories.table(build.version)} WHERE owner = %(owner)s AND agent_id = %(agent)s"
+    async with engine.reading(asked, directory.name) as (conn, build):
+        own = f"FROM {directory.table(build.version)} WHERE owner = %(owner)s AND agent_id = %(agent)s"
         also = ["agent_id = %(agent)s"]
         if include_team:
             also.append(f"metadata ->> 'team_id' IN (SELECT metadata ->> 'team_id' {own})")
@@ -170,7 +170,7 @@ async def of_agent(
             also.append(f"project_id IN (SELECT project_id {own})")
         scope = Scope(owner=asked.caller.owner)
         selection = Selection(scope=scope, also=" OR ".join(also), values={"agent": agent_id})
-        page = await memories.listing(conn, build.version, selection, limit + 1, after=after)
+        page = await directory.listing(conn, build.version, selection, limit + 1, after=after)
     told, next_cursor = _page(page, limit)
     return AgentListAnswer(success=True, count=len(told), next_cursor=next_cursor, data=told)
 
@@ -223,7 +223,7 @@ async def find(
     except ValueError as error:
         raise wrong("query", str(error)) from None
     asks = search.Query(selection=selection, text=sought, limit=limit, threshold=threshold, mode=MODES[mode])
-    hits, _ = await engine.find(asked, asks)
+    hits, _ = await finding.find(engine, asked, asks)
     found = [
         FoundAnswer(**flat(hit.memory), similarity=round(hit.similarity, 4), score=round(hit.score, 4))
         for hit in hits
@@ -245,7 +245,9 @@ async def find(
 async def get_one(
     memory_id: FromPath[str], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
 ) -> OneAnswer:
-    return OneAnswer(success=True, memory=MemoryAnswer(**flat(await engine.memory(asked, _id(memory_id)))))
+    return OneAnswer(
+        success=True, memory=MemoryAnswer(**flat(await memories.get(engine, asked, _id(memory_id))))
+    )
 
 
 @patch(
@@ -263,7 +265,7 @@ async def update(
     engine: NamedDependency[Engine],
     idempotency_key: IdempotencyKey = None,
 ) -> OneAnswer:
-    result = await engine.change(asked, _id(memory_id), lambda memory: _change(memory, data))
+    result = await memories.change(engine, asked, _id(memory_id), lambda memory: _change(memory, data))
     return OneAnswer(success=True, memory=MemoryAnswer(**flat(result.memory)))
 
 
@@ -286,7 +288,7 @@ async def delete_one(
 ) -> DeleteAnswer:
     id = _id(memory_id)
     if hard:
-        await engine.erase(once, [(id, EraseMemory())])
+        await memories.erase(engine, once, [(id, EraseMemory())])
     else:
         await engine.execute(once, [(id, DeleteMemory())])
     return DeleteAnswer(success=True, deleted_count=1, hard_delete=hard)
@@ -312,13 +314,13 @@ async def delete_many(
     # Only those that are there: a receipt does not tell which of its results changed nothing. A repetition
     # finds none.
     if data.hard:
-        ids = await engine.unerased(once, named)
+        ids = await memories.unerased(engine, once, named)
         erasures = [(id, EraseMemory(missing_ok=True)) for id in ids]
-        results = await engine.erase(anew(once) if ids else once, erasures)
+        results = await memories.erase(engine, anew(once) if ids else once, erasures)
         return DeleteAnswer(success=True, deleted_count=_changed(results), hard_delete=True)
     there = selected(once)
     there = msgspec.structs.replace(there, also="memory_id = ANY(%(named)s)", values={"named": named})
-    ids = await engine.ids_in(once, there)
+    ids = await memories.ids_in(engine, once, there)
     results = await engine.execute(
         anew(once) if ids else once, [(id, DeleteMemory(missing_ok=True)) for id in ids]
     )

@@ -16,8 +16,8 @@ from litestar import Request
 from litestar.di import NamedDependency, Provide
 from psycopg import AsyncConnection
 
-from api.auth import Caller
-from application.engine import Asked, Engine
+from application.asked import Asked, Caller
+from application.engine import Engine
 from domain.eventstore.recorder import Receipt
 
 REPEAT_SECONDS = 120

@@ -30,7 +30,8 @@ from api.dialects.memorystack.answers import (
 )
 from api.dialects.memorystack.repeats import ONCE
 from api.request import IdempotencyKey
-from application.engine import Asked, Engine
+from application.asked import Asked
+from application.engine import Engine
 from domain.aggregate import Command
 from domain.ids import new_id
 from domain.memory import AddMemory, Memory, Scope, Traits

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 
+from application import finding
 from application.chat.chat import Chat
 from application.chat.tools.notes import CANNOT_SEARCH, without_filters
 from application.chat.tools.telling import listed, phrases, told
@@ -57,7 +58,9 @@ async def _found(desk: Desk, text: str) -> list[Memory]:
     selection = Selection(
         scope=Scope(owner=desk.asked.caller.owner, user_id=desk.user_id), without_user=desk.user_id is None
     )
-    hits, _ = await desk.chat.engine.find(desk.asked, Query(selection=selection, text=text, limit=LIMIT))
+    hits, _ = await finding.find(
+        desk.chat.engine, desk.asked, Query(selection=selection, text=text, limit=LIMIT)
+    )
     return [hit.memory for hit in hits]
 
 

@@ -9,11 +9,12 @@ import msgspec
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
-from api.errors import Behind
+from application import finding
 from application.chat.chat import Chat
 from application.chat.query_filters import filtered
 from application.chat.tools.telling import listed, phrases, told
 from application.chat.tools.tool import Desk, Outcome, ToolFailed
+from application.refusals import Behind
 from domain.conversation import Note, References
 from projections.passages import Passage
 from providers.embedding.embedder import EmbedderUnavailable
@@ -89,7 +90,7 @@ def _names(pattern: str, document: str) -> bool:
 
 
 async def _found(desk: Desk, queries: list[str]) -> Outcome:
-    documents = await desk.chat.engine.documents(desk.asked, desk.user_id)
+    documents = await finding.names_of_documents(desk.chat.engine, desk.asked, desk.user_id)
     if not documents:
         raise ToolFailed(NONE_SYNCED)
     names = chosen(documents, desk.files, desk.question)
@@ -111,7 +112,8 @@ async def _notes(desk: Desk, queries: list[str], names: list[str] | None) -> lis
     mentions = filtered(desk.question).mentions
 
     async def found_by(query: str) -> list[Passage]:
-        return await desk.chat.engine.find_passages(
+        return await finding.find_passages(
+            desk.chat.engine,
             desk.asked,
             query,
             user_id=desk.user_id,

@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from application.asked import Asked
 from application.chat.chat import Chat
-from application.engine import Asked
 from domain.conversation import References
 
 

@@ -1,0 +1,52 @@
+"""Who is calling: the key behind a secret, remembered for a moment."""
+
+import asyncio
+import time
+from collections import OrderedDict
+
+from application.asked import Caller
+from domain.errors import NotFound
+from domain.eventstore.cells import Cells
+from domain.ids import KEY_PREFIX, spell
+from domain.key import Key
+
+REMEMBERED_SECONDS = 1.0
+"""How long a key is not looked up again, so also how long a revoked one may go on in this process."""
+REMEMBERED_KEYS = 10_000
+
+
+class Callers:
+    """Turns secrets into callers."""
+
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
+        self._remembered: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
+        self._looking: dict[str, asyncio.Task[Key]] = {}
+
+    async def of(self, secret: str) -> Caller:
+        """Raises NotFound for an unknown secret, and Revoked."""
+        remembered = self._remembered.get(secret)
+        if remembered and remembered[0] > time.monotonic():
+            return remembered[1]
+        try:
+            return self._remember(secret, await self._look_up(secret))
+        except NotFound:
+            self._remembered.pop(secret, None)
+            raise
+
+    async def _look_up(self, secret: str) -> Key:
+        """One look-up for all requests that come with the same key meanwhile."""
+        looking = self._looking.get(secret)
+        if looking is None:
+            looking = asyncio.create_task(asyncio.to_thread(self._cells.key_of, secret))
+            looking.add_done_callback(lambda _: self._looking.pop(secret, None))
+            self._looking[secret] = looking
+        return await asyncio.shield(looking)
+
+    def _remember(self, secret: str, key: Key) -> Caller:
+        caller = Caller(key.owner, spell(KEY_PREFIX, key.id), key.scopes, key.terms)
+        self._remembered[secret] = (time.monotonic() + REMEMBERED_SECONDS, caller)
+        self._remembered.move_to_end(secret)
+        if len(self._remembered) > REMEMBERED_KEYS:
+            self._remembered.popitem(last=False)
+        return caller

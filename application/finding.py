@@ -1,0 +1,77 @@
+"""Finding memories, and passages of documents, by what they say."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from psycopg import AsyncConnection
+
+from application.asked import Asked
+from application.engine import Engine
+from projections import documents, passages, search
+from projections.catalogue import Build
+from projections.passages import ANY_MENTIONS, Mentions, Passage
+from projections.ranking import Floats
+from projections.retrieval import Query
+from providers.embedding.embedder import EmbedderUnavailable
+
+T = TypeVar("T")
+Retrieve = Callable[[AsyncConnection[Any], Build, Query, Callable[[Floats], Floats]], Awaitable[list[T]]]
+"""What a projection that holds vectors is asked by."""
+
+
+async def find(engine: Engine, asked: Asked, query: search.Query) -> tuple[list[search.Hit], int]:
+    """The memories, and the position of the log up to which they hold."""
+    return await _retrieved(engine, asked, search.name, search.search, query)
+
+
+async def find_passages(
+    engine: Engine,
+    asked: Asked,
+    text: str,
+    *,
+    user_id: str | None,
+    names: Sequence[str] | None,
+    limit: int,
+    mentions: Mentions = ANY_MENTIONS,
+) -> list[Passage]:
+    """What the documents of a user, or of these names alone, say about a text, best first."""
+    selection = passages.selection_of(asked.caller.owner, user_id, names, mentions)
+    query = Query(selection=selection, text=text, limit=limit)
+    found, _ = await _retrieved(engine, asked, passages.name, passages.search, query)
+    return found
+
+
+async def names_of_documents(engine: Engine, asked: Asked, user_id: str | None) -> list[str]:
+    """The names of a user's documents, sorted; with None those of the owner's own."""
+    async with engine.reading(asked, documents.name) as (conn, build):
+        return await documents.names(conn, build.version, asked.caller.owner, user_id)
+
+
+async def _retrieved(
+    engine: Engine, asked: Asked, name: str, retrieve: Retrieve[T], query: Query
+) -> tuple[list[T], int]:
+    cell = await engine.cell_of(asked.caller.owner)
+    # Embedded before a connection is taken, by the model that was searched last: it hardly ever changes.
+    last = cell.name, name
+    model = engine.searched_by.get(last)
+    if model:
+        try:
+            query = await _embedded(engine, query, model)
+        except EmbedderUnavailable:
+            engine.searched_by.pop(last, None)  # the live build may have another by now
+            raise
+    async with engine.reading(asked, name) as (conn, build):
+        if build.model and build.model != model:
+            query = await _embedded(engine, query, build.model)
+        found = await retrieve(conn, build, query, engine.embedder(build.model).similarity)
+        engine.searched_by[last] = build.model or ""
+    return found, build.position
+
+
+async def _embedded(engine: Engine, query: Query, model: str) -> Query:
+    if query.mode == "keyword":
+        return query
+    vectors = await asyncio.to_thread(engine.embedder(model).embed, [query.text])
+    return msgspec.structs.replace(query, vector=vectors[0])

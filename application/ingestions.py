@@ -1,0 +1,123 @@
+"""Conversations that were sent: keeping them, what became of them, and another try."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from application.asked import Asked
+from application.engine import Engine, submit
+from application.waiting import until
+from domain.errors import NotFound, NotWaiting
+from domain.eventstore import backlog
+from domain.eventstore.cells import Cell
+from domain.eventstore.reading import Filter, read_log
+from domain.eventstore.states import states_of
+from domain.ids import new_id
+from domain.ingestion import Ingestion, Receive, Received, Retry, Status
+from domain.memory import Scope
+from domain.recorded import stored_names
+
+PAGE_EVENTS = 20
+"""A conversation may be as large as a request."""
+
+
+async def receive(engine: Engine, asked: Asked, received: Received, wait: float) -> Ingestion:
+    """Keep a conversation, then give its extraction `wait` seconds; the ingestion as it is by then."""
+    (result,) = await engine.execute(asked, [(new_id(), Receive(received=received))])
+    kept = result.state
+    assert isinstance(kept, Ingestion)  # noqa: S101 - the command was one on an ingestion
+    try:
+        return await settled(engine, asked, kept.id, wait)
+    except (psycopg.OperationalError, PoolTimeout):
+        return kept  # it is stored: "try again" would double it
+
+
+async def settled(engine: Engine, asked: Asked, id: UUID, wait: float) -> Ingestion:
+    """An ingestion of the caller's, once nothing waits for it any more or `wait` seconds are over."""
+    owner = asked.caller.owner
+    cell = await engine.cell_of(owner)
+
+    async def done() -> bool | None:
+        async with engine.connection(owner) as conn:
+            return not await backlog.is_waiting(conn, id) or None
+
+    if wait > 0:
+        await until(cell, lambda payload: payload == backlog.settled(id), done, wait)
+    ingestion = await asyncio.to_thread(cell.log.ingestion, id)
+    if ingestion.scope.owner != owner:
+        raise NotFound("no such ingestion")
+    return ingestion
+
+
+async def retry(engine: Engine, asked: Asked, id: UUID, wait: float) -> Ingestion:
+    """Have a failed one extracted again, and give that `wait` seconds. Raises NotFound and NotWaiting."""
+    await engine.execute(asked, [(id, Retry())])
+    return await settled(engine, asked, id, wait)
+
+
+def retry_failed(cell: Cell, asked: Asked) -> list[Ingestion]:
+    """Have all of an owner's extracted again that failed."""
+    return [_retried(cell, asked, failed) for failed in every(cell, asked.caller.owner, "failed")]
+
+
+def _retried(cell: Cell, asked: Asked, failed: Ingestion) -> Ingestion:
+    with suppress(NotWaiting):  # somebody else may be faster
+        submit(cell, asked, [(failed.id, Retry())]).result()
+    return cell.log.ingestion(failed.id)
+
+
+def every(cell: Cell, owner: str, status: Status | None) -> list[Ingestion]:
+    """All of an owner's, of one status or of any, in order of position."""
+    found: list[Ingestion] = []
+    after: int | None = 0
+    while after is not None:
+        page, after = find(cell, Scope(owner=owner), status, after, limit=200)
+        found += page
+    return found
+
+
+def find(
+    cell: Cell, within: Scope, status: Status | None, after: int, limit: int
+) -> tuple[list[Ingestion], int | None]:
+    """Ingestions of a scope in order of position, and where to go on; None at the end of the log."""
+    only = Filter(owner=within.owner, types=stored_names("ingestion.received."))
+    found: list[Ingestion] = []
+    with cell.pool.connection() as conn:
+        if within.user_id is not None:
+            subject_id = cell.subjects.find(conn, within.owner, within.user_id)
+            if subject_id is None:
+                return [], None
+            only = only._replace(subject_id=subject_id)
+        while entries := read_log(conn, after, PAGE_EVENTS, only):
+            states = states_of(conn, cell.log.mapper, [e.originator_id for e in entries])  # type: ignore[misc]
+            for entry in entries:
+                after = entry.position
+                state = states.get(entry.originator_id)  # type: ignore[arg-type]
+                if not isinstance(state, Ingestion) or not within.holds(state.scope):
+                    continue
+                if status in (None, state.status):
+                    found.append(state)
+                    if len(found) == limit:
+                        return found, after
+    return found, None
+
+
+class Attempts(msgspec.Struct, frozen=True):
+    """What the backlog says of one that waits."""
+
+    count: int
+    error: str | None
+    due_at: datetime
+
+
+def attempts_of(cell: Cell, ids: Sequence[UUID]) -> dict[UUID, Attempts]:
+    """The attempts so far of those that wait."""
+    with cell.pool.connection() as conn:
+        rows = backlog.attempts_of(conn, ids)
+    return {id: Attempts(count, error, due_at) for id, count, error, due_at in rows}

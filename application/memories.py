@@ -1,0 +1,150 @@
+"""Memories: as they are, were and are listed; changing them by what they are; erasing them."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from application.asked import Asked
+from application.engine import Engine
+from domain.errors import Contended, NotFound, VersionConflict
+from domain.eventstore.cells import Cell
+from domain.eventstore.reading import head_now, unerased_of
+from domain.eventstore.writer import Result
+from domain.memory import EraseMemory, Memory, UpdateMemory, is_of_memory, project
+from domain.recorded import Recorded, now
+from projections import erasure, history, memories
+from projections.selection import Selection
+
+log = logging.getLogger(__name__)
+
+CHANGE_TRIES = 50
+"""Each time that somebody else changes it first, that one is through."""
+CHANGE_PAUSE_SECONDS = 0.002
+
+
+class Page(NamedTuple):
+    """A page of memories, and the position of the log up to which it holds."""
+
+    memories: list[Memory]
+    total: int
+    """Of all that are selected."""
+    position: int
+
+
+async def get(engine: Engine, asked: Asked, id: UUID, version: int | None = None) -> Memory:
+    """A memory as it is now, or was at `version`. Raises NotFound, also for one that has expired."""
+    cell = await engine.cell_of(asked.caller.owner)
+    current = await asyncio.to_thread(cell.log.memory, id)
+    if current.scope.owner != asked.caller.owner or current.erased or _expired(current):
+        raise NotFound("no such memory")
+    memory = current if version is None else await asyncio.to_thread(cell.log.memory, id, version)
+    if memory.deleted:
+        raise NotFound("no such memory")
+    return memory
+
+
+async def events_of(engine: Engine, asked: Asked, id: UUID) -> list[Recorded]:
+    """All events of a memory, also of a deleted one. Raises NotFound, also for one that has expired."""
+    cell = await engine.cell_of(asked.caller.owner)
+    events = await asyncio.to_thread(cell.log.stream, id)
+    if not events or events[0].context.owner != asked.caller.owner or not is_of_memory(events[0]):
+        raise NotFound("no such memory")
+    memory = project(None, events)
+    if memory and _expired(memory):
+        raise NotFound("no such memory")
+    return events
+
+
+async def listing(
+    engine: Engine,
+    asked: Asked,
+    selection: Selection,
+    limit: int,
+    *,
+    ascending: bool = False,
+    after: UUID | None = None,
+) -> list[Memory]:
+    """What is selected, newest first unless `ascending`; `after` is the last memory of the page before."""
+    async with engine.reading(asked, memories.name) as (conn, build):
+        return await memories.listing(conn, build.version, selection, limit, ascending=ascending, after=after)
+
+
+async def page(
+    engine: Engine,
+    asked: Asked,
+    selection: Selection,
+    limit: int,
+    offset: int = 0,
+    as_of: datetime | None = None,
+) -> Page:
+    """One page, newest first, counted; as it was at a moment, if one is given."""
+    async with engine.reading(asked, history.name if as_of else memories.name) as (conn, build):
+        if as_of:
+            found, total = await history.as_of(conn, build.version, selection, as_of, limit, offset)
+        else:
+            found = await memories.listing(conn, build.version, selection, limit, offset)
+            total = await memories.count(conn, build.version, selection)
+    return Page(found, total, build.position)
+
+
+async def ids_in(engine: Engine, asked: Asked, selection: Selection) -> list[UUID]:
+    """The ids of all memories that are selected, those included that were added until now."""
+    async with engine.connection(asked.caller.owner) as conn:
+        last = await head_now(conn)
+    async with engine.reading(asked, memories.name, last) as (conn, build):
+        return await memories.ids(conn, build.version, selection)
+
+
+async def change(engine: Engine, asked: Asked, id: UUID, change: Callable[[Memory], UpdateMemory]) -> Result:
+    """Change a memory by what follows from its state; anew where somebody was faster.
+
+    Raises NotFound and Contended.
+    """
+    for attempt in range(CHANGE_TRIES):
+        command = change(await get(engine, asked, id))
+        try:
+            (result,) = await engine.execute(asked, [(id, command)])
+        except VersionConflict:
+            await asyncio.sleep(random.uniform(0, CHANGE_PAUSE_SECONDS * (attempt + 1)))  # noqa: S311
+        else:
+            return result
+    raise Contended("this memory is being changed too fast by others; try again")
+
+
+async def erase(engine: Engine, asked: Asked, commands: Sequence[tuple[UUID, EraseMemory]]) -> list[Result]:
+    """Erase all of these memories or none, and take their words out of the log and what is built of it.
+
+    From the commit of the commands on they are gone; should the rest fail, a worker's sweep does it.
+    """
+    results = await engine.execute(asked, commands)
+    cell = await engine.cell_of(asked.caller.owner)
+    ids = [result.state.id for result in results]
+    try:
+        await asyncio.to_thread(take_words_out, cell, asked.caller.owner, ids)
+    except (psycopg.OperationalError, PoolTimeout):
+        log.warning("an erasure is left to the sweep", exc_info=True)
+    return results
+
+
+async def unerased(engine: Engine, asked: Asked, ids: Sequence[UUID]) -> list[UUID]:
+    """Of these, the caller's memories that can be erased: also those that are deleted."""
+    async with engine.connection(asked.caller.owner) as conn:
+        return await unerased_of(conn, asked.caller.owner, ids)
+
+
+def take_words_out(cell: Cell, owner: str, ids: Sequence[UUID]) -> None:
+    """The second half of an erasure; it may run twice."""
+    with cell.pool.connection() as conn:
+        erasure.erase(conn, cell.log.mapper, owner, ids)
+
+
+def _expired(memory: Memory) -> bool:
+    """Whether it is hidden already; a worker erases it within a minute."""
+    return memory.traits.expired(now().date())

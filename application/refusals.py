@@ -1,0 +1,31 @@
+"""What a use case can be refused for, beside what the domain refuses. Each door gives these its own shape."""
+
+from domain.errors import Refused
+
+
+class Behind(Refused):
+    """A projection did not reach, in time, what the reader asked for."""
+
+
+class TooMuch(Refused):
+    """What is asked for is more than is done at once; the text says how to ask for less."""
+
+
+class StaleProposal(Refused):
+    """What a proposal speaks of is not there any more."""
+
+
+class NoModel(Refused):
+    """Extraction by a chat model is asked for, and none is configured."""
+
+
+class NoChatModel(Refused):
+    """A chat wants a chat model, and none is configured."""
+
+
+class UsedUp(Refused):
+    """A plan's day is used up; `retry_after` in seconds."""
+
+    def __init__(self, words: str, retry_after: int) -> None:
+        super().__init__(words)
+        self.retry_after = retry_after

@@ -1,0 +1,113 @@
+"""What the cells of a database tell: one listening connection a process, for all who wait or follow.
+
+Two channels a cell. On `CELL_log` the log says that it has grown, with its last position. On `CELL_told` who
+works behind it says how far that is, in the transaction that made it so: `search 812` is a projection's
+position, `search.vectors 812` that rows of it have got vectors, `ingestion 0190…` one that waits no more.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import Connection
+
+log = logging.getLogger(__name__)
+
+RECONNECT_SECONDS = 0.5
+STOP_SECONDS = 0.2
+"""How often the listener looks whether it is to stop."""
+START_SECONDS = 5.0
+"""How long the first who listens waits for the connection; without one, all who wait look by themselves."""
+
+Hear = Callable[[str], None]
+"""Gets what was told; empty: something may have been missed, so look."""
+
+
+class Told(NamedTuple):
+    """Something that is as far as `position` now."""
+
+    name: str
+    position: int
+
+
+def told(payload: str) -> Told | None:
+    """What a projection tells; None for anything else."""
+    name, _, position = payload.partition(" ")
+    return Told(name, int(position)) if position.isdecimal() else None
+
+
+def log_of(cell: str) -> str:
+    return f"{cell}_log"
+
+
+def told_of(cell: str) -> str:
+    return f"{cell}_told"
+
+
+def tell(conn: Connection[Any], payload: str) -> None:
+    """Tell all processes, once the connection's transaction is committed."""
+    conn.execute("SELECT pg_notify(current_schema() || '_told', %s)", (payload,))
+
+
+class Signals:
+    """Hears all channels of some cells from the first time on that somebody listens."""
+
+    def __init__(self, database_url: str, cells: Sequence[str]) -> None:
+        self._database_url = database_url
+        self._channels = [channel for cell in cells for channel in (log_of(cell), told_of(cell))]
+        self._hearing: dict[str, set[Hear]] = {channel: set() for channel in self._channels}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._listening = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def listen(self, channel: str, hear: Hear) -> Callable[[], None]:
+        """Have `hear` called, from the listener's thread, with what is told; what this returns ends it."""
+        with self._lock:
+            self._hearing[channel] = self._hearing[channel] | {hear}
+            first = self._thread is None
+            if first:
+                self._thread = threading.Thread(target=self._run, name="signals", daemon=True)
+                self._thread.start()
+        if first:
+            self._listening.wait(START_SECONDS)
+
+        def end() -> None:
+            with self._lock:
+                self._hearing[channel] = self._hearing[channel] - {hear}
+
+        return end
+
+    def close(self) -> None:
+        self._stopping.set()
+        if self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                with psycopg.connect(self._database_url, autocommit=True) as conn:
+                    for channel in self._channels:
+                        conn.execute(f'LISTEN "{channel}"')
+                    self._listening.set()
+                    self._tell_all()
+                    self._hear(conn)
+            except psycopg.OperationalError as error:
+                log.warning("signals: lost the database, reconnecting: %s", str(error).partition("\n")[0])
+            except Exception:  # whoever waits would only be woken by their own looks
+                log.exception("signals: stopped by an error, trying again")
+            self._stopping.wait(RECONNECT_SECONDS)
+
+    def _hear(self, conn: Connection[Any]) -> None:
+        while not self._stopping.is_set():
+            for notify in conn.notifies(timeout=STOP_SECONDS):
+                for hear in self._hearing[notify.channel]:
+                    hear(notify.payload)
+
+    def _tell_all(self) -> None:
+        """What was told before this connection listened is lost: whoever waits looks."""
+        for hearing in self._hearing.values():
+            for hear in hearing:
+                hear("")
