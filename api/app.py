@@ -10,6 +10,7 @@ from typing import Any
 import uvicorn
 from litestar import Litestar, Request, Router, get
 from litestar.config.cors import CORSConfig
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
@@ -18,31 +19,10 @@ from litestar.response import Response
 from litestar.types import ASGIApp
 
 from api import docs, health
-from api.dialects import mem0, memokit, memorystack
-from api.dialects.khoj import (
-    agents,
-    content,
-    conversations,
-    filters,
-    options,
-    sharing,
-    speech,
-    starters,
-    titles,
-    tokens,
-    turns,
-)
-from api.dialects.khoj import memories as khoj
-from api.dialects.khoj import settings as chat_settings
-from api.dialects.khoj import socket as chat_socket
-from api.dialects.spoken import by_key
 from api.errors import to_problem
-from api.native import batch, graph, ingestions, log, projects, reverts, reviews
-from api.native import explain as provenance
-from api.native import memories as memoid
-from api.native import usage as usage_of
 from api.native.usage import Usage
 from api.request import RequestMiddleware, provide_asked, provide_engine
+from api.spoken import SPOKEN
 from application.chat.chat import Chat, provide_chat
 from application.engine import Engine
 from application.limits import Limits
@@ -99,45 +79,17 @@ def create_app(
 
     app = Litestar(
         route_handlers=[
-            *memokit.ROUTES,
-            *memorystack.ROUTES,
-            *khoj.ROUTES,
-            *conversations.ROUTES,
-            *sharing.ROUTES,
-            *filters.ROUTES,
-            *agents.ROUTES,
-            *chat_settings.ROUTES,
-            *content.ROUTES,
-            *starters.ROUTES,
-            *speech.ROUTES,
-            *titles.ROUTES,
-            *options.ROUTES,
-            *tokens.ROUTES,
+            *(route for dialect in SPOKEN.all.values() for route in dialect.routes),
             Router(
                 "/",
-                route_handlers=[
-                    *turns.ROUTES,
-                    *chat_socket.ROUTES,
-                    *content.UPLOADS,
-                    *memorystack.UPLOADS,
-                ],
+                route_handlers=[route for dialect in SPOKEN.all.values() for route in dialect.uploads],
                 request_max_body_size=settings.max_upload_bytes,
             ),
-            *mem0.ROUTES,
-            *memoid.ROUTES,
-            *batch.ROUTES,
-            *graph.ROUTES,
-            *projects.ROUTES,
-            *ingestions.ROUTES,
-            *provenance.ROUTES,
-            *usage_of.ROUTES,
-            *reverts.ROUTES,
-            *reviews.ROUTES,
-            *log.ROUTES,
             *health.ROUTES,
             *docs.ROUTES,
             openapi,
         ],
+        state=State({"dialects": SPOKEN}),
         lifespan=[opened],
         middleware=[RequestMiddleware()],
         dependencies={
@@ -163,7 +115,7 @@ def create_app(
             expose_headers=EXPOSED,
         ),
     )
-    return by_key(app)
+    return SPOKEN.by_key(app)
 
 
 def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:

@@ -28,8 +28,6 @@ RETRY_SECONDS = "1"
 
 Shape = Callable[["Problem", Mapping[str, Any]], tuple[int, Any]]
 """A problem, and what more is known of it, as a dialect says it: status and body."""
-SHAPES: dict[str, Shape] = {}
-"""Path prefix → the shape of errors below it; a dialect enters its own. All else gets problems."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -132,8 +130,7 @@ def to_problem(request: Request[Any, Any, Any], error: Exception) -> Response[An
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     if problem.status == HTTPStatus.SERVICE_UNAVAILABLE and not problem.type.endswith("no-chat-model"):
         headers["Retry-After"] = RETRY_SECONDS
-    prefixes = [prefix for prefix in SHAPES if request.url.path.startswith(prefix)]
-    shape = SHAPES[max(prefixes, key=len)] if prefixes else None
+    shape = request.app.state.dialects.shape_at(request.url.path)
     if shape is None:
         return Response(problem, status_code=problem.status, media_type=PROBLEM_JSON, headers=headers)
     sent = {"query": request.query_params, "path": request.scope.get("path_params", {})}

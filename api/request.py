@@ -17,7 +17,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import metrics
 from api.auth import authenticate, require
-from api.dialects.spoken import dialect_of, require_dialect
+from api.dialect import Dialects
 from api.errors import Refusal, of_body, to_problem, without_body
 from api.limits import admit
 from api.native.usage import Usage
@@ -112,10 +112,12 @@ async def _admit(scope: Scope, headers: Headers) -> None:
     caller = await authenticate(engine.callers, headers)
     scope["auth"] = caller
     require(caller, needed)
-    require_dialect(caller, scope["path"], f"http://{headers.get('host', 'HOST')}")
+    dialects: Dialects = scope["litestar_app"].state.dialects
+    dialects.require(caller, scope["path"], f"http://{headers.get('host', 'HOST')}")
     limits: Limits = scope["litestar_app"].state.limits
-    # MemoKit's contract names the headers without condition.
-    scope["state"]["standing"] = await admit(limits, caller, always=dialect_of(scope["path"]) == "memokit")
+    spoken = dialects.at(scope["path"])
+    always = spoken is not None and spoken.always_limited
+    scope["state"]["standing"] = await admit(limits, caller, always)
     if _reads_json(scope):
         _require_json(headers, scope["route_handler"])
 

@@ -13,18 +13,18 @@ import msgspec
 from domain.recorded import Event, Recorded, register
 
 KeyScope = Literal["read", "write", "admin"]
-Dialect = Literal["memoid", "memokit", "memorystack", "khoj", "mem0"]
-"""A published API contract that keys can be made for."""
 Plan = Literal["free", "premium"]
 """Of chats, as Khoj sells them."""
 ALL_SCOPES: tuple[KeyScope, ...] = ("read", "write", "admin")
+KEY_BEGINNING = "ev_"
+"""Of the text of a key, unless its dialect has it otherwise."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a key is for, and how much of it there is."""
 
-    dialect: Dialect | None = None
-    """The contract that it speaks; None: any."""
+    dialect: str | None = None
+    """The published contract that it speaks, by its name; None: any."""
     per_minute: int | None = None
     """Requests; None: as many as the machine takes."""
     per_month: int | None = None
@@ -82,9 +82,9 @@ def project(key: Key | None, events: Iterable[Recorded]) -> Key | None:
     return key
 
 
-def new_secret(dialect: Dialect | None = None) -> str:
-    """A key's text: a prefix, `mk_` for MemoKit as its documentation has it, and 256 random bits."""
-    return ("mk_" if dialect == "memokit" else "ev_") + secrets.token_urlsafe(32)
+def new_secret(beginning: str = KEY_BEGINNING) -> str:
+    """A key's text: how it begins, as its dialect may have it, and 256 random bits."""
+    return beginning + secrets.token_urlsafe(32)
 
 
 def id_of(secret: str, pepper: bytes) -> UUID:

@@ -13,7 +13,7 @@ import psycopg
 from redis.exceptions import RedisError
 
 from domain.eventstore.cipher import WrongMasterKey
-from domain.key import Dialect, Plan, Terms
+from domain.key import Plan, Terms
 from runtime.settings import Settings, SettingsError, load
 
 ROOT = Path(__file__).parent.parent
@@ -290,7 +290,7 @@ def _key_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     create.add_argument("--name", required=True, help="what you know it by")
     create.add_argument("--owner", default="default", help="the tenant whose memories it opens")
     create.add_argument("--scopes", default="read,write", help="some of read,write,admin")
-    create.add_argument("--dialect", choices=get_args(Dialect), help="the only contract that it speaks")
+    create.add_argument("--dialect", metavar="NAME", help="the only contract that it speaks, such as memoid")
     create.add_argument("--plan", choices=get_args(Plan), help="daily limits of its chats")
     create.add_argument("--per-minute", type=_positive, metavar="N", help="requests a minute at the most")
     create.add_argument("--per-month", type=_positive, metavar="N", help="requests a calendar month (UTC)")

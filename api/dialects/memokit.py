@@ -1,6 +1,6 @@
 """The MemoKit contract (seed 001): texts are kept word for word, names are in camelCase.
 
-Served below /memokit, and below /v1 for its own keys (spoken.py). What was not set is left out of answers.
+Served below /memokit, and below /v1 for its own keys. What was not set is left out of answers.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,8 @@ from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, FromPath, ParameterKwarg, QueryParameter
 
 from api.body import Body, Id, Tag, check_metadata, check_text
-from api.errors import SHAPES, Problem
+from api.dialect import Dialect
+from api.errors import Problem
 from application import finding, memories
 from application.asked import Asked
 from application.engine import Engine
@@ -190,7 +191,6 @@ def _code(problem: Problem) -> str:
 
 MISSING = "no such memory"
 """What the domain says, too; an unknown route says something else."""
-SHAPES["/memokit"] = shaped
 
 
 def _refusals(*statuses: int) -> dict[int, ResponseSpec]:
@@ -336,7 +336,15 @@ async def delete_one(
     return Response(DeletedMemory(id=spell(MEMORY_PREFIX, result.memory.id)))
 
 
-ROUTES = [create, find, listing, get_one, delete_one]
+DIALECT = Dialect(
+    name="memokit",
+    prefixes=["/memokit/"],
+    base="HOST/memokit, or HOST with a key that begins with mk_",
+    routes=[create, find, listing, get_one, delete_one],
+    errors={"/memokit": shaped},
+    key_beginning="mk_",  # as its documentation has it
+    always_limited=True,  # its contract names the headers without condition
+)
 
 
 # --- shaping ----------------------------------------------------------------------------------------

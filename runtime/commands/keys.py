@@ -9,7 +9,7 @@ from domain.errors import NotFound
 from domain.eventstore.cells import Cells
 from domain.eventstore.cipher import master_key
 from domain.ids import KEY_PREFIX, read, spell
-from domain.key import ALL_SCOPES, NO_TERMS, Key, KeyScope, Terms, new_secret
+from domain.key import ALL_SCOPES, KEY_BEGINNING, NO_TERMS, Key, KeyScope, Terms, new_secret
 from runtime.settings import Settings, SettingsError
 
 FIRST_OWNER = "default"
@@ -24,7 +24,7 @@ def create(
         raise SettingsError(f"--scopes: {unknown[0]!r} is none of {', '.join(ALL_SCOPES)}")
     if not owner.strip() or "\x00" in owner + name:
         raise SettingsError("--owner: a name without control characters is wanted")
-    secret = new_secret(terms.dialect)
+    secret = new_secret(_beginning(terms.dialect) if terms.dialect else KEY_BEGINNING)
     with opened(settings) as cells:
         key = cells.create_key(secret, name, owner, cast("tuple[KeyScope, ...]", tuple(scopes)), terms)
     return {"id": spell(KEY_PREFIX, key.id), "key": secret, "owner": key.owner}
@@ -59,6 +59,16 @@ def ensure_first_key(settings: Settings) -> str | None:
         secret = new_secret()
         cells.create_key(secret, "first", FIRST_OWNER, ALL_SCOPES)
         return secret
+
+
+def _beginning(dialect: str) -> str:
+    """How the text of a key begins. Raises SettingsError for a dialect that there is not."""
+    from api.spoken import SPOKEN  # which takes long to import, and is seldom wanted
+
+    try:
+        return SPOKEN.key_beginning(dialect)
+    except KeyError:
+        raise SettingsError(f"--dialect: {dialect!r} is none of {', '.join(SPOKEN.all)}") from None
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 from litestar.openapi.datastructures import ResponseSpec
 
-from api.errors import REQUIRED, SHAPES, Problem
+from api.errors import REQUIRED, Problem
 
 MISSING = "no such memory"
 """What the domain says, too."""
@@ -97,11 +97,6 @@ def _invalid(kind: str, fault: Mapping[str, Any], more: Mapping[str, Any]) -> In
 def _steps(key: str) -> list[str | int]:
     """`files[0].name` as the way to it: files, 0, name."""
     return [int(step) if step.isdecimal() else step for step in re.findall(r"[^.\[\]]+", key)]
-
-
-PLACES = ("/api/", "/api/v1/user")
-"""All of /api but MemoryStack's /api/v1/, and of that this one."""
-SHAPES.update(dict.fromkeys(PLACES, shaped))
 
 
 def refusals(*statuses: int) -> dict[int, ResponseSpec]:

@@ -7,9 +7,10 @@ from typing import Any, Literal
 import msgspec
 from litestar.openapi.datastructures import ResponseSpec
 
+from api.dialects.khoj import errors
 from api.dialects.khoj.agents import Agent, agent_of
-from api.dialects.khoj.errors import KhojError, refusals, shaped
-from api.errors import SHAPES, Problem
+from api.dialects.khoj.errors import KhojError, refusals
+from api.errors import Problem
 from domain.conversation import Answered, CodeRun, References, Turn
 from domain.ids import MEMORY_PREFIX, spell
 
@@ -211,11 +212,10 @@ def _results(run: CodeRun) -> dict[str, Any]:
 # --- errors -----------------------------------------------------------------------------------------
 
 
-def _shaped(problem: Problem, more: Mapping[str, Any]) -> tuple[int, KhojError | HistoryMissing]:
-    status, error = shaped(problem, more)
+def shaped(problem: Problem, more: Mapping[str, Any]) -> tuple[int, KhojError | HistoryMissing]:
+    status, error = errors.shaped(problem, more)
     missing = HistoryMissing(error=error.message, message=error.message)
     return status, missing if status == 404 else error
 
 
-SHAPES.update(dict.fromkeys(("/api/chat/history", "/api/chat/share/history"), _shaped))
 REFUSALS = refusals() | {404: ResponseSpec(HistoryMissing, generate_examples=False, description="Not Found")}

@@ -13,10 +13,10 @@ from litestar.datastructures import Headers
 from litestar.exceptions import WebSocketDisconnect
 
 from api.auth import authenticate, require
+from api.dialect import Dialects
 from api.dialects.khoj.framing import DELIMITER, segments
 from api.dialects.khoj.question import MAX_QUESTION, Question, TooMuch
 from api.dialects.khoj.turns import Emissions, check, counted, greeting, is_blank, keep
-from api.dialects.spoken import require_dialect
 from api.errors import Refusal, to_words
 from api.limits import admit
 from application.asked import Asked, Caller
@@ -239,7 +239,8 @@ async def _caller(socket: "WebSocket[Any, Any, Any]") -> Caller:
     engine: Engine = socket.app.state.engine
     caller = await authenticate(engine.callers, _with_key(socket.headers))
     require(caller, "write")
-    require_dialect(caller, socket.url.path, f"http://{socket.headers.get('host', 'HOST')}")
+    dialects: Dialects = socket.app.state.dialects
+    dialects.require(caller, socket.url.path, f"http://{socket.headers.get('host', 'HOST')}")
     return caller
 
 

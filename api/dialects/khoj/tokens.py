@@ -10,13 +10,13 @@ from typing import Annotated, Any
 
 import anyio.to_thread
 import msgspec
-from litestar import Response, delete, get, post
+from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from api.dialects.khoj.conversations import Ok
-from api.dialects.khoj.errors import refusals, shaped
-from api.errors import SHAPES, Refusal
+from api.dialects.khoj.errors import refusals
+from api.errors import Refusal
 from application.asked import Asked, Caller
 from application.engine import Engine
 from domain.errors import Contended, NotFound
@@ -33,8 +33,6 @@ TAKEN = "there is a key with this name already: choose another name, or delete t
 OWN = "this is the key that you ask with: delete it with another one"
 UNNAMED = "token_name is missing: send it in the query string"
 MISSING = "Token not found"
-
-SHAPES["/auth/token"] = shaped
 
 Name = Annotated[str | None, QueryParameter(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Text = Annotated[str | None, QueryParameter(min_length=1, max_length=255)]
@@ -56,10 +54,14 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     summary="Make a key that reads and writes; its text is told here and never again",
 )
 async def create(
-    asked: NamedDependency[Asked], engine: NamedDependency[Engine], token_name: Name = None
+    request: Request[Any, Any, Any],
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    token_name: Name = None,
 ) -> Response[Token]:
     name = token_name or f"token-{secrets.token_hex(4)}"
-    made = await anyio.to_thread.run_sync(_create, engine.cells, asked.caller, name)
+    beginning = request.app.state.dialects.key_beginning(asked.caller.terms.dialect)
+    made = await anyio.to_thread.run_sync(_create, engine.cells, asked.caller, name, beginning)
     return Response(made, headers={"Cache-Control": "no-store"})
 
 
@@ -101,7 +103,7 @@ async def revoke(
 ROUTES: list[Any] = [create, tokens, revoke]
 
 
-def _create(cells: Cells, caller: Caller, name: str) -> Token:
+def _create(cells: Cells, caller: Caller, name: str, beginning: str) -> Token:
     if caller.terms.per_minute or caller.terms.per_month:
         raise Refusal(HTTPStatus.FORBIDDEN, "limited-key", LIMITED)
     live = [key for key in cells.keys(caller.owner) if key.revoked_at is None]
@@ -109,7 +111,7 @@ def _create(cells: Cells, caller: Caller, name: str) -> Token:
         raise Contended(FULL)
     if any(key.name == name for key in live):
         raise Contended(TAKEN)
-    secret = new_secret(caller.terms.dialect)
+    secret = new_secret(beginning)
     scopes = tuple(scope for scope in SCOPES if scope in caller.scopes)
     cells.create_key(secret, name, caller.owner, scopes, caller.terms, actor=caller.actor)
     return Token(token=secret, name=name)

@@ -15,7 +15,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from api.errors import SHAPES, Problem, Refusal
+from api.errors import Problem, Refusal
 from api.native.projects import NewProjectRequest, ProjectRequest, guidance_of
 from application import memories
 from application.asked import Asked
@@ -62,9 +62,6 @@ STATUSES = {
 def shape(problem: Problem, more: Mapping[str, Any]) -> tuple[int, Fault]:
     status = STATUSES.get(problem.type.rpartition(":")[2], problem.status)
     return int(status), Fault(detail=problem.detail, type=problem.type)
-
-
-SHAPES["/mem0"] = shape
 
 
 def faults(*statuses: int) -> dict[int, ResponseSpec]:

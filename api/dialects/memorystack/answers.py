@@ -15,7 +15,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
 
 from api.body import IdParameter
-from api.errors import SHAPES, Problem, Refusal
+from api.errors import Problem, Refusal
 from application.asked import Asked
 from domain.memory import Memory, Scope
 from projections.selection import Selection
@@ -89,9 +89,6 @@ def shaped(problem: Problem, more: Mapping[str, Any]) -> tuple[int, ErrorAnswer]
         details = _details(problem, more)
         return HTTPStatus.BAD_REQUEST, ErrorAnswer(error="Invalid request payload", details=details)
     return problem.status, ErrorAnswer(error=problem.detail[:1].upper() + problem.detail[1:])
-
-
-SHAPES["/api/v1/"] = shaped
 
 
 def _details(problem: Problem, more: Mapping[str, Any]) -> Details:
