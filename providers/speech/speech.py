@@ -123,7 +123,7 @@ class LocalVoice:
 
     async def _spoken(self, text: bytes) -> bytes:
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "providers.speech.speech.child", self.engine, str(os.getpid())),
+            *(sys.executable, "-m", "providers.speech.child", self.engine, str(os.getpid())),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,  # a traceback could hold the text

@@ -212,7 +212,7 @@ def children() -> list[str]:
             found.append(path.read_text())
         except OSError:
             continue
-    return [line for line in found if "providers.speech.speech.child" in line and str(os.getpid()) in line]
+    return [line for line in found if "providers.speech.child" in line and str(os.getpid()) in line]
 
 
 proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks into /proc")
@@ -241,7 +241,7 @@ def test_a_listener_who_leaves_ends_the_voice(voice: LocalVoice) -> None:
 
 PARENT = """
 import os, subprocess, sys
-child = subprocess.Popen([sys.executable, "-m", "providers.speech.speech.child", "espeak", str(os.getpid())],
+child = subprocess.Popen([sys.executable, "-m", "providers.speech.child", "espeak", str(os.getpid())],
                          stdin=subprocess.PIPE)
 print(child.pid, flush=True)
 child.wait()

@@ -62,8 +62,10 @@ def test_a_file_that_is_missing_or_no_gguf_is_refused_and_named(tmp_path: Path) 
         require_file(Settings(local_model=str(tmp_path)))
 
 
-@pytest.mark.skipif(INSTALLED, reason="the extra `local` is installed")
-def test_without_the_extra_the_refusal_says_how_to_install_it(tmp_path: Path) -> None:
+def test_without_the_extra_the_refusal_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for name in (str(model_file(tmp_path)), "smollm2"):
         with pytest.raises(SettingsError, match=r"not installed: run `\./everlog install local`"):
             require_file(Settings(local_model=name))
