@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from domain.key import KeyScope
 from tests.support.memories import add
 from tests.support.problems import is_problem
 from tests.support.service import KEY, OTHER_KEY, Service, client_of
@@ -53,8 +54,8 @@ def test_a_key_comes_in_either_header_or_in_both(service: Service) -> None:
 
 @pytest.mark.parametrize("method, path", ROUTES)
 def test_a_key_without_the_scope_is_403(service: Service, method: str, path: str) -> None:
-    scope = "read" if method == "GET" or path.endswith("search") else "write"
-    other = "write" if scope == "read" else "read"
+    reads = method == "GET" or path.endswith("search")
+    other: KeyScope = "write" if reads else "read"
     service.worker.cells.create_key(f"key-with-{other}", other, "default", (other,))
     answer = httpx.request(
         method, service.url + path.format(id="mem_x"), headers={"X-API-Key": f"key-with-{other}"}

@@ -334,8 +334,8 @@ def has_id(call: Call, own: Own) -> bool:
     chatting = call.path.startswith(("/api/chat/", "/api/agents/")) and call.operation not in LENIENT
     if chatting and {str(own.conversation), own.share} & said_in(call):
         return True
-    ids = [own.memory, own.ingestion, own.event, own.review, own.project, own.conversation]
-    ids += [own.organization, own.number]
+    ids: tuple[object, ...] = (own.memory, own.ingestion, own.event, own.review, own.project)
+    ids += (own.conversation, own.organization, own.number)
     parts = {part.lower().rpartition("_")[2].replace("-", "") for part in call.path.split("/")}
     return bool(parts & {str(id).replace("-", "") for id in ids}) and call.operation not in BY_NAME
 

@@ -223,8 +223,8 @@ def test_a_failed_event_says_why(mem0: httpx.Client, foreign: httpx.Client, home
     )
     failed = Failed(extractor=Extractor(name="rules-1"), reason="it made no sense", attempts=3)
     context = Context(owner="default", actor="key", cause="test", correlation="test")
-    commands = [(id, Receive(received=received)), (id, Fail(failed=failed))]
-    home.writer.submit(Work(context=context, commands=commands)).result()
+    work = Work(context=context, commands=[(id, Receive(received=received)), (id, Fail(failed=failed))])
+    home.writer.submit(work).result()
     event = mem0.get(f"/v1/event/{id}/").json()
     assert (event["status"], event["error"], event["results"]) == ("FAILED", "it made no sense", [])
     assert foreign.get(f"/v1/event/{id}/").status_code == 404

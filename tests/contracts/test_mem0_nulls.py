@@ -10,7 +10,7 @@ from domain.key import ALL_SCOPES, Terms
 from tests.support.mem0 import SAID, client_of, kept, listed
 from tests.support.service import Service
 
-ADDING = dict.fromkeys(
+ADDING: dict[str, Any] = dict.fromkeys(
     (
         "agent_id", "app_id", "run_id", "filters", "metadata", "custom_instructions", "custom_categories",
         "agent_custom_instructions", "timestamp", "expiration_date", "structured_data_schema",

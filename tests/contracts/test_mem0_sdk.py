@@ -3,7 +3,7 @@
 import asyncio
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -390,7 +390,7 @@ def test_what_is_not_offered_says_so(sdk: Any, user: str) -> None:
 
 def test_a_strangers_client_finds_and_changes_nothing(sdk: Any, foreign: Any, user: str) -> None:
     id = kept(sdk, "User loves hiking", user_id=user)
-    for call in (
+    calls: tuple[Callable[[], Any], ...] = (
         lambda: foreign.get(id),
         lambda: foreign.update(id, text="no"),
         lambda: foreign.delete(id),
@@ -399,7 +399,8 @@ def test_a_strangers_client_finds_and_changes_nothing(sdk: Any, foreign: Any, us
         lambda: foreign.batch_update([{"memory_id": id, "text": "no"}]),
         lambda: foreign.batch_delete([{"memory_id": id}]),
         lambda: foreign.client.get(f"/api/v1/orgs/organizations/{sdk.org_id}/").raise_for_status(),
-    ):
+    )
+    for call in calls:
         with pytest.raises(Exception, match=r"(?i)no such|not found"):
             call()
     for filters in ({"user_id": user}, {"OR": [{"user_id": "*"}, {"NOT": {"user_id": "x"}}]}):

@@ -3,6 +3,7 @@
 import inspect
 import re
 from datetime import datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +17,7 @@ from domain.recorded import Context, now
 from tests.support.ingestions import nobody_extracting
 from tests.support.service import Service
 
-EXAMPLE = {
+EXAMPLE: dict[str, Any] = {
     "messages": [
         {"role": "user", "content": "I love hiking"},
         {"role": "assistant", "content": "Great hobby!"},

@@ -200,8 +200,9 @@ def test_bad_input_is_told_by_field(client: httpx.Client, body: Any, field: str)
 
 
 def test_a_batch_deletion_without_a_body_misses_its_field(client: httpx.Client) -> None:
-    for body in ({}, {"json": {}}):
-        answer = client.request("DELETE", "/api/v1/memories/batch", **body)
+    bodies: tuple[dict[str, Any] | None, ...] = (None, {})
+    for body in bodies:
+        answer = client.request("DELETE", "/api/v1/memories/batch", json=body)
         assert answer.status_code == 400
         assert answer.json()["details"] == {"fieldErrors": {"memory_ids": ["Required"]}}
 

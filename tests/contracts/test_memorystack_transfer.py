@@ -40,7 +40,7 @@ def test_all_that_a_row_says_is_kept(service: Service, client: httpx.Client, use
 def test_an_export_comes_back_with_tags_run_and_expiration(
     client: httpx.Client, stranger: httpx.Client, user: str
 ) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"content": "a b c", "user_id": user, "tags": ["x"], "run_id": "r", "expires_on": LATER},
         {"content": "d e f", "user_id": user},
     ]

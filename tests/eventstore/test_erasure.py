@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -219,8 +220,8 @@ def test_a_review_of_its_conversation_does_not_find_it_again(
 
 def test_an_expected_version_that_is_not_current_keeps_a_memory(service: Service, user: str) -> None:
     id = add(service.client, "I love chess", user)
-    erasing = {"params": {"erase": True}, "headers": {"If-Match": '"7"'}}
-    assert service.client.delete(f"/v1/memories/{id}", **erasing).status_code == 412
+    path, other = f"/v1/memories/{id}?erase=true", {"If-Match": '"7"'}
+    assert service.client.delete(path, headers=other).status_code == 412
     assert service.client.get(f"/v1/memories/{id}").json()["memory"] == "I love chess"
 
 
@@ -232,8 +233,8 @@ def test_nobody_erases_anothers_memory(service: Service, user: str) -> None:
 
 def test_erasing_repeated_under_an_idempotency_key_is_answered_alike(service: Service, user: str) -> None:
     id = add(service.client, "I love chess", user)
-    asked = {"params": {"erase": True}, "headers": {"Idempotency-Key": user}}
-    one, two = (service.client.delete(f"/v1/memories/{id}", **asked) for _ in range(2))
+    path, once = f"/v1/memories/{id}?erase=true", {"Idempotency-Key": user}
+    one, two = (service.client.delete(path, headers=once) for _ in range(2))
     assert (one.status_code, one.json()) == (two.status_code, two.json()) == (200, one.json())
 
 
@@ -519,8 +520,8 @@ def test_many_erasures_and_appends_at_once_lose_nothing(cell: Cell, user: str) -
     )
     kept = [new_id() for _ in range(20)]
     with ThreadPoolExecutor(8) as pool:
-        work: list[Callable[[], None]] = [lambda one=one: erased(cell, one) for one in ids[:9]]
-        work += [lambda one=one: done(cell, (one, AddMemory(text="new", scope=here))) for one in kept]
+        work: list[Callable[[], None]] = [partial(erased, cell, one) for one in ids[:9]]
+        work += [partial(done, cell, (one, AddMemory(text="new", scope=here))) for one in kept]
         for future in [pool.submit(each) for each in work]:
             future.result(30)
     assert messages(cell, id)[:12] == [*[""] * 9, "w9", "w10", "w11"]

@@ -85,15 +85,12 @@ def test_a_refused_member_of_a_group_spoils_no_other(cell: Cell) -> None:
 def test_a_repeated_idempotency_key_is_answered_alike_and_done_once(cell: Cell, other: Cell) -> None:
     id = new_id()
     once = receipt("once")
+
+    def add_once(writer: Cell) -> list[Result]:
+        return submit(writer, (new_id(), AddMemory(text="once", scope=HERE)), receipt=once).result(30)
+
     with ThreadPoolExecutor(8) as pool:
-        tries = [
-            pool.submit(
-                lambda w=writer: submit(
-                    w, (new_id(), AddMemory(text="once", scope=HERE)), receipt=once
-                ).result(30)
-            )
-            for writer in (cell, other) * 8
-        ]
+        tries = [pool.submit(add_once, writer) for writer in (cell, other) * 8]
     answers = {result.memory.id for each in tries for result in each.result()}
     assert len(answers) == 1
     with cell.pool.connection() as conn:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -23,7 +24,7 @@ FRIDAY = datetime.fromisoformat("2026-11-20T10:00:00+00:00")
 RULES = Rules()
 
 
-def decide(texts: Sequence[str], memories: Sequence[str] = (), **more: object) -> list[Decision]:
+def decide(texts: Sequence[str], memories: Sequence[str] = (), **more: Any) -> list[Decision]:
     """What messages of a user change in these memories, all of which are recalled."""
     ids: dict[UUID, str] = {new_id(): text for text in memories}
     received = Received(

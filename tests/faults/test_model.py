@@ -162,8 +162,8 @@ def test_whatever_the_model_does_conversations_are_kept_and_extracted_once_after
     assert any(state(client, id)["reason"] for id in ids)
     assert known(client, f"{user}-0") == []
     model.recover()
+    eventually(lambda: all(state(client, id)["status"] != "waiting" for id in ids))
     for id in ids:
-        eventually(lambda id=id: state(client, id)["status"] != "waiting")
         if state(client, id)["status"] == "failed":  # garbage, three times
             assert client.post(f"/v1/ingestions/{id}/retry").status_code in (200, 202)
     eventually(lambda: all(state(client, id)["status"] == "extracted" for id in ids))

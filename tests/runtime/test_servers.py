@@ -112,7 +112,7 @@ def test_a_server_ends_when_its_supervisor_is_killed_and_can_be_started_again(
     supervisor.kill()
     supervisor.wait()
     eventually(lambda: not Path(f"/proc/{pid}").exists())
-    again = {"Postgres": Postgres, "Valkey": Valkey}[server](data_dir)
+    again = Postgres(data_dir) if server == "Postgres" else Valkey(data_dir)
     again.start()
     again.stop()
 

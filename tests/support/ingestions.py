@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 import httpx
 import psycopg
@@ -41,7 +43,7 @@ def nobody_extracting(service: Service, user: str) -> Iterator[None]:
     """Keeps a new user's conversations waiting, as a busy worker would; works them off in the end."""
     cell = service.worker.cells.of("default")
 
-    def worked_off() -> bool:
+    def worked_off(subject_id: UUID) -> bool:
         attempts.work_off(conn, cell, service.settings, subject_id)
         return backlog.first(conn, subject_id) is None
 
@@ -51,7 +53,7 @@ def nobody_extracting(service: Service, user: str) -> Iterator[None]:
         assert subject_id and backlog.claim(conn, subject_id)
         yield
         backlog.release(conn, subject_id)
-        eventually(worked_off)
+        eventually(partial(worked_off, subject_id))
 
 
 def failed_ingestion(service: Service, user: str, text: str) -> str:
