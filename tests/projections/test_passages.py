@@ -13,6 +13,7 @@ import pytest
 from pgvector import HalfVector
 from pgvector.psycopg import register_vector, register_vector_async
 
+from api.app import cells_of
 from application import finding
 from application.asked import Asked, Caller
 from application.engine import Engine
@@ -300,7 +301,7 @@ def _asked(owner: str, actor: str | None) -> Asked:
 
 def _with_engine(service: Service, ask: Any) -> Any:
     async def go() -> Any:
-        engine = Engine(service.settings)
+        engine = Engine(service.settings, cells_of(service.settings))
         await engine.open()
         try:
             return await ask(engine)
