@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pgvector import HalfVector
 from psycopg import AsyncConnection, Connection
 
+from domain.memory import Scope
 from projections.catalogue import Build
 from projections.ranking import Floats, fused, inverse_frequencies, keyword_evidence
 from projections.selection import Selection
@@ -141,12 +142,18 @@ async def best(
     return {candidates.ids[i]: Fit(float(scores[i]), float(near[i])) for i in order if scores[i] >= lowest}
 
 
-async def waiting(conn: AsyncConnection[Any], build: Build, owner: str, position: int) -> bool:
-    """Whether a row that an owner wrote up to `position` still lacks its vector."""
+async def waiting(
+    conn: AsyncConnection[Any], build: Build, scope: Scope, position: int, of_user_alone: bool = False
+) -> bool:
+    """Whether a row that the owner of a scope wrote up to `position` will yet get its vector.
+
+    Only of the scope's user, or of nobody where it names none, if `of_user_alone`.
+    """
+    of_user = " AND user_id IS NOT DISTINCT FROM %(user)s" if of_user_alone else ""
     cursor = await conn.execute(
         f"SELECT EXISTS (SELECT 1 FROM {build.table} WHERE owner = %(owner)s AND position <= %(position)s"
-        f" AND {LACKING.format(table=build.table)})",
-        {"owner": owner, "position": position, "model": build.model},
+        f"{of_user} AND {LACKING.format(table=build.table)})",
+        {"owner": scope.owner, "position": position, "model": build.model, "user": scope.user_id},
     )
     return bool((await cursor.fetchone() or (False,))[0])
 

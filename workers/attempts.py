@@ -12,6 +12,7 @@ from uuid import UUID
 import psycopg
 from psycopg import Connection
 
+from application.refusals import Behind
 from domain import review
 from domain.aggregate import Command
 from domain.errors import NotWaiting, Unavailable
@@ -21,10 +22,11 @@ from domain.eventstore.cells import Cell
 from domain.ingestion import Fail, Failed
 from providers.embedding.embedder import EmbedderUnavailable
 from providers.models.chat_model import ModelGarbage, ModelRefused, ModelUnavailable
-from runtime.settings import Settings, SettingsError
+from runtime.settings import SettingsError
 from workers.extraction.readers import reader_for
 from workers.ingestions import append, context_of, extract
-from workers.recall import Behind
+from workers.means import Means
+from workers.recall import NotYet
 from workers.reviews import propose
 
 log = logging.getLogger(__name__)
@@ -42,67 +44,67 @@ REVIEW_SECONDS = 2.0
 OUTAGES = (ModelUnavailable, EmbedderUnavailable, Behind, Unavailable)
 
 
-def work_off(conn: Connection[Any], cell: Cell, settings: Settings, subject_id: UUID) -> None:
-    """Do the first thing that is due of a subject, unless somebody else is at it.
+def work_off(conn: Connection[Any], cell: Cell, means: Means, subject_id: UUID) -> bool:
+    """Do the first thing that is due of a subject, unless somebody else is at it; False: not yet.
 
     One at a time: the next is handed out with those of all others, so that nobody waits for a long queue.
     """
     if not backlog.claim(conn, subject_id):
-        return
+        return True
     try:
         waiting = backlog.first(conn, subject_id)
         if waiting and waiting.kind == "review":
-            _review(conn, cell, settings, subject_id, waiting)
+            _review(conn, cell, means, subject_id, waiting)
         elif waiting:
-            _attempt(conn, cell, settings, subject_id, waiting)
+            _attempt(conn, cell, means, subject_id, waiting)
+    except NotYet:
+        return False
     finally:
         backlog.release(conn, subject_id)
+    return True
 
 
-def _review(
-    conn: Connection[Any], cell: Cell, settings: Settings, subject_id: UUID, waiting: Waiting
-) -> None:
+def _review(conn: Connection[Any], cell: Cell, means: Means, subject_id: UUID, waiting: Waiting) -> None:
     """One review at a time: it takes as long as all its conversations together."""
     if not backlog.claim_slot(conn):
         return backlog.postpone(conn, waiting.stream_id, REVIEW_SECONDS)
     try:
-        _attempt(conn, cell, settings, subject_id, waiting)
+        _attempt(conn, cell, means, subject_id, waiting)
     finally:
         backlog.release_slot(conn)
     return None
 
 
-def _attempt(
-    conn: Connection[Any], cell: Cell, settings: Settings, subject_id: UUID, waiting: Waiting
-) -> None:
+def _attempt(conn: Connection[Any], cell: Cell, means: Means, subject_id: UUID, waiting: Waiting) -> None:
     """Do one thing, or put it off, or give it up with a reason."""
     backlog.keep(conn, waiting.stream_id)
     try:
         if waiting.kind == "review":
-            propose(cell, settings, waiting.stream_id)
+            propose(cell, means, waiting.stream_id)
         else:
-            extract(cell, settings, subject_id, waiting.stream_id)
+            extract(cell, means, subject_id, waiting.stream_id)
     except NotWaiting:
         pass  # done by somebody whose lock was lost with its connection
+    except NotYet:
+        backlog.hand_back(conn, waiting.stream_id)
+        raise
     except psycopg.OperationalError:
         raise
     except OUTAGES as error:
-        _put_off(conn, cell, settings, waiting, error)
+        _put_off(conn, cell, means, waiting, error)
     except Exception as error:
         known = isinstance(error, ModelGarbage | ModelRefused | SettingsError)
         if not known:
             log.exception("extraction failed")
         reason = str(error) if known else f"an error: {type(error).__name__}"
         if isinstance(error, ModelRefused | SettingsError) or waiting.attempts + 1 >= GARBAGE_TRIES:
-            return _give_up(conn, cell, settings, waiting, reason)
+            return _give_up(conn, cell, means, waiting, reason)
         backlog.put_off(conn, waiting.stream_id, _pause(waiting.attempts), reason)
 
 
-def _put_off(
-    conn: Connection[Any], cell: Cell, settings: Settings, waiting: Waiting, error: Exception
-) -> None:
+def _put_off(conn: Connection[Any], cell: Cell, means: Means, waiting: Waiting, error: Exception) -> None:
     if waiting.hours > GIVE_UP_HOURS:
-        return _give_up(conn, cell, settings, waiting, str(error))
+        return _give_up(conn, cell, means, waiting, str(error))
     asked = error.retry_after if isinstance(error, ModelUnavailable) else None
     pause = min(asked or _pause(waiting.outages), LONGEST_PAUSE)
     return backlog.put_off(conn, waiting.stream_id, pause, str(error), outage=True)
@@ -112,9 +114,9 @@ def _pause(failures: int) -> float:
     return PAUSES[min(failures, len(PAUSES) - 1)] * random.uniform(0.8, 1.2)  # noqa: S311
 
 
-def _give_up(conn: Connection[Any], cell: Cell, settings: Settings, waiting: Waiting, reason: str) -> None:
+def _give_up(conn: Connection[Any], cell: Cell, means: Means, waiting: Waiting, reason: str) -> None:
     try:
-        _fail(cell, settings, waiting, reason)
+        _fail(cell, means, waiting, reason)
     except psycopg.OperationalError:
         raise
     except Exception as error:  # it cannot even be read: it must not hold up the others for ever
@@ -123,14 +125,14 @@ def _give_up(conn: Connection[Any], cell: Cell, settings: Settings, waiting: Wai
         backlog.put_off(conn, waiting.stream_id, LONGEST_PAUSE, told)
 
 
-def _fail(cell: Cell, settings: Settings, waiting: Waiting, reason: str) -> None:
+def _fail(cell: Cell, means: Means, waiting: Waiting, reason: str) -> None:
     command: Command
     if waiting.kind == "review":
         asked: Any = cell.log.review(waiting.stream_id)
         command = review.FailReview(reason=reason)
     else:
         asked = cell.log.ingestion(waiting.stream_id)
-        identity = reader_for(settings).identity
+        identity = reader_for(means.settings).identity
         command = Fail(
             failed=Failed(extractor=identity, reason=reason, attempts=waiting.attempts + waiting.outages + 1)
         )

@@ -10,26 +10,26 @@ from domain.ids import new_id
 from domain.ingestion import Decision, Extract, Extracted, Ingestion, Received, commands_of
 from domain.recorded import Context
 from domain.review import Review
-from runtime.settings import Settings
 from workers.extraction.extractor import Conversation, Recall, Understood
 from workers.extraction.readers import reader_for
-from workers.recall import recall
+from workers.means import Means
 
 CONFLICT_TRIES = 5
 """People change their memories seldom while one of their conversations is being decided."""
 
 
-def extract(cell: Cell, settings: Settings, subject_id: UUID, ingestion_id: UUID) -> None:
-    """Extract one ingestion. Raises NotWaiting when it is done, and what models and recall raise."""
+def extract(cell: Cell, means: Means, subject_id: UUID, ingestion_id: UUID) -> None:
+    """Extract one ingestion. Raises NotWaiting when it is done, NotYet, and what models and recall raise."""
     ingestion = cell.log.ingestion(ingestion_id)
     if ingestion.status != "waiting":
         raise NotWaiting(f"this ingestion is already {ingestion.status}")
-    reader = reader_for(settings)
+    reader = reader_for(means.settings)
     received = ingestion.received
+    means.recaller.require(cell, received.scope, subject_id)  # before a model is asked
     understood = reader.read(Conversation(received=received, at=ingestion.received_at))
     for attempt in range(CONFLICT_TRIES):
         decisions = decided(
-            received, understood, lambda texts: recall(cell, settings, received.scope, subject_id, texts)
+            received, understood, lambda texts: means.recaller.recall(cell, received.scope, subject_id, texts)
         )
         extracted = Extracted(extractor=reader.identity, decisions=tuple(decisions), usage=understood.usage())
         commands = commands_of(received, decisions, str(reader.identity))

@@ -14,11 +14,14 @@ from domain.eventstore import backlog
 from domain.eventstore.backlog import Turn
 from domain.eventstore.cells import Cell
 from domain.eventstore.follower import Follower
+from domain.eventstore.signals import told
+from projections import search
+from projections.vectors import VECTORS_OF
 from providers.embedding.embedders import embedder_for
-from runtime.settings import Settings
 from workers import attempts
 from workers.broker import EXTRACT, enqueue
 from workers.extraction.readers import reader_for
+from workers.means import Means
 
 log = logging.getLogger(__name__)
 
@@ -37,21 +40,27 @@ class Intake(Follower):
 
     poll_seconds = POLL_SECONDS
 
-    def __init__(self, cell: Cell, settings: Settings, broker: RedisBroker) -> None:
+    def __init__(self, cell: Cell, means: Means, broker: RedisBroker) -> None:
         super().__init__(cell, "intake")
-        self._settings = settings
+        self._means = means
         self._broker = broker
-        self._local = reader_for(settings).local and embedder_for(None, settings).local
+        self._local = reader_for(means.settings).local and embedder_for(None, means.settings).local
+
+    def wants(self, payload: str) -> bool:
+        """What waited for vectors can go on when some have come."""
+        said = told(payload)
+        return said is not None and said.name == VECTORS_OF.format(search.name)
 
     def step(self, conn: Connection[Any]) -> bool:
         turns = backlog.hand_out(conn)
         short = [turn for turn in turns if turn.size <= AT_ONCE_BYTES and not turn.review]
         at_once = short[:AT_ONCE_TURNS] if self._local else []
+        worked = len(at_once) < len(turns)
         # Jobs first, so that others are at work on them meanwhile.
         for turn in sorted(turns, key=lambda turn: turn in at_once):
             if turn in at_once or not self._enqueued(turn):
-                attempts.work_off(conn, self.cell, self._settings, turn.subject_id)
-        return bool(turns)
+                worked |= attempts.work_off(conn, self.cell, self._means, turn.subject_id)
+        return worked
 
     def _enqueued(self, turn: Turn) -> bool:
         """Whether a turn became a job; without a queue, what can be done here is done here."""

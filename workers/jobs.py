@@ -27,9 +27,9 @@ from projections.selection import UNEXPIRED
 from projections.vectors import Waiting
 from providers.embedding.embedder import EmbedderUnavailable
 from providers.embedding.embedders import embedder_for
-from runtime.settings import Settings
 from workers import attempts
 from workers.broker import EMBED, EXTRACT, INDEX, REPLAY, claim, enqueue, queued
+from workers.means import Means
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +52,9 @@ RECEIPT_HOURS = 48
 class Jobs:
     """The jobs of one worker process, and the sweep that asks for what a lost broker forgot."""
 
-    def __init__(self, settings: Settings, cells: Cells, broker: RedisBroker) -> None:
-        self._settings = settings
+    def __init__(self, means: Means, cells: Cells, broker: RedisBroker) -> None:
+        self._means = means
+        self._settings = means.settings
         self._cells = cells
         self._broker = broker
         self._wake = threading.Event()
@@ -94,7 +95,7 @@ class Jobs:
         """Work off what waits for extraction in one subject's queue."""
         home = self._cells.all[cell]
         with psycopg.connect(home.conninfo, autocommit=True) as conn:
-            attempts.work_off(conn, home, self._settings, UUID(subject_id))
+            attempts.work_off(conn, home, self._means, UUID(subject_id))
 
     def index(self, cell: str, version: int, name: str = search.name) -> None:
         """Make the indexes that a build's large scopes want: minutes, and one worker at a time."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dramatiq import Worker
 
+from application.reader import Reader
 from domain.eventstore.cells import Cells
 from domain.eventstore.cipher import master_key
 from domain.eventstore.follower import Follower
@@ -18,6 +19,8 @@ from runtime.settings import Settings
 from workers import broker
 from workers.intake import Intake
 from workers.jobs import Jobs
+from workers.means import Means
+from workers.recall import Recaller
 
 
 class WorkerProcess:
@@ -27,7 +30,9 @@ class WorkerProcess:
         assert settings.database_url and settings.redis_url  # noqa: S101 - `serve` and `worker` see to it
         self.cells = Cells(settings.database_url, master_key(settings.master_key, Path(settings.data_dir)))
         self._broker = broker.connect(settings.redis_url)
-        self._jobs = Jobs(settings, self.cells, self._broker)
+        self._recaller = Recaller(Reader(self.cells), settings)
+        self.means = Means(settings, self._recaller)
+        self._jobs = Jobs(self.means, self.cells, self._broker)
         model = embedder_for(None, settings).model
         self._followers: list[Follower] = [
             Runner(
@@ -39,10 +44,11 @@ class WorkerProcess:
             for cell in self.cells.all.values()
             for projection in ALL.values()
         ]
-        self._followers += [Intake(cell, settings, self._broker) for cell in self.cells.all.values()]
+        self._followers += [Intake(cell, self.means, self._broker) for cell in self.cells.all.values()]
         self._takers = Worker(self._broker, worker_threads=settings.worker_threads, worker_timeout=200)
 
     def start(self) -> None:
+        self._recaller.start()
         for follower in self._followers:
             follower.start()
         self._jobs.start()
@@ -55,6 +61,7 @@ class WorkerProcess:
         self._takers.stop(timeout=5_000)
         for follower in self._followers:
             follower.join(timeout=5)
+        self._recaller.stop()
         self.cells.close()
         self._broker.close()
 

@@ -3,20 +3,20 @@
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
 
 import numpy as np
-import psycopg
 from numpy.typing import NDArray
-from pgvector.psycopg import register_vector_async
-from psycopg import AsyncConnection
 
+from application.reader import Reader, Wanted
+from application.refusals import Behind
 from domain.eventstore.cells import Cell
+from domain.eventstore.reading import last_of_subject
 from domain.memory import Scope
 from projections import search
-from projections.catalogue import Build, NotBuilt, live
+from projections.catalogue import NotBuilt, live
 from projections.selection import Selection
 from providers.embedding.embedder import Embedder, EmbedderRefused
 from providers.embedding.embedders import embedder_for
@@ -28,119 +28,108 @@ RECALLED = 20
 BEHIND_SECONDS = 10.0
 VECTOR_SECONDS = 1.0
 """How long vectors of the subject's last memories are waited for; words find most of what matters."""
-LOOK_SECONDS = 0.005
+NOW_SECONDS = 0.1
+"""How long somebody waits who has others to serve meanwhile: most vectors are there within 40 ms."""
 MAX_TEXT = 2_000
 """A longer memory is a document that somebody put there; no statement updates or deletes it."""
-_given_up: dict[UUID, int] = {}
-"""Subject → position up to which vectors were waited for in vain: a model may take none of a text."""
+
+T = TypeVar("T")
 
 
-class Behind(Exception):
-    """The search projection does not reach what is in the log: deciding now could double what is known."""
+class NotYet(Exception):
+    """Rows or vectors of the subject's last memories are still to come: others can be served meanwhile."""
 
 
-def recall(
-    cell: Cell, settings: Settings, scope: Scope, subject_id: UUID, texts: Sequence[str]
-) -> list[list[Known]]:
-    """For each text the memories of exactly this scope that are most like it, best first. Raises Behind."""
-    if not texts:
-        return []
-    desk = _desk_for(cell)
-    try:
-        return desk.loop.run_until_complete(_recall(desk.conn, settings, scope, subject_id, texts))
-    except psycopg.OperationalError:
-        del _here.desk  # the next recall of this thread connects anew
-        raise
+class Recaller:
+    """Recalls for all threads of a worker: they share a loop, and its connections."""
+
+    def __init__(self, reader: Reader, settings: Settings) -> None:
+        self._reader = reader
+        self._settings = settings
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="recall", daemon=True)
+        self._since: dict[UUID, tuple[int, float]] = {}
+        """Subject → the position whose vectors are waited for, and since when."""
+
+    def start(self) -> None:
+        self._thread.start()
+        self._wait_for(self._reader.open())
+
+    def stop(self) -> None:
+        self._wait_for(self._reader.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def require(self, cell: Cell, scope: Scope, subject_id: UUID) -> None:
+        """Raises NotYet where recalling would have to wait and nobody has waited long enough; then Behind."""
+        self._wait_for(self._require(cell, scope, subject_id))
+
+    def recall(self, cell: Cell, scope: Scope, subject_id: UUID, texts: Sequence[str]) -> list[list[Known]]:
+        """For each text the memories of exactly this scope most like it, best first. Raises Behind."""
+        return self._wait_for(self._recall(cell, scope, subject_id, texts)) if texts else []
+
+    def _wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _require(self, cell: Cell, scope: Scope, subject_id: UUID) -> None:
+        wanted = await self._wanted(cell, scope, subject_id)
+        reached = await self._reached(cell, wanted, NOW_SECONDS)
+        if reached and await self._reader.embedded(cell, search.name, wanted, NOW_SECONDS):
+            self._since.pop(subject_id, None)
+            return
+        position, since = self._since.get(subject_id, (0, 0.0))
+        if position != wanted.position:
+            since = time.monotonic()
+            self._since[subject_id] = wanted.position, since
+        if time.monotonic() - since < (VECTOR_SECONDS if reached else BEHIND_SECONDS):
+            raise NotYet
+        self._since.pop(subject_id, None)
+        if not reached:
+            raise _behind(wanted)
+        self._reader.give_up(search.name, wanted)
+
+    async def _recall(
+        self, cell: Cell, scope: Scope, subject_id: UUID, texts: Sequence[str]
+    ) -> list[list[Known]]:
+        wanted = await self._wanted(cell, scope, subject_id)
+        if not await self._reached(cell, wanted, BEHIND_SECONDS):
+            raise _behind(wanted)
+        if not await self._reader.embedded(cell, search.name, wanted, VECTOR_SECONDS):
+            self._reader.give_up(search.name, wanted)
+        async with self._reader.connection(cell) as conn:
+            build, _ = await live(conn, search.name, "")
+        embedder = embedder_for(build.model, self._settings)
+        vectors = await asyncio.to_thread(_embedded, embedder, texts)
+        known = Selection(scope=scope, exact=True)
+        found: list[list[Known]] = []
+        async with self._reader.connection(cell) as conn:
+            for text, vector in zip(texts, vectors, strict=True):
+                query = search.Query(selection=known, text=text, vector=vector, limit=RECALLED)
+                found.append(_known(await search.search(conn, build, query, embedder.similarity)))
+        return found
+
+    async def _wanted(self, cell: Cell, scope: Scope, subject_id: UUID) -> Wanted:
+        async with self._reader.connection(cell) as conn:
+            position = await last_of_subject(conn, subject_id)
+        return Wanted(position, scope, by=str(subject_id), of_user_alone=True)
+
+    async def _reached(self, cell: Cell, wanted: Wanted, seconds: float) -> bool:
+        try:
+            return await self._reader.reached(cell, search.name, wanted.position, seconds)
+        except NotBuilt as error:
+            raise Behind(str(error)) from None
 
 
-class Desk(NamedTuple):
-    """What a thread asks with: making both anew took half of the time of a short conversation."""
-
-    conninfo: str
-    loop: asyncio.AbstractEventLoop
-    conn: AsyncConnection[Any]
+def _behind(wanted: Wanted) -> Behind:
+    return Behind(f"search is not yet at position {wanted.position}")
 
 
-_here = threading.local()
-
-
-def _desk_for(cell: Cell) -> Desk:
-    desk: Desk | None = getattr(_here, "desk", None)
-    if desk is None or desk.conninfo != cell.conninfo or desk.conn.closed:
-        loop = desk.loop if desk else asyncio.new_event_loop()
-        _here.desk = desk = Desk(cell.conninfo, loop, loop.run_until_complete(_connected(cell)))
-    return desk
-
-
-async def _connected(cell: Cell) -> AsyncConnection[Any]:
-    conn = await AsyncConnection.connect(cell.conninfo, autocommit=True)
-    await register_vector_async(conn)
-    return conn
-
-
-async def _recall(
-    conn: AsyncConnection[Any], settings: Settings, scope: Scope, subject_id: UUID, texts: Sequence[str]
-) -> list[list[Known]]:
-    build = await _caught_up(conn, scope, subject_id)
-    embedder = embedder_for(build.model, settings)
-    vectors = await asyncio.to_thread(_embedded, embedder, texts)
-    known = Selection(scope=scope, exact=True)
-    found = []
-    for text, vector in zip(texts, vectors, strict=True):
-        query = search.Query(selection=known, text=text, vector=vector, limit=RECALLED)
-        hits = await search.search(conn, build, query, embedder.similarity)
-        found.append(
-            [
-                Known(
-                    id=hit.memory.id,
-                    version=hit.memory.version,
-                    text=hit.memory.text,
-                    similarity=hit.similarity,
-                )
-                for hit in hits
-                if len(hit.memory.text) <= MAX_TEXT
-            ]
-        )
-    return found
-
-
-async def _caught_up(conn: AsyncConnection[Any], scope: Scope, subject_id: UUID) -> Build:
-    """The live search build, once it holds what the log holds of the subject."""
-    cursor = await conn.execute(
-        "SELECT coalesce(max(position), 0) FROM events WHERE subject_id = %s AND type LIKE 'memory.%%'",
-        (subject_id,),
-    )
-    wanted = (await cursor.fetchone() or (0,))[0]
-    started = time.monotonic()
-    while True:
-        build = await _live(conn)
-        waited = time.monotonic() - started
-        if build.position >= wanted:
-            if _given_up.get(subject_id, 0) >= wanted or not await _lacks_vectors(conn, build, scope, wanted):
-                return build
-            if waited > VECTOR_SECONDS:
-                _given_up[subject_id] = wanted
-                return build
-        if waited > BEHIND_SECONDS:
-            raise Behind(f"search is at position {build.position}, not yet at {wanted}")
-        await asyncio.sleep(LOOK_SECONDS)
-
-
-async def _live(conn: AsyncConnection[Any]) -> Build:
-    try:
-        build, _ = await live(conn, search.name, "")
-    except NotBuilt as error:
-        raise Behind(str(error)) from None
-    return build
-
-
-async def _lacks_vectors(conn: AsyncConnection[Any], build: Build, scope: Scope, position: int) -> bool:
-    cursor = await conn.execute(
-        f"SELECT EXISTS (SELECT 1 FROM {search.table(build.version)} WHERE owner = %s"
-        " AND user_id IS NOT DISTINCT FROM %s AND position <= %s AND embedding IS NULL)",
-        (scope.owner, scope.user_id, position),
-    )
-    return bool((await cursor.fetchone() or (False,))[0])
+def _known(hits: Sequence[search.Hit]) -> list[Known]:
+    return [
+        Known(id=hit.memory.id, version=hit.memory.version, text=hit.memory.text, similarity=hit.similarity)
+        for hit in hits
+        if len(hit.memory.text) <= MAX_TEXT
+    ]
 
 
 def _embedded(embedder: Embedder, texts: Sequence[str]) -> list[NDArray[np.float32] | None]:

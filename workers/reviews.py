@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import Connection
 
+from application.refusals import Behind
 from domain.errors import NotWaiting
 from domain.eventstore.cells import Cell
 from domain.eventstore.reading import Filter, read_log, read_streams
@@ -33,7 +34,8 @@ from runtime.settings import Settings
 from workers.extraction.extractor import Conversation, Known, Reader, Understood
 from workers.extraction.readers import reader_for
 from workers.ingestions import append, context_of, decided
-from workers.recall import RECALLED, Behind, recall
+from workers.means import Means
+from workers.recall import RECALLED
 
 READ_EVENTS = 20
 """A conversation may be as large as a request."""
@@ -56,13 +58,13 @@ class Born(msgspec.Struct):
     """The last conversation that says so; None for what no conversation says any more."""
 
 
-def propose(cell: Cell, settings: Settings, review_id: UUID) -> None:
+def propose(cell: Cell, means: Means, review_id: UUID) -> None:
     """Read again what a review asks for and append its proposals. Raises what models and recall raise."""
     review = cell.log.review(review_id)
     if review.status != "waiting":
         raise NotWaiting(f"this review is already {review.status}")
     asked = review.requested
-    reader = reader_for(msgspec.structs.replace(settings, extractor=asked.extractor or settings.extractor))
+    reader = reader_for(_asked_for(means.settings, asked))
     with cell.pool.connection() as conn:
         ingestions = list(ingestions_of(conn, cell, asked))
         model = next((b.model for b in builds(conn, search.name) if b.state == "live"), None)
@@ -72,7 +74,7 @@ def propose(cell: Cell, settings: Settings, review_id: UUID) -> None:
     reads = [read for ingestion in ingestions if (read := _read(reader, ingestion))]
     with cell.pool.connection() as conn:
         old, withdrawn = _left_by(conn, cell, {read.ingestion.id for read in reads})
-    reading = Rereading(cell, settings, embedder_for(model, settings), old, withdrawn)
+    reading = Rereading(cell, means, embedder_for(model, means.settings), old, withdrawn)
     for read in reads:
         reading.go_on(read)
     proposed = Proposed(
@@ -82,6 +84,10 @@ def propose(cell: Cell, settings: Settings, review_id: UUID) -> None:
         usage=_total(read.understood.usage() for read in reads),
     )
     append(cell, context_of(review), [(review_id, Propose(proposed=proposed))])
+
+
+def _asked_for(settings: Settings, asked: Requested) -> Settings:
+    return msgspec.structs.replace(settings, extractor=asked.extractor or settings.extractor)
 
 
 def ingestions_of(conn: Connection[Any], cell: Cell, asked: Requested) -> Iterator[Ingestion]:
@@ -143,13 +149,13 @@ class Rereading:
     def __init__(
         self,
         cell: Cell,
-        settings: Settings,
+        means: Means,
         embedder: Embedder,
         old: dict[UUID, Memory],
         withdrawn: list[Memory],
     ) -> None:
         self._cell = cell
-        self._settings = settings
+        self._means = means
         self._embedder = embedder
         self._old = old
         self._withdrawn = {memory.id: memory for memory in withdrawn}
@@ -185,7 +191,7 @@ class Rereading:
             self._changed[id] = Born(decision, ingestion)
 
     def _recall(self, scope: Scope, subject_id: UUID, texts: Sequence[str]) -> list[list[Known]]:
-        stored = recall(self._cell, self._settings, scope, subject_id, texts)
+        stored = self._means.recaller.recall(self._cell, scope, subject_id, texts)
         imagined = [
             Known(id=id, version=0, text=born.decision.text)
             for id, born in self._born.items()

@@ -146,6 +146,11 @@ def keep(conn: Connection[Any], stream_id: UUID) -> None:
     conn.execute("UPDATE backlog SET handed_out_at = now() WHERE stream_id = %s", (stream_id,))
 
 
+def hand_back(conn: Connection[Any], stream_id: UUID) -> None:
+    """Nobody is at it any more."""
+    conn.execute("UPDATE backlog SET handed_out_at = NULL WHERE stream_id = %s", (stream_id,))
+
+
 def claim_slot(conn: Connection[Any]) -> bool:
     """Take the one place that there is for reviews; False while another has it. Goes with `release_slot`."""
     row = conn.execute(

@@ -8,7 +8,7 @@ import psycopg
 from psycopg import Connection
 
 from domain.eventstore.cells import Cell
-from domain.eventstore.signals import log_of
+from domain.eventstore.signals import log_of, told_of
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,10 @@ class Follower(threading.Thread):
         """One piece of work; False when there is none. Any number may follow: it says who does it."""
         raise NotImplementedError
 
+    def wants(self, payload: str) -> bool:
+        """Whether to step for what those tell who work behind the log, too (signals.py)."""
+        return False
+
     def begin(self, conn: Connection[Any]) -> None:
         """What each new connection begins with."""
 
@@ -43,11 +47,16 @@ class Follower(threading.Thread):
         self._told.set()
 
     def run(self) -> None:
-        end = self.cell.signals.listen(log_of(self.cell.name), lambda _: self._told.set())
+        signals, name = self.cell.signals, self.cell.name
+        ends = [
+            signals.listen(log_of(name), lambda _: self._told.set()),
+            signals.listen(told_of(name), lambda payload: self._told.set() if self.wants(payload) else None),
+        ]
         try:
             self._run()
         finally:
-            end()
+            for end in ends:
+                end()
 
     def _run(self) -> None:
         while not self._stopping.is_set():

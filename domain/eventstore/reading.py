@@ -120,6 +120,15 @@ async def unerased_of(conn: AsyncConnection[Any], owner: str, ids: Sequence[UUID
     return [id for (id,) in await cursor.fetchall()]
 
 
+async def last_of_subject(conn: AsyncConnection[Any], subject_id: UUID) -> int:
+    """Where the last event of a subject's memories is; 0 where there is none."""
+    cursor = await conn.execute(
+        "SELECT coalesce(max(position), 0) FROM events WHERE subject_id = %s AND type LIKE 'memory.%%'",
+        (subject_id,),
+    )
+    return (await cursor.fetchone() or (0,))[0]
+
+
 def entry_of(row: Sequence[Any]) -> LogEntry:
     """A row of COLUMNS as a log entry."""
     (position, stream, version, type_name, payload, event_id, owner, subject, actor, cause, correlation,

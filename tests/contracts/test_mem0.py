@@ -212,7 +212,7 @@ def test_an_event_runs_while_a_worker_is_at_it(
         eventually(lambda: mem0.get(f"/v1/event/{event_id}/").json()["status"] == "RUNNING")
         assert mem0.get(f"/v1/event/{event_id}/").json()["results"] == []
         backlog.release(conn, subject_id)
-        attempts.work_off(conn, home, service.settings, subject_id)
+        attempts.work_off(conn, home, service.worker.means, subject_id)
     eventually(lambda: mem0.get(f"/v1/event/{event_id}/").json()["status"] == "SUCCEEDED")
 
 

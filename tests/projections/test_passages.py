@@ -17,6 +17,7 @@ from api.app import cells_of
 from application import finding
 from application.asked import Asked, Caller
 from application.engine import Engine
+from application.reader import Reader
 from domain.document import DocumentIndexed, id_of
 from domain.eventstore.cells import Cell, Cells
 from domain.ids import new_id
@@ -35,7 +36,9 @@ from tests.support.projections import applied, build_of, checksum, given
 from tests.support.service import KEY, Service, eventually, free_port
 from workers import broker
 from workers.jobs import Jobs
+from workers.means import Means
 from workers.process import WorkerProcess
+from workers.recall import Recaller
 
 PASSAGES = ALL["passages"]
 TRAVEL = (
@@ -407,7 +410,7 @@ def test_a_job_that_an_earlier_everlog_asked_for_is_done(
     build = build_of(conn, "search")
     ids = [str(row.id) for row in vectors.waiting(conn, build, 10)]
     assert ids
-    jobs = Jobs(Settings(), cells, broker.connect(redis_url))
+    jobs = Jobs(Means(Settings(), Recaller(Reader(cells), Settings())), cells, broker.connect(redis_url))
     jobs.embed(cell.name, build.version, ids)
     assert vectors.waiting(conn, build, 10) == []
     jobs.index(cell.name, build.version)

@@ -16,8 +16,10 @@ from projections.catalogue import builds
 from runtime.commands.replay import replay
 from runtime.settings import Settings
 from tests.support.endpoint import Answer, Endpoint
+from tests.support.ingestions import tell
 from tests.support.memories import add
 from tests.support.service import Service, eventually, free_port, serving
+from workers import recall
 
 
 class Model:
@@ -60,6 +62,7 @@ def service(model: Model, new_database: Callable[[], str], redis_url: str, folde
         embedding_model=f"model-of-{uuid4().hex}",  # a process has one embedder of a name
         openai_base_url=model.endpoint.url,
         openai_api_key="k",
+        extractor="rules",
     )
     with serving(settings) as running:
         yield running
@@ -143,3 +146,31 @@ def test_a_text_that_the_model_refuses_is_asked_for_once_and_again_by_a_replay(
         assert not vectors.waiting(conn, live, 10)
         vectors.forget_refusals(conn, live.model or "")
         assert [row.id.hex for row in vectors.waiting(conn, live, 10)] == [refused.removeprefix("mem_")]
+
+
+# --- deciding behind vectors ------------------------------------------------------------------------
+
+
+def test_no_extraction_waits_for_a_vector_that_the_model_has_refused(
+    service: Service, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recall, "VECTOR_SECONDS", 1_000.0)
+    add(service.client, "an unspeakable text", user)
+    assert tell(service.client, user, "I live in Bern")["status"] == "extracted"
+
+
+def test_nobody_waits_for_the_vectors_of_another_user(
+    service: Service, model: Model, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recall, "VECTOR_SECONDS", 1_000.0)
+    add(service.client, "a slow text", user)
+    eventually(lambda: model.asked_for("slow"))  # and so one of the two threads that take jobs is busy
+    kept = service.client.post(
+        "/v1/memories",
+        json={"messages": [{"role": "user", "content": "I live in Rome"}], "user_id": user},
+        headers={"Prefer": "respond-async"},
+    ).json()["ingestion_id"]
+    assert tell(service.client, f"{user}-other", "I live in Bern")["status"] == "extracted"
+    assert service.client.get(f"/v1/ingestions/{kept}").json()["status"] == "waiting"
+    model.released.set()
+    eventually(lambda: service.client.get(f"/v1/ingestions/{kept}").json()["status"] == "extracted")

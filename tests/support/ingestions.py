@@ -44,7 +44,7 @@ def nobody_extracting(service: Service, user: str) -> Iterator[None]:
     cell = service.worker.cells.of("default")
 
     def worked_off(subject_id: UUID) -> bool:
-        attempts.work_off(conn, cell, service.settings, subject_id)
+        attempts.work_off(conn, cell, service.worker.means, subject_id)
         return backlog.first(conn, subject_id) is None
 
     with psycopg.connect(cell.conninfo, autocommit=True) as conn:
