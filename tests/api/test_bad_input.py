@@ -34,7 +34,7 @@ BODIES: dict[str, tuple[bytes, int]] = {
     "a lone surrogate": (message('"a\\ud800b"'), 400),
     "invalid UTF-8": (b'{"messages":[{"role":"user","content":"\xff\xfe"}]}', 400),
     "10 MB": (message(f'"{"a" * 10_000_000}"'), 413),
-    "arrays nested 5,000 deep": (b'{"messages":' + nested(5_000, "[", "]").encode() + b"}", 400),
+    "arrays nested 100,000 deep": (b'{"messages":' + nested(100_000, "[", "]").encode() + b"}", 400),
     "metadata nested 100,000 deep": (with_metadata(nested(100_000)), 400),
     "metadata nested 500 deep": (with_metadata(nested(500)), 422),
     "metadata of 100 kB": (with_metadata(json.dumps({"a": "b" * 100_000})), 422),
