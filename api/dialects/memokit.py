@@ -17,12 +17,13 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, FromPath, ParameterKwarg, QueryParameter
 
-from api.body import Body, Id, Tag, check_metadata, check_text
+from api.body import Body
 from api.dialect import Dialect
 from api.errors import Problem
 from application import finding, memories
 from application.asked import Asked
 from application.engine import Engine
+from application.storable import Id, Tag, check_metadata, check_text
 from domain.errors import NotFound
 from domain.ids import MEMORY_PREFIX, new_id, read, spell
 from domain.memory import AddMemory, DeleteMemory, Memory, Scope

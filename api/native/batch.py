@@ -8,7 +8,7 @@ from litestar import Response, delete, put
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from api.body import Body, Id
+from api.body import Body
 from api.errors import refusals
 from api.native.memories import (
     DeleteAnswer,
@@ -22,6 +22,7 @@ from api.request import IdempotencyKey
 from application import memories
 from application.asked import Asked
 from application.engine import Engine
+from application.storable import Id
 from domain.aggregate import Command
 from domain.memory import DeleteMemory, Scope, UpdateMemory
 from projections.selection import Selection

@@ -16,7 +16,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, FromPath, QueryParameter
 
-from api.body import Body, Id, Tag, check_metadata, check_text
+from api.body import Body
 from api.errors import Refusal, refusals
 from api.native.projects import guidance_of
 from api.request import IdempotencyKey, IfMatch, MinPosition, Prefer, expected_version, patience
@@ -24,6 +24,7 @@ from api.scope import SCOPED
 from application import finding, ingestions, memories
 from application.asked import Asked
 from application.engine import Engine
+from application.storable import Id, Tag, check_metadata, check_text
 from domain.aggregate import Command
 from domain.errors import NotFound
 from domain.eventstore.writer import Result

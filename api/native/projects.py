@@ -10,11 +10,12 @@ from litestar import Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from api.body import Body, check_text
+from api.body import Body
 from api.errors import refusals
 from api.request import IdempotencyKey
 from application.asked import Asked
 from application.engine import Engine
+from application.storable import check_text
 from domain.errors import NotFound
 from domain.eventstore.cells import Cell
 from domain.eventstore.reading import Filter, read_log

@@ -14,11 +14,12 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from psycopg import Connection
 
-from api.body import Body, Id
+from api.body import Body
 from api.errors import Refusal, refusals
 from api.request import IdempotencyKey
 from application.asked import Asked
 from application.engine import Engine
+from application.storable import Id
 from domain.aggregate import Command, State
 from domain.eventstore.cells import Cell
 from domain.eventstore.reading import Filter, read_log, read_streams

@@ -12,13 +12,14 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from api.body import Body, Id
+from api.body import Body
 from api.errors import Refusal, refusals
 from api.native.ingestions import DecisionAnswer, decided
 from api.request import IdempotencyKey
 from application.asked import Asked
 from application.engine import Engine
 from application.ingestions import Attempts, attempts_of
+from application.storable import Id
 from domain.aggregate import Command
 from domain.errors import NotFound
 from domain.eventstore.cells import Cell

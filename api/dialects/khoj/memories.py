@@ -13,12 +13,13 @@ from litestar import delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from api.body import Body, check_text
+from api.body import Body
 from api.dialects.khoj.errors import MISSING, refusals
 from api.dialects.khoj.parameters import User
 from api.errors import Refusal
 from application.asked import Asked
 from application.engine import Engine
+from application.storable import check_text
 from domain.errors import NotFound
 from domain.ids import new_id
 from domain.memory import AddMemory, DeleteMemory, Scope, UpdateMemory

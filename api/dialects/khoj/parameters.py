@@ -7,10 +7,10 @@ import anyio.to_thread
 import msgspec
 from litestar.params import QueryParameter
 
-from api.body import Id
 from api.errors import REQUIRED, Refusal
 from application.asked import Asked
 from application.engine import Engine
+from application.storable import Id
 from domain.conversation import Conversation
 from domain.errors import NotFound
 from domain.ids import read

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import msgspec
 
-from api.body import Body, Id, refuse_nul
+from api.body import Body
+from application.storable import Id, refuse_nul
 
 MAX_QUESTION = 100_000
 """Characters: more than any model is told at once; longer texts are attached as files."""

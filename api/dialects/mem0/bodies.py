@@ -11,11 +11,12 @@ from uuid import UUID
 
 import msgspec
 
-from api.body import Body, Id, check_metadata, check_text
+from api.body import Body
 from api.errors import Refusal
 from api.native.memories import MAX_MESSAGES, Said
 from api.native.projects import Categories, ProjectRequest
 from application.asked import Asked
+from application.storable import Id, check_metadata, check_text
 from domain.ingestion import Message
 from domain.memory import Memory, Scope
 from projections.conditions import ENTITIES, Unusable, compiled

@@ -13,13 +13,14 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from api.body import Body, Id
+from api.body import Body
 from api.dialects.mem0.account import TAGS, faults
 from api.dialects.mem0.bodies import Filters, Remembered, Result, remembered, result, selection_of
 from api.errors import Refusal
 from application import ingestions, memories
 from application.asked import Asked
 from application.engine import Engine
+from application.storable import Id
 from domain.errors import NotFound
 from domain.eventstore.cells import Cell
 from domain.eventstore.reading import Filter

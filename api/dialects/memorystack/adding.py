@@ -11,7 +11,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg
 
-from api.body import MAX_TEXT, Body, Id, check_metadata
+from api.body import Body
 from api.dialects.memorystack.answers import EVERYBODY, NOBODY, ORIGIN, TAGS, answers, wrong
 from api.dialects.memorystack.repeats import ONCE
 from api.native.memories import ROLES, Part
@@ -20,6 +20,7 @@ from api.request import IdempotencyKey, Prefer, patience
 from application import ingestions
 from application.asked import Asked
 from application.engine import Engine
+from application.storable import MAX_TEXT, Id, check_metadata
 from domain.ingestion import Ingestion, Message, Received, Role
 from domain.memory import Scope
 

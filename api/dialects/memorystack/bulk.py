@@ -11,7 +11,7 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from api.body import Body, Id
+from api.body import Body
 from api.dialects.memorystack.answers import DEFAULT_TYPE, TAGS, answers, selected
 from api.dialects.memorystack.duplicates import groups
 from api.dialects.memorystack.repeats import ONCE_OF_ALL
@@ -19,6 +19,7 @@ from api.dialects.memorystack.transfer import all_of
 from api.request import IdempotencyKey, MinPosition
 from application.asked import Asked
 from application.engine import Engine
+from application.storable import Id
 from domain.aggregate import Command
 from domain.errors import Contended, NotFound, VersionConflict
 from domain.memory import DeleteMemory, Memory, Scope, UpdateMemory

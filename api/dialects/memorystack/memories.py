@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from psycopg import AsyncConnection
 
-from api.body import MAX_TEXT, Body, Id, check_metadata, check_text
+from api.body import Body
 from api.dialects.memorystack.answers import (
     SELECTED,
     TAGS,
@@ -28,6 +28,7 @@ from api.request import IdempotencyKey, MinPosition
 from application import finding, memories
 from application.asked import Asked
 from application.engine import Engine
+from application.storable import MAX_TEXT, Id, check_metadata, check_text
 from domain.errors import NotFound
 from domain.eventstore.writer import Result
 from domain.ids import MEMORY_PREFIX, read

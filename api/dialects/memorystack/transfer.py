@@ -12,7 +12,7 @@ from litestar import Request, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from api.body import MAX_TEXT, Body, Id, Tag, check_metadata, refuse_nul
+from api.body import Body
 from api.dialects.memorystack.answers import (
     EVERYBODY,
     NOBODY,
@@ -32,6 +32,7 @@ from api.dialects.memorystack.repeats import ONCE
 from api.request import IdempotencyKey
 from application.asked import Asked
 from application.engine import Engine
+from application.storable import MAX_TEXT, Id, Tag, check_metadata, refuse_nul
 from domain.aggregate import Command
 from domain.ids import new_id
 from domain.memory import AddMemory, Memory, Scope, Traits

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from api.body import Body, Id, Tag, check_metadata, check_text, refuse_nul
+from application.storable import Id, Tag, check_metadata, check_storable, check_text, refuse_nul
 from domain.ids import EPOCH
 from domain.memory import NO_TRAITS, Traits
 from domain.recorded import now
@@ -66,7 +66,7 @@ class Page(msgspec.Struct, frozen=True):
     """Of all pages, where the source tells."""
 
 
-class Row(Body, frozen=True, kw_only=True):
+class Row(msgspec.Struct, frozen=True, kw_only=True):
     """A row that can become a memory."""
 
     id: Annotated[str, msgspec.Meta(max_length=MAX_ID)]
@@ -91,7 +91,7 @@ class Row(Body, frozen=True, kw_only=True):
         return _moment(self.created_at)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        check_storable(self)
         check_text(self.text)
         check_metadata(self.metadata)
 
