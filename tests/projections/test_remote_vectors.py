@@ -35,7 +35,7 @@ class Model:
     def _answer(self, body: dict[str, Any]) -> Answer:
         texts = body["input"]
         if any("slow" in text for text in texts):
-            self.released.wait(30)
+            self.released.wait(60)
         if any("unspeakable" in text for text in texts):
             return 400, {"error": {"message": "this text is not allowed"}}
         rows = [
@@ -163,6 +163,7 @@ def test_nobody_waits_for_the_vectors_of_another_user(
     service: Service, model: Model, user: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recall, "VECTOR_SECONDS", 1_000.0)
+    monkeypatch.setattr(recall, "BEHIND_SECONDS", 1_000.0)
     add(service.client, "a slow text", user)
     eventually(lambda: model.asked_for("slow"))  # and so one of the two threads that take jobs is busy
     kept = service.client.post(
