@@ -2,11 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import UUID
 
 from psycopg import AsyncConnection
 
@@ -14,7 +13,7 @@ from application.asked import Asked
 from application.callers import Callers
 from application.reader import Reader, Wanted
 from application.refusals import Behind
-from domain.aggregate import Command
+from domain.aggregate import Commands, S
 from domain.eventstore.cells import Cell, Cells
 from domain.eventstore.writer import Result, Work
 from domain.memory import Scope
@@ -32,8 +31,8 @@ VECTOR_WAIT_SECONDS = 1.0
 
 
 def submit(
-    cell: Cell, asked: Asked, commands: Sequence[tuple[UUID, Command]], cause: str | None = None
-) -> "Future[list[Result]]":
+    cell: Cell, asked: Asked, commands: Commands[S], cause: str | None = None
+) -> "Future[list[Result[S]]]":
     """Have all commands done or none; results in their order. The cause is by default the request alone."""
     return cell.writer.submit(Work(context=asked.context(cause), commands=commands, receipt=asked.receipt))
 
@@ -72,9 +71,7 @@ class Engine:
     def embedder(self, model: str | None) -> Embedder:
         return embedder_for(model, self._settings)
 
-    async def execute(
-        self, asked: Asked, commands: Sequence[tuple[UUID, Command]], cause: str | None = None
-    ) -> list[Result]:
+    async def execute(self, asked: Asked, commands: Commands[S], cause: str | None = None) -> list[Result[S]]:
         """Do all commands or none, as `submit` says."""
         cell = await self.cell_of(asked.caller.owner)
         return await asyncio.wrap_future(submit(cell, asked, commands, cause))

@@ -31,7 +31,6 @@ async def receive(engine: Engine, asked: Asked, received: Received, wait: float)
     """Keep a conversation, then give its extraction `wait` seconds; the ingestion as it is by then."""
     (result,) = await engine.execute(asked, [(new_id(), Receive(received=received))])
     kept = result.state
-    assert isinstance(kept, Ingestion)  # noqa: S101 - the command was one on an ingestion
     try:
         return await settled(engine, asked, kept.id, wait)
     except (psycopg.OperationalError, PoolTimeout):
@@ -49,7 +48,7 @@ async def settled(engine: Engine, asked: Asked, id: UUID, wait: float) -> Ingest
 
     if wait > 0:
         await until(cell, lambda payload: payload == backlog.settled(id), done, wait)
-    ingestion = await asyncio.to_thread(cell.log.ingestion, id)
+    ingestion = await asyncio.to_thread(cell.log.get, Ingestion, id)
     if ingestion.scope.owner != owner:
         raise NotFound("no such ingestion")
     return ingestion
@@ -69,7 +68,7 @@ def retry_failed(cell: Cell, asked: Asked) -> list[Ingestion]:
 def _retried(cell: Cell, asked: Asked, failed: Ingestion) -> Ingestion:
     with suppress(NotWaiting):  # somebody else may be faster
         submit(cell, asked, [(failed.id, Retry())]).result()
-    return cell.log.ingestion(failed.id)
+    return cell.log.get(Ingestion, failed.id)
 
 
 def every(cell: Cell, owner: str, status: Status | None) -> list[Ingestion]:
@@ -95,11 +94,11 @@ def find(
                 return [], None
             only = only._replace(subject_id=subject_id)
         while entries := read_log(conn, after, PAGE_EVENTS, only):
-            states = states_of(conn, cell.log.mapper, [e.originator_id for e in entries])  # type: ignore[misc]
+            states = states_of(conn, cell.log.mapper, Ingestion, [e.originator_id for e in entries])
             for entry in entries:
                 after = entry.position
-                state = states.get(entry.originator_id)  # type: ignore[arg-type]
-                if not isinstance(state, Ingestion) or not within.holds(state.scope):
+                state = states.get(entry.originator_id)
+                if state is None or not within.holds(state.scope):
                     continue
                 if status in (None, state.status):
                     found.append(state)

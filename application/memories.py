@@ -13,11 +13,12 @@ from psycopg_pool import PoolTimeout
 
 from application.asked import Asked
 from application.engine import Engine
+from domain.aggregate import Commands
 from domain.errors import Contended, NotFound, VersionConflict
 from domain.eventstore.cells import Cell
 from domain.eventstore.reading import head_now, unerased_of
 from domain.eventstore.writer import Result
-from domain.memory import EraseMemory, Memory, UpdateMemory, is_of_memory, project
+from domain.memory import Memory, UpdateMemory, is_of_memory, project
 from domain.recorded import Recorded, now
 from projections import erasure, history, memories
 from projections.selection import Selection
@@ -41,10 +42,10 @@ class Page(NamedTuple):
 async def get(engine: Engine, asked: Asked, id: UUID, version: int | None = None) -> Memory:
     """A memory as it is now, or was at `version`. Raises NotFound, also for one that has expired."""
     cell = await engine.cell_of(asked.caller.owner)
-    current = await asyncio.to_thread(cell.log.memory, id)
+    current = await asyncio.to_thread(cell.log.get, Memory, id)
     if current.scope.owner != asked.caller.owner or current.erased or _expired(current):
         raise NotFound("no such memory")
-    memory = current if version is None else await asyncio.to_thread(cell.log.memory, id, version)
+    memory = current if version is None else await asyncio.to_thread(cell.log.get, Memory, id, version)
     if memory.deleted:
         raise NotFound("no such memory")
     return memory
@@ -102,7 +103,9 @@ async def ids_in(engine: Engine, asked: Asked, selection: Selection) -> list[UUI
         return await memories.ids(conn, build.version, selection)
 
 
-async def change(engine: Engine, asked: Asked, id: UUID, change: Callable[[Memory], UpdateMemory]) -> Result:
+async def change(
+    engine: Engine, asked: Asked, id: UUID, change: Callable[[Memory], UpdateMemory]
+) -> Result[Memory]:
     """Change a memory by what follows from its state; anew where somebody was faster.
 
     Raises NotFound and Contended.
@@ -118,7 +121,7 @@ async def change(engine: Engine, asked: Asked, id: UUID, change: Callable[[Memor
     raise Contended("this memory is being changed too fast by others; try again")
 
 
-async def erase(engine: Engine, asked: Asked, commands: Sequence[tuple[UUID, EraseMemory]]) -> list[Result]:
+async def erase(engine: Engine, asked: Asked, commands: Commands[Memory]) -> list[Result[Memory]]:
     """Erase all of these memories or none, and take their words out of the log and what is built of it.
 
     From the commit of the commands on they are gone; should the rest fail, a worker's sweep does it.

@@ -1,99 +1,59 @@
-"""The aggregates that commands change, told apart by the stored names of their events."""
+"""What an aggregate is: its state, the commands on it, and the two functions that all follows from.
 
-from collections.abc import Callable, Iterable
-from typing import Any, cast
+Each has a module of its own, which ends with its declaration, AGGREGATE.
+"""
 
-from domain import conversation, document, ingestion, memory, project, revert, review, share
+from collections.abc import Callable, Sequence
+from types import UnionType
+from typing import Any, Generic, TypeVar, get_args
+from uuid import UUID
+
+import msgspec
+
 from domain.recorded import Event, Recorded
-
-State = (
-    memory.Memory
-    | ingestion.Ingestion
-    | conversation.Conversation
-    | share.Share
-    | document.Document
-    | project.Project
-    | review.Review
-    | revert.Revert
-)
-Command = (
-    memory.Command
-    | ingestion.Command
-    | conversation.Command
-    | share.Command
-    | document.Command
-    | project.Command
-    | review.Command
-    | revert.RecordRevert
-)
-
-STATES: dict[str, type[State]] = {
-    "memory": memory.Memory,
-    "ingestion": ingestion.Ingestion,
-    "conversation": conversation.Conversation,
-    "share": share.Share,
-    "document": document.Document,
-    "project": project.Project,
-    "review": review.Review,
-    "revert": revert.Revert,
-}
-"""What the stored names of an aggregate's events begin with → its state. Keys and owners are others."""
-_EVOLVE: dict[str, Callable[..., State]] = {
-    "memory": memory.evolve,
-    "ingestion": ingestion.evolve,
-    "conversation": conversation.evolve,
-    "share": share.evolve,
-    "document": document.evolve,
-    "project": project.evolve,
-    "review": review.evolve,
-    "revert": revert.evolve,
-}
-_DECIDE: list[tuple[Any, type[State], Callable[..., Event | None]]] = [
-    (memory.Command, memory.Memory, memory.decide),
-    (ingestion.Command, ingestion.Ingestion, ingestion.decide),
-    (conversation.Command, conversation.Conversation, conversation.decide),
-    (share.Command, share.Share, share.decide),
-    (document.Command, document.Document, document.decide),
-    (project.Command, project.Project, project.decide),
-    (review.Command, review.Review, review.decide),
-    (revert.RecordRevert, revert.Revert, revert.decide),
-]
-BEGINNINGS = (
-    memory.AddMemory
-    | ingestion.Receive
-    | conversation.Start
-    | share.Publish
-    | project.CreateProject
-    | review.Request
-    | revert.RecordRevert
-)
-"""Commands that begin a stream: its id is fresh, so nothing can be stored under it."""
+from domain.scope import Scope
 
 
-def decide(state: State | None, command: Command, owner: str) -> Event | None:
-    """The event that `command` makes of this state; None when it changes nothing. Raises Refused."""
-    for commands, kind, decide_one in _DECIDE:
-        if isinstance(command, commands):
-            # A stream of another kind is, for this command, none.
-            return decide_one(state if isinstance(state, kind) else None, command, owner)
-    raise TypeError(f"{type(command).__name__} is a command of no aggregate")
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """An aggregate as of one version."""
+
+    id: UUID
+    version: int
+    position: int
+    """Where the log holds the event that made this version."""
+
+    @property
+    def scope(self) -> Scope:
+        """Whose it is; of some, the owner alone."""
+        raise NotImplementedError
 
 
-def kind_of(type_name: str) -> str:
-    """The aggregate that an event of this stored name belongs to."""
-    return type_name.partition(".")[0]
+S = TypeVar("S", bound=State)
+S_co = TypeVar("S_co", bound=State, covariant=True)
 
 
-def evolve(state: State | None, recorded: Recorded) -> State:
-    """The state after one more event of its stream."""
-    kind = kind_of(recorded.event.TYPE)
-    if kind not in _EVOLVE:
-        raise ValueError(f"{recorded.event.TYPE} is an event of no aggregate that commands change")
-    return _EVOLVE[kind](cast("Any", state), recorded)
+class Command(msgspec.Struct, Generic[S_co], frozen=True, kw_only=True):
+    """What can be asked of a state of this kind."""
 
 
-def project_stream(state: State | None, events: Iterable[Recorded]) -> State | None:
-    """The state after all `events` of its stream, in order."""
-    for recorded in events:
-        state = evolve(state, recorded)
-    return state
+Commands = Sequence[tuple[UUID, Command[S]]]
+"""Each with the stream that it is for."""
+
+
+class Aggregate(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
+    """One kind of stream, declared."""
+
+    name: str
+    """What the stored names of its events begin with, and what it is called where there is none."""
+    state: type[S]
+    commands: UnionType | type[Command[S]]
+    """All that `decide` takes."""
+    begun_by: type[Command[S]] | None = None
+    """The command for which a stream's id is fresh, so that nothing can be stored under it."""
+    decide: Callable[[S | None, Any, str], Event | None]
+    """(state, command, owner) → the event; None when nothing changes. Raises Refused."""
+    evolve: Callable[[S | None, Recorded], S]
+    """The state after one more event. Raises ValueError for one that cannot follow."""
+
+    def command_types(self) -> tuple[type[Command[S]], ...]:
+        return get_args(self.commands) or (self.commands,)

@@ -9,9 +9,10 @@ from uuid import UUID
 
 import msgspec
 
+from domain.aggregate import Aggregate, Command, State
 from domain.errors import NotFound
-from domain.memory import Scope
 from domain.recorded import Event, Recorded, register
+from domain.scope import Scope
 
 MAX_TITLE = 200
 """Characters, as Khoj has it."""
@@ -214,10 +215,7 @@ class ConversationDeleted(Event, frozen=True, kw_only=True):
 # --- state ------------------------------------------------------------------------------------------
 
 
-class Conversation(msgspec.Struct, frozen=True, kw_only=True):
-    id: UUID
-    version: int
-    position: int
+class Conversation(State, frozen=True, kw_only=True):
     scope: Scope
     agent: str
     turns: tuple[Turn, ...]
@@ -304,39 +302,39 @@ def _answered(turn: Turn, answer: Answered, at: datetime) -> Turn:
 # --- commands ---------------------------------------------------------------------------------------
 
 
-class Start(msgspec.Struct, frozen=True, kw_only=True):
+class Start(Command[Conversation], frozen=True, kw_only=True):
     started: Started
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True):
+class Ask(Command[Conversation], frozen=True, kw_only=True):
     asked: Asked
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Answer(Command[Conversation], frozen=True, kw_only=True):
     answered: Answered
 
 
-class RemoveTurn(msgspec.Struct, frozen=True, kw_only=True):
+class RemoveTurn(Command[Conversation], frozen=True, kw_only=True):
     """A turn that is not there is none to remove."""
 
     turn_id: str
 
 
-class Title(msgspec.Struct, frozen=True, kw_only=True):
+class Title(Command[Conversation], frozen=True, kw_only=True):
     title: str
     by: Literal["user", "model"] = "user"
     spent: Spent | None = None
 
 
-class AddFiles(msgspec.Struct, frozen=True, kw_only=True):
+class AddFiles(Command[Conversation], frozen=True, kw_only=True):
     files: tuple[str, ...]
 
 
-class RemoveFiles(msgspec.Struct, frozen=True, kw_only=True):
+class RemoveFiles(Command[Conversation], frozen=True, kw_only=True):
     files: tuple[str, ...]
 
 
-class DeleteConversation(msgspec.Struct, frozen=True, kw_only=True):
+class DeleteConversation(Command[Conversation], frozen=True, kw_only=True):
     missing_ok: bool = False
 
 
@@ -344,10 +342,10 @@ class TurnIdUsed(NotFound):
     """Another turn of this conversation has, or had, the id that a question came with."""
 
 
-Command = Start | Ask | Answer | RemoveTurn | Title | AddFiles | RemoveFiles | DeleteConversation
+ConversationCommand = Start | Ask | Answer | RemoveTurn | Title | AddFiles | RemoveFiles | DeleteConversation
 
 
-def decide(conversation: Conversation | None, command: Command, owner: str) -> Event | None:
+def decide(conversation: Conversation | None, command: ConversationCommand, owner: str) -> Event | None:
     """The event that `command` makes of this state; None when it changes nothing.
 
     Raises NotFound, and TurnIdUsed for a question whose id another has.
@@ -363,7 +361,7 @@ def decide(conversation: Conversation | None, command: Command, owner: str) -> E
     return _decided(conversation, command)
 
 
-def _decided(now: Conversation, command: Command) -> Event | None:
+def _decided(now: Conversation, command: ConversationCommand) -> Event | None:
     match command:
         case Ask(asked=asked):
             if now.turn(asked.turn_id):
@@ -379,7 +377,7 @@ def _decided(now: Conversation, command: Command) -> Event | None:
     return _described(now, command)
 
 
-def _described(now: Conversation, command: Command) -> Event | None:
+def _described(now: Conversation, command: ConversationCommand) -> Event | None:
     match command:
         case Title(title=title, by=by, spent=spent):
             title = title.strip()[:MAX_TITLE]
@@ -396,3 +394,13 @@ def _described(now: Conversation, command: Command) -> Event | None:
 
 def _chosen(now: Conversation, files: tuple[str, ...]) -> FilesChosen | None:
     return None if files == now.files else FilesChosen(files=files)
+
+
+AGGREGATE = Aggregate(
+    name="conversation",
+    state=Conversation,
+    commands=ConversationCommand,
+    begun_by=Start,
+    decide=decide,
+    evolve=evolve,
+)

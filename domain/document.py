@@ -6,10 +6,11 @@ from uuid import UUID
 
 import msgspec
 
+from domain.aggregate import Aggregate, Command, State
 from domain.errors import NotFound
 from domain.ids import named_id
-from domain.memory import Scope
 from domain.recorded import Event, Recorded, register
+from domain.scope import Scope
 
 
 def id_of(owner: str, user_id: str | None, name: str) -> UUID:
@@ -39,13 +40,9 @@ class DocumentRemoved(Event, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "document.removed.v1"
 
 
-class Document(msgspec.Struct, frozen=True, kw_only=True):
+class Document(State, frozen=True, kw_only=True):
     """A document as of one version."""
 
-    id: UUID
-    version: int
-    position: int
-    """Where the log holds the event that made this version."""
     scope: Scope
     name: str
     text: str
@@ -85,18 +82,18 @@ def evolve(document: Document | None, recorded: Recorded) -> Document:
     )
 
 
-class IndexDocument(msgspec.Struct, frozen=True, kw_only=True):
+class IndexDocument(Command[Document], frozen=True, kw_only=True):
     indexed: DocumentIndexed
 
 
-class RemoveDocument(msgspec.Struct, frozen=True, kw_only=True):
+class RemoveDocument(Command[Document], frozen=True, kw_only=True):
     pass
 
 
-Command = IndexDocument | RemoveDocument
+DocumentCommand = IndexDocument | RemoveDocument
 
 
-def decide(document: Document | None, command: Command, owner: str) -> Event | None:
+def decide(document: Document | None, command: DocumentCommand, owner: str) -> Event | None:
     """The event that `command` makes of this state; None when it changes nothing. Raises NotFound."""
     if document is not None and document.scope.owner != owner:
         raise NotFound("no such document")
@@ -112,3 +109,12 @@ def _indexed(document: Document | None, indexed: DocumentIndexed, owner: str) ->
         raise NotFound("no such document")
     same = document is not None and (document.text, document.media_type) == (indexed.text, indexed.media_type)
     return None if same and document and not document.deleted else indexed
+
+
+AGGREGATE = Aggregate(
+    name="document",
+    state=Document,
+    commands=DocumentCommand,
+    decide=decide,
+    evolve=evolve,
+)

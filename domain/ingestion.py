@@ -12,9 +12,11 @@ from uuid import UUID
 import msgspec
 
 from domain import memory
+from domain.aggregate import Aggregate, Command, State
 from domain.errors import NotFound, NotWaiting
-from domain.memory import NO_TRAITS, AddMemory, DeleteMemory, Scope, Traits, UpdateMemory
+from domain.memory import NO_TRAITS, AddMemory, DeleteMemory, Traits, UpdateMemory
 from domain.recorded import Event, Recorded, register
+from domain.scope import Scope
 
 Role = Literal["user", "assistant", "system", "tool"]
 Action = Literal["ADD", "UPDATE", "DELETE", "NONE"]
@@ -157,12 +159,9 @@ def silenced(received: Received, messages: AbstractSet[int], *, barren: bool) ->
 # --- state ------------------------------------------------------------------------------------------
 
 
-class Ingestion(msgspec.Struct, frozen=True, kw_only=True):
+class Ingestion(State, frozen=True, kw_only=True):
     """An ingestion as of one version."""
 
-    id: UUID
-    version: int
-    position: int
     received: Received
     received_at: datetime
     correlation: str
@@ -212,28 +211,28 @@ def evolve(ingestion: Ingestion | None, recorded: Recorded) -> Ingestion:
 # --- commands ---------------------------------------------------------------------------------------
 
 
-class Receive(msgspec.Struct, frozen=True, kw_only=True):
+class Receive(Command[Ingestion], frozen=True, kw_only=True):
     received: Received
 
 
-class Extract(msgspec.Struct, frozen=True, kw_only=True):
+class Extract(Command[Ingestion], frozen=True, kw_only=True):
     """Records what was decided; goes with the commands that the decisions make."""
 
     extracted: Extracted
 
 
-class Fail(msgspec.Struct, frozen=True, kw_only=True):
+class Fail(Command[Ingestion], frozen=True, kw_only=True):
     failed: Failed
 
 
-class Retry(msgspec.Struct, frozen=True, kw_only=True):
+class Retry(Command[Ingestion], frozen=True, kw_only=True):
     pass
 
 
-Command = Receive | Extract | Fail | Retry
+IngestionCommand = Receive | Extract | Fail | Retry
 
 
-def decide(ingestion: Ingestion | None, command: Command, owner: str) -> Event:
+def decide(ingestion: Ingestion | None, command: IngestionCommand, owner: str) -> Event:
     """The event that `command` makes of this state. Raises NotFound, and NotWaiting for what is done."""
     if isinstance(command, Receive):
         if ingestion is not None or command.received.scope.owner != owner:
@@ -252,9 +251,9 @@ def decide(ingestion: Ingestion | None, command: Command, owner: str) -> Event:
 
 def commands_of(
     received: Received, decisions: Sequence[Decision], extractor: str
-) -> list[tuple[UUID, memory.Command]]:
+) -> list[tuple[UUID, memory.MemoryCommand]]:
     """The commands that decisions on a conversation make, each for its memory."""
-    commands: list[tuple[UUID, memory.Command]] = []
+    commands: list[tuple[UUID, memory.MemoryCommand]] = []
     for decision in decisions:
         if decision.action != "NONE":
             assert decision.memory_id  # noqa: S101 - only a NONE may concern no memory
@@ -262,7 +261,7 @@ def commands_of(
     return commands
 
 
-def _command_of(received: Received, decision: Decision, extractor: str) -> memory.Command:
+def _command_of(received: Received, decision: Decision, extractor: str) -> memory.MemoryCommand:
     if decision.action == "ADD":
         traits = msgspec.structs.replace(decision.traits, expires_on=received.expires_on)
         return AddMemory(
@@ -283,3 +282,13 @@ def _command_of(received: Received, decision: Decision, extractor: str) -> memor
             expected_version=decision.version,
         )
     return DeleteMemory(extractor=extractor, expected_version=decision.version)
+
+
+AGGREGATE = Aggregate(
+    name="ingestion",
+    state=Ingestion,
+    commands=IngestionCommand,
+    begun_by=Receive,
+    decide=decide,
+    evolve=evolve,
+)

@@ -4,29 +4,13 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from functools import reduce
 from typing import Any, ClassVar
-from uuid import UUID
 
 import msgspec
 
+from domain.aggregate import Aggregate, Command, State
 from domain.errors import NotFound, VersionConflict
 from domain.recorded import Event, Recorded, now, register
-
-
-class Scope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where a memory belongs. Only the owner (the tenant, from the API key) is always there."""
-
-    owner: str
-    user_id: str | None = None
-    agent_id: str | None = None
-    run_id: str | None = None
-    project_id: str | None = None
-
-    def holds(self, other: "Scope") -> bool:
-        """Whether all ids that this one names are the other's too."""
-        return self.owner == other.owner and all(
-            getattr(self, name) in (None, getattr(other, name))
-            for name in ("user_id", "agent_id", "run_id", "project_id")
-        )
+from domain.scope import Scope as Scope  # noqa: PLC0414 - many still look for it here
 
 
 class Entity(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -150,11 +134,9 @@ CHANGE_NAMES: dict[type[Event], str] = {
 # --- state ------------------------------------------------------------------------------------------
 
 
-class Memory(msgspec.Struct, frozen=True, kw_only=True):
+class Memory(State, frozen=True, kw_only=True):
     """A memory as of one version."""
 
-    id: UUID
-    version: int
     scope: Scope
     text: str
     metadata: dict[str, Any]
@@ -162,8 +144,6 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     traits: Traits = NO_TRAITS
     created_at: datetime
     updated_at: datetime
-    position: int
-    """Where the log holds the event that made this version."""
     deleted: bool = False
     erased: bool = False
     """Deleted for good, and without its words."""
@@ -241,10 +221,10 @@ def alike(one: Any, other: Any) -> bool:
 # --- commands ---------------------------------------------------------------------------------------
 
 
-class AddMemory(msgspec.Struct, frozen=True, kw_only=True):
+class AddMemory(Command[Memory], frozen=True, kw_only=True):
     text: str
     scope: Scope
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     tags: tuple[str, ...] = ()
     role: str | None = None
     extractor: str | None = None
@@ -253,7 +233,7 @@ class AddMemory(msgspec.Struct, frozen=True, kw_only=True):
     """When it came to be elsewhere; None: with this event."""
 
 
-class UpdateMemory(msgspec.Struct, frozen=True, kw_only=True):
+class UpdateMemory(Command[Memory], frozen=True, kw_only=True):
     """Changes by key; None leaves as it is. With `expected_version`, only that version may be changed."""
 
     text: str | None = None
@@ -267,14 +247,14 @@ class UpdateMemory(msgspec.Struct, frozen=True, kw_only=True):
     expected_version: int | None = None
 
 
-class DeleteMemory(msgspec.Struct, frozen=True, kw_only=True):
+class DeleteMemory(Command[Memory], frozen=True, kw_only=True):
     extractor: str | None = None
     expected_version: int | None = None
     missing_ok: bool = False
     """Of many: one that has gone meanwhile is no error."""
 
 
-class EraseMemory(msgspec.Struct, frozen=True, kw_only=True):
+class EraseMemory(Command[Memory], frozen=True, kw_only=True):
     """Delete for good; also what was deleted before, as its words are still in the log."""
 
     expected_version: int | None = None
@@ -282,17 +262,17 @@ class EraseMemory(msgspec.Struct, frozen=True, kw_only=True):
     """Of many: one that has gone meanwhile is no error."""
 
 
-class RestoreMemory(msgspec.Struct, frozen=True, kw_only=True):
+class RestoreMemory(Command[Memory], frozen=True, kw_only=True):
     """Make a memory again what it was, deleted or not meanwhile."""
 
     to: Memory
     expected_version: int
 
 
-Command = AddMemory | UpdateMemory | DeleteMemory | EraseMemory | RestoreMemory
+MemoryCommand = AddMemory | UpdateMemory | DeleteMemory | EraseMemory | RestoreMemory
 
 
-def decide(memory: Memory | None, command: Command, owner: str) -> Event | None:
+def decide(memory: Memory | None, command: MemoryCommand, owner: str) -> Event | None:
     """The event that `command` makes of this state; None when it changes nothing.
 
     Raises NotFound for a memory that is absent, deleted or another owner's, and VersionConflict. A deleted
@@ -316,7 +296,7 @@ def decide(memory: Memory | None, command: Command, owner: str) -> Event | None:
     return _updated(memory, command)
 
 
-def _is_gone(memory: Memory, command: Command) -> bool:
+def _is_gone(memory: Memory, command: MemoryCommand) -> bool:
     if isinstance(command, EraseMemory):
         return memory.erased
     return memory.deleted or (isinstance(command, UpdateMemory) and memory.traits.expired(now().date()))
@@ -385,3 +365,13 @@ def _restored(memory: Memory | None, command: RestoreMemory, owner: str) -> Even
     return _updated(
         memory, back, tuple(sorted(key for key in nulls if memory.metadata.get(key, 0) is not None))
     )
+
+
+AGGREGATE = Aggregate(
+    name="memory",
+    state=Memory,
+    commands=MemoryCommand,
+    begun_by=AddMemory,
+    decide=decide,
+    evolve=evolve,
+)

@@ -2,13 +2,13 @@
 
 from datetime import datetime
 from typing import Any, ClassVar
-from uuid import UUID
 
 import msgspec
 
+from domain.aggregate import Aggregate, Command, State
 from domain.errors import NotFound
-from domain.memory import Scope
 from domain.recorded import Event, Recorded, register
+from domain.scope import Scope
 
 
 class Guidance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -36,10 +36,7 @@ class ProjectDeleted(Event, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "project.deleted.v1"
 
 
-class Project(msgspec.Struct, frozen=True, kw_only=True):
-    id: UUID
-    version: int
-    position: int
+class Project(State, frozen=True, kw_only=True):
     scope: Scope
     """The owner alone."""
     name: str
@@ -74,12 +71,12 @@ def evolve(project: Project | None, recorded: Recorded) -> Project:
     )
 
 
-class CreateProject(msgspec.Struct, frozen=True, kw_only=True):
+class CreateProject(Command[Project], frozen=True, kw_only=True):
     name: str
     guidance: Guidance
 
 
-class ChangeProject(msgspec.Struct, frozen=True, kw_only=True):
+class ChangeProject(Command[Project], frozen=True, kw_only=True):
     """None leaves as it is."""
 
     name: str | None = None
@@ -87,14 +84,14 @@ class ChangeProject(msgspec.Struct, frozen=True, kw_only=True):
     custom_categories: dict[str, str] | None = None
 
 
-class DeleteProject(msgspec.Struct, frozen=True, kw_only=True):
+class DeleteProject(Command[Project], frozen=True, kw_only=True):
     pass
 
 
-Command = CreateProject | ChangeProject | DeleteProject
+ProjectCommand = CreateProject | ChangeProject | DeleteProject
 
 
-def decide(project: Project | None, command: Command, owner: str) -> Event | None:
+def decide(project: Project | None, command: ProjectCommand, owner: str) -> Event | None:
     """The event that `command` makes of this state. Raises NotFound."""
     if isinstance(command, CreateProject):
         if project is not None:
@@ -117,3 +114,13 @@ def decide(project: Project | None, command: Command, owner: str) -> Event | Non
     if (name, guidance) == (project.name, now):
         return None
     return ProjectSet(owner=owner, name=name, guidance=guidance)
+
+
+AGGREGATE = Aggregate(
+    name="project",
+    state=Project,
+    commands=ProjectCommand,
+    begun_by=CreateProject,
+    decide=decide,
+    evolve=evolve,
+)

@@ -6,9 +6,10 @@ from uuid import UUID
 
 import msgspec
 
+from domain.aggregate import Aggregate, Command, State
 from domain.errors import NotFound
-from domain.memory import Scope
 from domain.recorded import Event, Recorded, register
+from domain.scope import Scope
 
 
 class Undone(msgspec.Struct, frozen=True):
@@ -37,10 +38,7 @@ class Reverted(Event, frozen=True, kw_only=True):
     results: tuple[Undone, ...] = ()
 
 
-class Revert(msgspec.Struct, frozen=True, kw_only=True):
-    id: UUID
-    version: int
-    position: int
+class Revert(State, frozen=True, kw_only=True):
     reverted: Reverted
 
     @property
@@ -49,7 +47,7 @@ class Revert(msgspec.Struct, frozen=True, kw_only=True):
         return Scope(owner=self.reverted.owner)
 
 
-class RecordRevert(msgspec.Struct, frozen=True, kw_only=True):
+class RecordRevert(Command[Revert], frozen=True, kw_only=True):
     """Goes with the commands that undo."""
 
     reverted: Reverted
@@ -72,3 +70,13 @@ def decide(revert: Revert | None, command: RecordRevert, owner: str) -> Event:
     if revert is not None or command.reverted.owner != owner:
         raise NotFound("no such revert")
     return command.reverted
+
+
+AGGREGATE = Aggregate(
+    name="revert",
+    state=Revert,
+    commands=RecordRevert,
+    begun_by=RecordRevert,
+    decide=decide,
+    evolve=evolve,
+)

@@ -11,10 +11,11 @@ from uuid import UUID
 
 import msgspec
 
+from domain.aggregate import Aggregate, Command, State
 from domain.errors import NotFound, NotWaiting
 from domain.ingestion import Decision, Extractor, Usage, redacted
-from domain.memory import Scope
 from domain.recorded import Event, Recorded, register
+from domain.scope import Scope
 
 Status = Literal["waiting", "proposed", "applied", "failed"]
 
@@ -87,12 +88,9 @@ def without_memories(proposed: Proposed, memory_ids: AbstractSet[UUID]) -> Propo
 # --- state ------------------------------------------------------------------------------------------
 
 
-class Review(msgspec.Struct, frozen=True, kw_only=True):
+class Review(State, frozen=True, kw_only=True):
     """A review as of one version."""
 
-    id: UUID
-    version: int
-    position: int
     requested: Requested
     requested_at: datetime
     actor: str
@@ -145,28 +143,28 @@ def evolve(review: Review | None, recorded: Recorded) -> Review:
 # --- commands ---------------------------------------------------------------------------------------
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class Request(Command[Review], frozen=True, kw_only=True):
     requested: Requested
 
 
-class Propose(msgspec.Struct, frozen=True, kw_only=True):
+class Propose(Command[Review], frozen=True, kw_only=True):
     proposed: Proposed
 
 
-class FailReview(msgspec.Struct, frozen=True, kw_only=True):
+class FailReview(Command[Review], frozen=True, kw_only=True):
     reason: str
 
 
-class Apply(msgspec.Struct, frozen=True, kw_only=True):
+class Apply(Command[Review], frozen=True, kw_only=True):
     """Records which proposals were taken over; goes with the commands that they make."""
 
     numbers: tuple[int, ...]
 
 
-Command = Request | Propose | FailReview | Apply
+ReviewCommand = Request | Propose | FailReview | Apply
 
 
-def decide(review: Review | None, command: Command, owner: str) -> Event:
+def decide(review: Review | None, command: ReviewCommand, owner: str) -> Event:
     """The event that `command` makes of this state. Raises NotFound and NotWaiting."""
     if isinstance(command, Request):
         if review is not None or command.requested.scope.owner != owner:
@@ -192,3 +190,13 @@ def chosen(review: Review, numbers: Sequence[int] | None) -> list[Proposal]:
         raise NotFound(f"this review has no proposal {missing[0]}")
     wanted = known if numbers is None else dict.fromkeys(numbers)
     return [known[number] for number in wanted if number not in review.applied]
+
+
+AGGREGATE = Aggregate(
+    name="review",
+    state=Review,
+    commands=ReviewCommand,
+    begun_by=Request,
+    decide=decide,
+    evolve=evolve,
+)

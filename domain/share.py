@@ -8,11 +8,12 @@ from uuid import UUID
 
 import msgspec
 
+from domain.aggregate import Aggregate, Command, State
 from domain.conversation import Turn
 from domain.errors import NotFound
 from domain.ids import named_id
-from domain.memory import Scope
 from domain.recorded import Event, Recorded, register
+from domain.scope import Scope
 
 MAX_BASE = 50
 """Characters of a slug that tell what the conversation is about."""
@@ -35,10 +36,7 @@ class Withdrawn(Event, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "share.withdrawn.v1"
 
 
-class Share(msgspec.Struct, frozen=True, kw_only=True):
-    id: UUID
-    version: int
-    position: int
+class Share(State, frozen=True, kw_only=True):
     published: Published
     created_at: datetime
     withdrawn: bool = False
@@ -77,18 +75,18 @@ def evolve(share: Share | None, recorded: Recorded) -> Share:
     )
 
 
-class Publish(msgspec.Struct, frozen=True, kw_only=True):
+class Publish(Command[Share], frozen=True, kw_only=True):
     published: Published
 
 
-class Withdraw(msgspec.Struct, frozen=True, kw_only=True):
+class Withdraw(Command[Share], frozen=True, kw_only=True):
     pass
 
 
-Command = Publish | Withdraw
+ShareCommand = Publish | Withdraw
 
 
-def decide(share: Share | None, command: Command, owner: str) -> Event:
+def decide(share: Share | None, command: ShareCommand, owner: str) -> Event:
     """The event that `command` makes of this state. Raises NotFound."""
     if isinstance(command, Publish):
         if share is not None or command.published.scope.owner != owner:
@@ -97,3 +95,13 @@ def decide(share: Share | None, command: Command, owner: str) -> Event:
     if share is None or share.withdrawn or share.scope.owner != owner:
         raise NotFound("no such share")
     return Withdrawn()
+
+
+AGGREGATE = Aggregate(
+    name="share",
+    state=Share,
+    commands=ShareCommand,
+    begun_by=Publish,
+    decide=decide,
+    evolve=evolve,
+)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.memory import Command, DeleteMemory, Memory, RestoreMemory, alike, project
+from domain.memory import DeleteMemory, Memory, MemoryCommand, RestoreMemory, alike, project
 from domain.recorded import Recorded
 
 
@@ -21,7 +21,7 @@ class Undo(msgspec.Struct, frozen=True, kw_only=True):
     after: Memory | None
     """None: deleted."""
 
-    def command(self) -> Command | None:
+    def command(self) -> MemoryCommand | None:
         """What makes it so; None where there is nothing to do."""
         if self.action == "DELETE":
             return DeleteMemory(expected_version=self.before.version)

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from psycopg import Connection
 
-from domain.aggregate import State, evolve
+from domain.aggregate import State
+from domain.aggregates import evolve
 from domain.eventstore.mapper import EventMapper, LogEntry
 from domain.eventstore.states import states_of
 from domain.recorded import Recorded
@@ -57,5 +58,5 @@ def last_changes(changes: Sequence[Change[S]]) -> list[Change[S]]:
 def _before(conn: Connection[Any], mapper: EventMapper, entries: Sequence[LogEntry]) -> dict[UUID, State]:
     first: dict[UUID, int] = {}
     for entry in entries:
-        first.setdefault(entry.originator_id, entry.originator_version)  # type: ignore[arg-type]
-    return states_of(conn, mapper, [id for id, version in first.items() if version > 1], first)
+        first.setdefault(entry.originator_id, entry.originator_version)
+    return states_of(conn, mapper, State, [id for id, version in first.items() if version > 1], first)

@@ -13,13 +13,12 @@ import psycopg
 from psycopg import Connection
 
 from application.refusals import Behind
-from domain import review
-from domain.aggregate import Command
 from domain.errors import NotWaiting, Unavailable
 from domain.eventstore import backlog
 from domain.eventstore.backlog import Waiting
 from domain.eventstore.cells import Cell
-from domain.ingestion import Fail, Failed
+from domain.ingestion import Fail, Failed, Ingestion, IngestionCommand
+from domain.review import FailReview, Review, ReviewCommand
 from providers.embedding.embedder import EmbedderUnavailable
 from providers.models.chat_model import ModelGarbage, ModelRefused, ModelUnavailable
 from runtime.settings import SettingsError
@@ -126,12 +125,13 @@ def _give_up(conn: Connection[Any], cell: Cell, means: Means, waiting: Waiting, 
 
 
 def _fail(cell: Cell, means: Means, waiting: Waiting, reason: str) -> None:
-    command: Command
+    asked: Review | Ingestion
+    command: ReviewCommand | IngestionCommand
     if waiting.kind == "review":
-        asked: Any = cell.log.review(waiting.stream_id)
-        command = review.FailReview(reason=reason)
+        asked = cell.log.get(Review, waiting.stream_id)
+        command = FailReview(reason=reason)
     else:
-        asked = cell.log.ingestion(waiting.stream_id)
+        asked = cell.log.get(Ingestion, waiting.stream_id)
         identity = reader_for(means.settings).identity
         command = Fail(
             failed=Failed(extractor=identity, reason=reason, attempts=waiting.attempts + waiting.outages + 1)

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from domain.aggregate import Command
+from domain.aggregate import Command, State
 from domain.errors import NotFound, NotWaiting, VersionConflict
 from domain.eventstore.cells import Cell
 from domain.eventstore.writer import Work
@@ -20,7 +20,7 @@ CONFLICT_TRIES = 5
 
 def extract(cell: Cell, means: Means, subject_id: UUID, ingestion_id: UUID) -> None:
     """Extract one ingestion. Raises NotWaiting when it is done, NotYet, and what models and recall raise."""
-    ingestion = cell.log.ingestion(ingestion_id)
+    ingestion = cell.log.get(Ingestion, ingestion_id)
     if ingestion.status != "waiting":
         raise NotWaiting(f"this ingestion is already {ingestion.status}")
     reader = reader_for(means.settings)
@@ -79,6 +79,6 @@ def context_of(asked: Ingestion | Review) -> Context:
     )
 
 
-def append(cell: Cell, context: Context, commands: list[tuple[UUID, Command]]) -> None:
+def append(cell: Cell, context: Context, commands: list[tuple[UUID, Command[State]]]) -> None:
     """Do all commands or none; returns once they are on disk. Raises what `decide` refuses with."""
     cell.writer.submit(Work(context=context, commands=commands)).result()

@@ -24,7 +24,7 @@ from domain.ids import REVERT_PREFIX
 from domain.ingestion import Decision, Ingestion, Usage
 from domain.memory import Memory, Scope
 from domain.recorded import stored_names
-from domain.review import Proposal, Propose, Proposed, Requested
+from domain.review import Proposal, Propose, Proposed, Requested, Review
 from projections import search
 from projections.catalogue import builds
 from providers.embedding.embedder import Embedder
@@ -60,7 +60,7 @@ class Born(msgspec.Struct):
 
 def propose(cell: Cell, means: Means, review_id: UUID) -> None:
     """Read again what a review asks for and append its proposals. Raises what models and recall raise."""
-    review = cell.log.review(review_id)
+    review = cell.log.get(Review, review_id)
     if review.status != "waiting":
         raise NotWaiting(f"this review is already {review.status}")
     asked = review.requested
@@ -105,12 +105,11 @@ def ingestions_of(conn: Connection[Any], cell: Cell, asked: Requested) -> Iterat
     after = 0
     while entries := read_log(conn, after, READ_EVENTS, only):
         after = entries[-1].position
-        ids: list[UUID] = [entry.originator_id for entry in entries]  # type: ignore[misc]
-        states = states_of(conn, cell.log.mapper, ids)
+        ids = [entry.originator_id for entry in entries]
+        ingestions = states_of(conn, cell.log.mapper, Ingestion, ids)
         for id in ids:
-            state = states[id]
-            if isinstance(state, Ingestion) and state.status != "waiting" and asked.scope.holds(state.scope):
-                yield state
+            if ingestions[id].status != "waiting" and asked.scope.holds(ingestions[id].scope):
+                yield ingestions[id]
 
 
 def _read(reader: Reader, ingestion: Ingestion) -> Read | None:
@@ -133,10 +132,10 @@ def _left_by(
     causes: defaultdict[UUID, set[str]] = defaultdict(set)
     ended: dict[UUID, str] = {}
     for entry in read_streams(conn, ids):
-        causes[entry.originator_id].add(entry.context.cause)  # type: ignore[index]
-        ended[entry.originator_id] = entry.context.cause  # type: ignore[index]
+        causes[entry.originator_id].add(entry.context.cause)
+        ended[entry.originator_id] = entry.context.cause
     names = {str(id) for id in ingestions}
-    memories = [s for s in states_of(conn, cell.log.mapper, ids).values() if isinstance(s, Memory)]
+    memories = states_of(conn, cell.log.mapper, Memory, ids).values()
     old = {m.id: m for m in memories if causes[m.id] <= names and not m.deleted}
     # What a revert has undone may be proposed anew: a better reading is why people revert.
     others = [m for m in memories if m.deleted and not causes[m.id] <= names]
@@ -187,7 +186,7 @@ class Rereading:
         elif born:
             changed = {"text": decision.text, "traits": decision.traits, "reason": decision.reason}
             born.decision, born.ingestion = msgspec.structs.replace(born.decision, **changed), ingestion
-        elif self._cell.log.memory(id).updated_at < ingestion.received_at:
+        elif self._cell.log.get(Memory, id).updated_at < ingestion.received_at:
             self._changed[id] = Born(decision, ingestion)
 
     def _recall(self, scope: Scope, subject_id: UUID, texts: Sequence[str]) -> list[list[Known]]:

@@ -232,7 +232,7 @@ async def create(
         tags=tuple(data.tags or ()),
     )
     (result,) = await engine.execute(asked, [(new_id(), command)])
-    return _whole(result.memory)
+    return _whole(result.state)
 
 
 @post(
@@ -334,7 +334,7 @@ async def delete_one(
     memory_id: FromPath[str], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
 ) -> Response[DeletedMemory]:
     (result,) = await engine.execute(asked, [(_id(memory_id), DeleteMemory())])
-    return Response(DeletedMemory(id=spell(MEMORY_PREFIX, result.memory.id)))
+    return Response(DeletedMemory(id=spell(MEMORY_PREFIX, result.state.id)))
 
 
 DIALECT = Dialect(

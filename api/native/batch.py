@@ -24,7 +24,7 @@ from application.asked import Asked
 from application.engine import Engine
 from application.storable import Id
 from domain.aggregate import Command
-from domain.memory import DeleteMemory, Scope, UpdateMemory
+from domain.memory import DeleteMemory, Memory, Scope, UpdateMemory
 from projections.selection import Selection
 
 MAX_AT_ONCE = 1_000
@@ -71,7 +71,7 @@ async def update(
     engine: NamedDependency[Engine],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[BatchAnswer]:
-    commands: list[tuple[UUID, Command]] = [
+    commands: list[tuple[UUID, Command[Memory]]] = [
         (
             memory_id_of(one.id),
             UpdateMemory(
@@ -83,7 +83,7 @@ async def update(
         for one in data.memories
     ]
     results = await engine.execute(asked, commands)
-    changed = [FlatMemory(**fields_of(result.memory)) for result in results]
+    changed = [FlatMemory(**fields_of(result.state)) for result in results]
     return Response(BatchAnswer(results=changed, memories=changed), headers=position_header(results))
 
 
@@ -102,7 +102,7 @@ async def remove(
     idempotency_key: IdempotencyKey = None,
 ) -> Response[DeleteAnswer]:
     named = list(dict.fromkeys(memory_id_of(id) for id in data.memory_ids))
-    commands: list[tuple[UUID, Command]] = [(id, DeleteMemory()) for id in named]
+    commands: list[tuple[UUID, Command[Memory]]] = [(id, DeleteMemory()) for id in named]
     if data.user_id or data.agent_id:
         scope = Scope(owner=asked.caller.owner, user_id=data.user_id, agent_id=data.agent_id)
         found = await memories.ids_in(engine, asked, Selection(scope=scope))

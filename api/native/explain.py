@@ -121,7 +121,7 @@ def _causes(cell: Cell, events: Sequence[Recorded]) -> dict[UUID, State]:
     """The ingestions, reviews and reverts that caused the events, and the ingestions of the reviews."""
     with cell.pool.connection() as conn:
         ids = {id for recorded in events if (id := _cause(recorded))}
-        states = states_of(conn, cell.log.mapper, list(ids))
+        states = states_of(conn, cell.log.mapper, State, list(ids))
         memory_id = events[0].originator_id
         reviewed = {
             proposal.ingestion_id
@@ -130,7 +130,7 @@ def _causes(cell: Cell, events: Sequence[Recorded]) -> dict[UUID, State]:
             for proposal in state.proposed.proposals
             if proposal.decision.memory_id == memory_id and proposal.ingestion_id
         }
-        return states | states_of(conn, cell.log.mapper, list(reviewed))
+        return states | states_of(conn, cell.log.mapper, State, list(reviewed))
 
 
 def _origin(causes: dict[UUID, State], recorded: Recorded) -> Origin:

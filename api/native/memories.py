@@ -288,7 +288,7 @@ async def add(
             engine, asked, received, min(patience(engine, prefer), WAIT_SECONDS)
         )
         return told(ingestion)
-    commands: list[tuple[UUID, Command]] = [
+    commands: list[tuple[UUID, Command[Memory]]] = [
         (
             new_id(),
             AddMemory(
@@ -304,7 +304,7 @@ async def add(
     ]
     results = await engine.execute(asked, commands)
     changed = [
-        Changed(id=spell(MEMORY_PREFIX, r.memory.id), memory=r.memory.text, event="ADD") for r in results
+        Changed(id=spell(MEMORY_PREFIX, r.state.id), memory=r.state.text, event="ADD") for r in results
     ]
     return Response(
         AddAnswer(results=changed, memories=changed), status_code=201, headers=position_header(results)
@@ -411,7 +411,7 @@ async def update(
         expected_version=expected_version(if_match),
     )
     (result,) = await engine.execute(asked, [(memory_id_of(memory_id), command)])
-    return _one(result.memory)
+    return _one(result.state)
 
 
 @delete(
@@ -582,7 +582,7 @@ def _one(memory: Memory) -> Response[FlatMemory]:
     return Response(FlatMemory(**fields_of(memory)), headers=headers)
 
 
-def position_header(results: Sequence[Result]) -> dict[str, str]:
+def position_header(results: Sequence[Result[Memory]]) -> dict[str, str]:
     if not results:
         return {}
     return {"Everlog-Position": str(max(result.state.position for result in results))}

@@ -179,7 +179,7 @@ async def guidance_of(asked: Asked, engine: Engine, project_id: str | None) -> G
         return Guidance()
     cell = await engine.cell_of(asked.caller.owner)
     try:
-        found = await anyio.to_thread.run_sync(cell.log.project, id)
+        found = await anyio.to_thread.run_sync(cell.log.get, Project, id)
     except NotFound:
         return Guidance()
     mine = found.scope.owner == asked.caller.owner and not found.deleted
@@ -193,14 +193,13 @@ def _projects(cell: Cell, owner: str) -> list[Project]:
     with cell.pool.connection() as conn:
         while entries := read_log(conn, after, READ_EVENTS, only):
             after = entries[-1].position
-            ids |= {entry.originator_id: None for entry in entries}  # type: ignore[misc]
-        states = states_of(conn, cell.log.mapper, list(ids))
-    return [state for state in states.values() if isinstance(state, Project) and not state.deleted]
+            ids |= {entry.originator_id: None for entry in entries}
+        states = states_of(conn, cell.log.mapper, Project, list(ids))
+    return [state for state in states.values() if not state.deleted]
 
 
-def _answer(result: Result, status: int = 200) -> Response[ProjectAnswer]:
+def _answer(result: Result[Project], status: int = 200) -> Response[ProjectAnswer]:
     project = result.state
-    assert isinstance(project, Project)  # noqa: S101 - the command was one on a project
     headers = {"Everlog-Position": str(project.position)}
     return Response(_told(project), status_code=status, headers=headers)
 

@@ -25,7 +25,7 @@ from domain.eventstore.cells import Cell
 from domain.eventstore.reading import Filter, read_log, read_streams
 from domain.eventstore.states import states_of
 from domain.ids import INGESTION_PREFIX, MEMORY_PREFIX, REVERT_PREFIX, REVIEW_PREFIX, new_id, read, spell
-from domain.memory import DeleteMemory, Memory
+from domain.memory import DeleteMemory, Memory, MemoryCommand
 from domain.recorded import Recorded, stored_names
 from domain.revert import RecordRevert, Revert, Reverted, Undone
 from domain.undo import Undo, undo
@@ -163,11 +163,10 @@ def _undoing(
     everything = [recorded for stream in streams.values() for recorded in stream]
     causes = {r.context.cause for r in everything if r.event_id in undone[r.originator_id]}
     ids = {r.context.cause: read(REVERT_PREFIX, r.context.cause) for r in everything}
-    states = states_of(conn, cell.log.mapper, [id for cause, id in ids.items() if id and cause not in causes])
+    others = [id for cause, id in ids.items() if id and cause not in causes]
     targets = {
-        spell(REVERT_PREFIX, id): _cause(state.reverted.cause)
-        for id, state in states.items()
-        if isinstance(state, Revert)
+        spell(REVERT_PREFIX, id): _cause(revert.reverted.cause)
+        for id, revert in states_of(conn, cell.log.mapper, Revert, others).items()
     }
     while more := {revert for revert, cause in targets.items() if cause in causes} - causes:
         causes |= more
@@ -176,7 +175,7 @@ def _undoing(
 
 def commands(
     id: UUID, owner: str, asked: RevertRequest, undos: Sequence[Undo], events: int
-) -> list[tuple[UUID, Command]]:
+) -> list[tuple[UUID, Command[State]]]:
     """The commands that undo, and last the one that records it; none where there is nothing to do."""
     made = [(one.memory_id, command) for one in undos if (command := _command(one, asked.delete_changed))]
     if not made:
@@ -196,7 +195,7 @@ def commands(
     return [*made, (id, RecordRevert(reverted=reverted))]
 
 
-def _command(one: Undo, delete_changed: bool) -> Command | None:
+def _command(one: Undo, delete_changed: bool) -> MemoryCommand | None:
     if one.action == "CONFLICT" and delete_changed:
         return DeleteMemory(expected_version=one.before.version)
     return one.command()
@@ -231,8 +230,9 @@ def answer_of(cell: Cell, revert: Revert) -> RevertAnswer:
     results = revert.reverted.results
     with cell.pool.connection() as conn:
         ids = [one.memory_id for one in results]
-        before = states_of(conn, cell.log.mapper, ids, {one.memory_id: one.version + 1 for one in results})
-        after = states_of(conn, cell.log.mapper, ids, {one.memory_id: one.version + 2 for one in results})
+        ends = {one.memory_id: one.version + 1 for one in results}
+        before = states_of(conn, cell.log.mapper, Memory, ids, ends)
+        after = states_of(conn, cell.log.mapper, Memory, ids, {id: end + 1 for id, end in ends.items()})
     return RevertAnswer(
         id=spell(REVERT_PREFIX, revert.id),
         dry_run=False,
@@ -241,9 +241,7 @@ def answer_of(cell: Cell, revert: Revert) -> RevertAnswer:
     )
 
 
-def _told(one: Undone, before: State, after: State) -> UndoneAnswer:
-    assert isinstance(before, Memory)  # noqa: S101 - only memories are undone
-    assert isinstance(after, Memory)  # noqa: S101
+def _told(one: Undone, before: Memory, after: Memory) -> UndoneAnswer:
     return UndoneAnswer(
         memory_id=spell(MEMORY_PREFIX, one.memory_id),
         action=one.action,

@@ -20,7 +20,7 @@ from application.asked import Asked
 from application.engine import Engine
 from application.ingestions import Attempts, attempts_of
 from application.storable import Id
-from domain.aggregate import Command
+from domain.aggregate import Command, State
 from domain.errors import NotFound
 from domain.eventstore.cells import Cell
 from domain.eventstore.states import states_of
@@ -105,7 +105,6 @@ async def request(
     requested = Requested(scope=scope, extractor=data.extractor, since=data.since, until=data.until)
     (result,) = await engine.execute(asked, [(new_id(), Request(requested=requested))])
     review = result.state
-    assert isinstance(review, Review)  # noqa: S101 - the command was one on a review
     told = answer(review)
     headers = {"Location": f"/v1/reviews/{told.id}", "Everlog-Position": str(review.position)}
     return Response(told, status_code=202, headers=headers)
@@ -162,7 +161,7 @@ ROUTES = [request, get_one, apply]
 
 def commands_to_apply(
     cell: Cell, review: Review, numbers: Sequence[int] | None
-) -> list[tuple[UUID, Command]]:
+) -> list[tuple[UUID, Command[State]]]:
     """The commands of these proposals, or of all; none when nothing is left. Raises NotFound, NotWaiting."""
     proposals = chosen(review, numbers)
     if not proposals or review.proposed is None:
@@ -170,13 +169,11 @@ def commands_to_apply(
     extractor = str(review.proposed.extractor)
     with cell.pool.connection() as conn:
         ids = list({one.ingestion_id for one in proposals if one.ingestion_id})
-        sources = states_of(conn, cell.log.mapper, ids)
-    commands: list[tuple[UUID, Command]] = []
+        sources = states_of(conn, cell.log.mapper, Ingestion, ids)
+    commands: list[tuple[UUID, Command[State]]] = []
     for one in proposals:
         source = sources.get(one.ingestion_id) if one.ingestion_id else None
-        received = (
-            source.received if isinstance(source, Ingestion) else Received(scope=review.scope, messages=())
-        )
+        received = source.received if source else Received(scope=review.scope, messages=())
         commands += commands_of(received, [one.decision], extractor)
     return [*commands, (review.id, Apply(numbers=tuple(one.number for one in proposals)))]
 
@@ -212,7 +209,7 @@ async def _review(asked: Asked, engine: Engine, text: str) -> Review:
     cell = await engine.cell_of(asked.caller.owner)
     if id is None:
         raise NotFound("no such review")
-    review = await anyio.to_thread.run_sync(cell.log.review, id)
+    review = await anyio.to_thread.run_sync(cell.log.get, Review, id)
     if review.scope.owner != asked.caller.owner:
         raise NotFound("no such review")
     return review

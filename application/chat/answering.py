@@ -28,7 +28,7 @@ from application.chat.tools.tool import Desk, Tool
 from application.chat.tools.webpage import addresses_in
 from application.refusals import Behind
 from domain import ingestion
-from domain.aggregate import Command
+from domain.aggregate import Command, State
 from domain.conversation import Answer, Answered, Conversation, References, Turn, UsedMemory
 from domain.errors import NotFound
 from domain.ids import new_id
@@ -370,7 +370,7 @@ class Answering:
     async def _keep(self) -> None:
         """The answer and what is to be learnt from the turn: both or none."""
         answered = self._draft.answered(self.turn.id, self._model.name)
-        commands: list[tuple[Any, Command]] = [(self._conversation.id, Answer(answered=answered))]
+        commands: list[tuple[UUID, Command[State]]] = [(self._conversation.id, Answer(answered=answered))]
         if self._remembers and self.turn.question.strip():
             commands.append((new_id(), Receive(received=self._lesson(answered))))
         try:

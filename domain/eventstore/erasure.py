@@ -110,7 +110,7 @@ def _redact_decisions(
         for entry in entries:
             event = _event(mapper, entry)
             if isinstance(event, Extracted):
-                yield from (Noted(one, _stream(entry)) for one in event.decisions)
+                yield from (Noted(one, entry.originator_id) for one in event.decisions)
                 left.append((entry, event, ingestion.without_memories(event, erased)))
             elif isinstance(event, Proposed):
                 yield from (Noted(one.decision, one.ingestion_id) for one in event.proposals)
@@ -136,7 +136,7 @@ def _redact_conversations(
     for entry in read_streams(conn, list(concerned)):
         event = _event(mapper, entry)
         if isinstance(event, Received):
-            decisions = concerned[_stream(entry)]
+            decisions = concerned[entry.originator_id]
             keeping = [one for one in decisions if one.memory_id in there]
             named = {source for one in decisions if one.memory_id in erased for source in one.sources}
             kept = {source for one in keeping for source in one.sources}
@@ -149,8 +149,7 @@ def _there(
 ) -> set[UUID]:
     """Those memories that decisions on these conversations name and that are not deleted."""
     ids = {one.memory_id for decisions in conversations.values() for one in decisions if one.memory_id}
-    states = states_of(conn, mapper, list(ids))
-    return {id for id, state in states.items() if isinstance(state, Memory) and not state.deleted}
+    return {memory.id for memory in states_of(conn, mapper, Memory, list(ids)).values() if not memory.deleted}
 
 
 def _replace(
@@ -179,8 +178,3 @@ def _put(conn: Connection[Any], entries: Sequence[tuple[LogEntry, LogEntry]]) ->
 def _event(mapper: EventMapper, entry: LogEntry) -> Event:
     event: Event = mapper.to_domain_event(entry).event
     return event
-
-
-def _stream(entry: LogEntry) -> UUID:
-    id: UUID = entry.originator_id  # type: ignore[assignment]
-    return id

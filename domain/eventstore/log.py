@@ -1,6 +1,6 @@
 """The event-sourced application of one cell: its log, read and written through eventsourcing."""
 
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, cast
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError, Application
@@ -8,23 +8,15 @@ from eventsourcing.persistence import StoredEvent
 from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
-from domain import aggregate, key, memory, owner
-from domain.aggregate import State
-from domain.conversation import Conversation
-from domain.document import Document
+from domain import key, owner
+from domain.aggregate import S
+from domain.aggregates import name_of, project_stream
 from domain.errors import NotFound
 from domain.eventstore.cipher import Subjects
 from domain.eventstore.mapper import EventMapper, LogEntry
 from domain.eventstore.reading import Filter, read_log
 from domain.eventstore.recorder import LogRecorder
-from domain.ingestion import Ingestion
-from domain.project import Project
 from domain.recorded import Recorded
-from domain.revert import Revert
-from domain.review import Review
-from domain.share import Share
-
-_S = TypeVar("_S")
 
 
 class EventLog(Application[UUID]):
@@ -45,41 +37,16 @@ class EventLog(Application[UUID]):
     def construct_recorder(self) -> LogRecorder:
         return LogRecorder(self._pool)
 
-    def memory(self, id: UUID, version: int | None = None) -> memory.Memory:
-        """The memory as of `version`, or now. Raises NotFound where there has never been one."""
-        return cast("memory.Memory", self._get("memory", id, memory.project, version))
+    def get(self, kind: type[S], id: UUID, version: int | None = None) -> S:
+        """The state as of `version`, or now; also of what is deleted. With State, of whatever kind it is.
 
-    def ingestion(self, id: UUID) -> Ingestion:
-        """Raises NotFound."""
-        return self._state(Ingestion, id)
-
-    def conversation(self, id: UUID) -> Conversation:
-        """Also a deleted one. Raises NotFound."""
-        return self._state(Conversation, id)
-
-    def share(self, id: UUID) -> Share:
-        """Also a withdrawn one. Raises NotFound."""
-        return self._state(Share, id)
-
-    def document(self, id: UUID) -> Document:
-        """Also a removed one. Raises NotFound."""
-        return self._state(Document, id)
-
-    def project(self, id: UUID) -> Project:
-        """Also a deleted one. Raises NotFound."""
-        return self._state(Project, id)
-
-    def revert(self, id: UUID) -> Revert:
-        """Raises NotFound."""
-        return self._state(Revert, id)
-
-    def review(self, id: UUID) -> Review:
-        """Raises NotFound."""
-        return self._state(Review, id)
-
-    def state(self, id: UUID, version: int | None = None) -> State:
-        """The memory, ingestion, project, revert or review as of `version`, or now. Raises NotFound."""
-        return cast("State", self._get("thing", id, aggregate.project_stream, version))
+        Raises NotFound, in the same words for what is something else: nobody learns that it is.
+        """
+        name = name_of(kind)
+        state = self._get(name, id, project_stream, version)
+        if not isinstance(state, kind):
+            raise NotFound(f"no such {name}")
+        return state
 
     def key(self, id: UUID) -> key.Key:
         return cast("key.Key", self._get("key", id, key.project))
@@ -96,13 +63,6 @@ class EventLog(Application[UUID]):
         with self._pool.connection() as conn:
             entries = read_log(conn, after, limit, only)
         return [(entry, self.mapper.to_domain_event(entry)) for entry in entries]
-
-    def _state(self, kind: type[_S], id: UUID) -> _S:
-        name = kind.__name__.lower()
-        state = self._get(name, id, aggregate.project_stream)
-        if not isinstance(state, kind):
-            raise NotFound(f"no such {name}")  # in the same words: nobody learns that it is something else
-        return state
 
     def _get(self, kind: str, id: UUID, project: Any, version: int | None = None) -> Any:
         try:

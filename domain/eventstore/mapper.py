@@ -17,6 +17,7 @@ from domain.recorded import Context, Event, Recorded, decode, encode, now
 class LogEntry(StoredEvent):
     """A stored event with the columns of our log."""
 
+    originator_id: UUID
     event_id: UUID
     context: Context
     subject_id: UUID | None
@@ -61,7 +62,6 @@ class EventMapper(Mapper[UUID]):
     def to_domain_event(self, stored_event: StoredEvent) -> Recorded:
         entry = stored_event
         assert isinstance(entry, LogEntry)  # noqa: S101 - our recorder makes nothing else
-        assert isinstance(entry.originator_id, UUID)  # noqa: S101
         return Recorded(
             originator_id=entry.originator_id,
             originator_version=entry.originator_version,

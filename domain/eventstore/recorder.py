@@ -101,7 +101,8 @@ def _as_entry(event: StoredEvent) -> LogEntry:
         return event
     nobody = Context(owner="", actor="", cause="", correlation="")
     return LogEntry(
-        event.originator_id, event.originator_version, event.topic, event.state, new_id(), nobody, None, now()
+        cast("UUID", event.originator_id), event.originator_version, event.topic, event.state, new_id(),
+        nobody, None, now(),
     )  # fmt: skip
 
 

@@ -6,9 +6,8 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Generic
 from uuid import UUID
 
 import msgspec
@@ -17,13 +16,13 @@ from eventsourcing.persistence import IntegrityError
 from psycopg import Connection
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from domain.aggregate import BEGINNINGS, Command, State, decide, evolve
+from domain.aggregate import Commands, S, S_co, State
+from domain.aggregates import BEGINNINGS, decide, evolve
 from domain.errors import Contended, IdempotencyMismatch, Unavailable
 from domain.eventstore.log import EventLog
 from domain.eventstore.mapper import record
 from domain.eventstore.recorder import Receipt
 from domain.eventstore.states import states_of
-from domain.memory import Memory
 from domain.recorded import Context, Event, Recorded
 
 log = logging.getLogger(__name__)
@@ -39,34 +38,32 @@ GIVE_UP_SECONDS = 15.0
 RETRY_SECONDS = 0.2
 
 
-class Result(msgspec.Struct, frozen=True):
+class Result(msgspec.Struct, Generic[S_co], frozen=True):
     """What became of one command: the aggregate after it, and whether that took an event."""
 
-    state: State
+    state: S_co
     changed: bool
 
-    @property
-    def memory(self) -> Memory:
-        """The state, where the command was one on a memory."""
-        assert isinstance(self.state, Memory)  # noqa: S101 - the caller knows what it asked for
-        return self.state
 
-
-class Work(msgspec.Struct, kw_only=True):
+class Work(msgspec.Struct, Generic[S], kw_only=True):
     """Commands that are done together or not at all."""
 
     context: Context
-    commands: Sequence[tuple[UUID, Command]]
+    commands: Commands[S]
     receipt: Receipt | None = None
-    future: "Future[list[Result]]" = msgspec.field(default_factory=Future)
+    future: "Future[list[Result[S]]]" = msgspec.field(default_factory=Future)
+
+
+AnyWork = Work[Any]
+"""Whose commands it was knows only who waits for its future."""
 
 
 class Decided(msgspec.Struct):
     """A piece of work with its events, ready to be appended."""
 
-    work: Work
+    work: AnyWork
     events: list[Recorded]
-    results: list[Result]
+    results: list[Result[Any]]
     receipt: Receipt | None
 
 
@@ -76,11 +73,11 @@ class Writer:
     def __init__(self, event_log: EventLog, pool: "ConnectionPool[Connection[Any]]") -> None:
         self._log = event_log
         self._pool = pool
-        self._queue: queue.Queue[Work | None] = queue.Queue(QUEUE_LENGTH)
+        self._queue: queue.Queue[AnyWork | None] = queue.Queue(QUEUE_LENGTH)
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work) -> "Future[list[Result]]":
+    def submit(self, work: Work[S]) -> "Future[list[Result[S]]]":
         """Results in the order of the commands, none for a command that found nothing to do.
 
         The future raises what `decide` refuses with, IdempotencyMismatch, or Unavailable.
@@ -108,7 +105,7 @@ class Writer:
             if stop:
                 return
 
-    def _collect(self, first: Work) -> tuple[list[Work], bool]:
+    def _collect(self, first: AnyWork) -> tuple[list[AnyWork], bool]:
         group, commands = [first], len(first.commands)
         while commands < GROUP_COMMANDS:
             try:
@@ -121,7 +118,7 @@ class Writer:
             commands += len(work.commands)
         return group, False
 
-    def _commit_group(self, group: list[Work]) -> None:
+    def _commit_group(self, group: list[AnyWork]) -> None:
         try:
             repeated = self._commit(group)
         except (IntegrityError, psycopg.DataError):
@@ -130,7 +127,7 @@ class Writer:
         for work in repeated:
             self._commit_alone(work)
 
-    def _commit_alone(self, work: Work) -> None:
+    def _commit_alone(self, work: AnyWork) -> None:
         for attempt in range(CONFLICT_TRIES):
             try:
                 self._commit([work])
@@ -142,7 +139,7 @@ class Writer:
                 return
         _fail(work, Contended("this memory is being changed too fast by others; try again"))
 
-    def _commit(self, group: list[Work]) -> list[Work]:
+    def _commit(self, group: list[AnyWork]) -> list[AnyWork]:
         """Decide and append; returns the work that must wait for a member of this group to be stored."""
         deadline = time.monotonic() + GIVE_UP_SECONDS
         while True:
@@ -162,12 +159,12 @@ class Writer:
 
     # --- deciding -----------------------------------------------------------------------------------
 
-    def _decide(self, group: list[Work]) -> tuple[list[Decided], list[Work]]:
+    def _decide(self, group: list[AnyWork]) -> tuple[list[Decided], list[AnyWork]]:
         with self._pool.connection() as conn:
             states = self._states(conn, group)
             stored = _stored_receipts(conn, group)
         decided: list[Decided] = []
-        repeated: list[Work] = []
+        repeated: list[AnyWork] = []
         claimed: set[tuple[str, str, str]] = set()
         for work in group:
             if work.future.done():
@@ -183,10 +180,10 @@ class Writer:
                 self._decide_one(work, states, decided)
         return decided, repeated
 
-    def _decide_one(self, work: Work, states: dict[UUID, State], decided: list[Decided]) -> None:
+    def _decide_one(self, work: AnyWork, states: dict[UUID, State], decided: list[Decided]) -> None:
         after: dict[UUID, State] = {}
         events: list[Recorded] = []
-        results: list[Result] = []
+        results: list[Result[State]] = []
         try:
             for stream_id, command in work.commands:
                 before = after.get(stream_id) or states.get(stream_id)
@@ -206,11 +203,11 @@ class Writer:
         decided.append(Decided(work, events, results, receipt))
         return None
 
-    def _states(self, conn: Connection[Any], group: list[Work]) -> dict[UUID, State]:
+    def _states(self, conn: Connection[Any], group: list[AnyWork]) -> dict[UUID, State]:
         ids = {id for work in group for id, command in work.commands if not isinstance(command, BEGINNINGS)}
-        return states_of(conn, self._log.mapper, list(ids))
+        return states_of(conn, self._log.mapper, State, list(ids))
 
-    def _answer_again(self, work: Work, receipt: Receipt, stored: Receipt) -> None:
+    def _answer_again(self, work: AnyWork, receipt: Receipt, stored: Receipt) -> None:
         if stored.fingerprint != receipt.fingerprint:
             return _fail(work, IdempotencyMismatch("this Idempotency-Key was used for another request"))
         try:
@@ -220,15 +217,15 @@ class Writer:
         work.future.set_result(results)
         return None
 
-    def _results(self, stored: Receipt) -> list[Result]:
+    def _results(self, stored: Receipt) -> list[Result[State]]:
         """What a receipt's request was answered, thousands of states at once: all writers wait for it."""
         last = dict(stored.results)
         with self._pool.connection() as conn:
             states = states_of(
-                conn, self._log.mapper, list(last), {id: version + 1 for id, version in last.items()}
+                conn, self._log.mapper, State, list(last), {id: version + 1 for id, version in last.items()}
             )
         return [
-            Result(states[id] if version == last[id] else self._log.state(id, version), True)
+            Result(states[id] if version == last[id] else self._log.get(State, id, version), True)
             for id, version in stored.results
         ]
 
@@ -287,7 +284,7 @@ def _next(stream_id: UUID, before: State | None, event: Event, context: Context)
     )
 
 
-def _placed(decided: Decided, first: int) -> list[Result]:
+def _placed(decided: Decided, first: int) -> list[Result[State]]:
     """The results with the positions that their events were given."""
     positions = {
         (event.originator_id, event.originator_version): first + n for n, event in enumerate(decided.events)
@@ -303,7 +300,7 @@ def _placed(decided: Decided, first: int) -> list[Result]:
     ]
 
 
-def _stored_receipts(conn: Connection[Any], group: list[Work]) -> dict[tuple[str, str, str], Receipt]:
+def _stored_receipts(conn: Connection[Any], group: list[AnyWork]) -> dict[tuple[str, str, str], Receipt]:
     asked = [work.receipt for work in group if work.receipt]
     if not asked:
         return {}
@@ -330,7 +327,7 @@ def _key(receipt: Receipt) -> tuple[str, str, str]:
     return receipt.owner, receipt.actor, receipt.key
 
 
-def _fail(work: Work, error: Exception) -> None:
+def _fail(work: AnyWork, error: Exception) -> None:
     if not work.future.done():
         work.future.set_exception(error)
 

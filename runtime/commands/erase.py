@@ -63,7 +63,7 @@ def _find(cells: Cells, memory_id: str) -> tuple[Cell, Memory]:
 
 def _memory(cell: Cell, id: UUID) -> Memory | None:
     try:
-        return cell.log.memory(id)
+        return cell.log.get(Memory, id)
     except NotFound:
         return None
 

@@ -69,10 +69,11 @@ def _memories(cell: Cell, owner: str, user_id: str | None, last: int) -> Iterato
     while True:
         with cell.pool.connection() as conn:
             rows = conn.execute(MEMORIES, asked).fetchall()
-            states = states_of(conn, cell.log.mapper, [id for _, id, _ in rows], {id: v for _, id, v in rows})
-        for _, id, _ in rows:
-            if isinstance(memory := states[id], Memory) and not memory.deleted:
-                yield _exported(memory)
+            ends = {id: version for _, id, version in rows}
+            memories = states_of(conn, cell.log.mapper, Memory, list(ends), ends)
+        for id in ends:
+            if not memories[id].deleted:
+                yield _exported(memories[id])
         if len(rows) < PAGE:
             return
         asked["after"] = rows[-1][0]

@@ -161,7 +161,7 @@ def _ids(name: str, row: Row) -> tuple[UUID, UUID]:
     return dated, undated
 
 
-def _commands(cell: Cell, report: Report, wanted: dict[str, Row]) -> list[tuple[UUID, Command]]:
+def _commands(cell: Cell, report: Report, wanted: dict[str, Row]) -> list[tuple[UUID, Command[Memory]]]:
     """What adds those of `wanted` that are not there; what a revert took away comes back."""
     named = {name: _ids(name, row) for name, row in wanted.items()}
     ours = {name: read(MEMORY_PREFIX, row.id) for name, row in wanted.items()}
@@ -176,14 +176,14 @@ def _commands(cell: Cell, report: Report, wanted: dict[str, Row]) -> list[tuple[
         }
         known = {name: next((id for id in ids if id in last), ids[0]) for name, ids in named.items()}
         reverted = [id for id in known.values() if id in last and _is_reverted(*last[id])]
-        before = states_of(conn, cell.log.mapper, reverted)
-    commands: list[tuple[UUID, Command]] = []
+        before = states_of(conn, cell.log.mapper, Memory, reverted)
+    commands: list[tuple[UUID, Command[Memory]]] = []
     for name, row in wanted.items():
         id, own = known[name], ours[name]
         memory = before.get(id)
         # An export of this owner's own memories holds the very ids that they have here.
         is_own = own in last and last[own][0] != Deleted.TYPE
-        if isinstance(memory, Memory):
+        if memory:
             commands.append((id, _restored(report, row, memory)))
         elif id not in last and not is_own:
             commands.append((id, _added(report, row)))

@@ -12,7 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from api.native.reviews import ReviewAnswer, ReviewRequest, answer, commands_to_apply
 from application.ingestions import every
-from domain.aggregate import Command
+from domain.aggregate import Command, State
 from domain.errors import Refused
 from domain.eventstore.cells import Cell
 from domain.eventstore.writer import Work
@@ -47,7 +47,7 @@ def reextract(
                 review = _proposed(cell, id, as_json)
                 if apply:
                     _apply(cell, owner, review, apply)
-                told = answer(cell.log.review(id))
+                told = answer(cell.log.get(Review, id))
                 if as_json:
                     print(msgspec.json.encode(told).decode())
                 else:
@@ -95,7 +95,7 @@ def _proposed(cell: Cell, id: UUID, as_json: bool) -> Review:
     columns = SpinnerColumn(), TextColumn("reading past conversations again"), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), disable=as_json, transient=True) as progress:
         progress.add_task("", total=None)
-        while (review := cell.log.review(id)).status == "waiting":
+        while (review := cell.log.get(Review, id)).status == "waiting":
             time.sleep(LOOK_SECONDS)
     if review.status == "failed":
         raise SettingsError(f"the review failed: {review.reason}")
@@ -111,7 +111,7 @@ def _apply(cell: Cell, owner: str, review: Review, which: str) -> None:
         _submit(cell, owner, str(review.id), commands)
 
 
-def _submit(cell: Cell, owner: str, cause: str, commands: list[tuple[UUID, Command]]) -> None:
+def _submit(cell: Cell, owner: str, cause: str, commands: list[tuple[UUID, Command[State]]]) -> None:
     context = Context(owner=owner, actor="operator", cause=cause, correlation="")
     cell.writer.submit(Work(context=context, commands=commands)).result()
 

@@ -11,6 +11,7 @@ from domain.eventstore.cells import Cell
 from domain.eventstore.writer import Work
 from domain.ids import REVERT_PREFIX, new_id, spell
 from domain.recorded import Context
+from domain.revert import Revert
 from runtime.commands.keys import opened
 from runtime.settings import Settings, SettingsError
 
@@ -45,4 +46,4 @@ def _revert(cell: Cell, owner: str, request: RevertRequest) -> RevertAnswer:
     context = Context(owner=owner, actor="operator", cause=spell(REVERT_PREFIX, id), correlation="")
     work = Work(context=context, commands=commands(id, owner, request, undos, events))
     done = cell.writer.submit(work).result()
-    return answer_of(cell, cell.log.revert(id)) if done else answer(id, undos, events, request)
+    return answer_of(cell, cell.log.get(Revert, id)) if done else answer(id, undos, events, request)

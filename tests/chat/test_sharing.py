@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from domain import share
-from domain.conversation import Ask, Asked, AttachedFile, Step
+from domain.conversation import Ask, Asked, AttachedFile, Conversation, Step
 from domain.ids import new_id
 from runtime.settings import Settings
 from tests.support.conversations import ALL_REFERENCES, MEMORY, PIXEL, Person, assert_missing, either
@@ -256,7 +256,7 @@ def test_a_fork_is_a_conversation_of_ones_own(
         assert [one["message"] for one in history["chat"]] == ["What is my cat called?", "Zorblax."]
         assert (history["slug"], history["is_owner"]) == ("my cat", True)
         assert ann.client.get("/api/chat/history", params={"conversation_id": forked}).status_code == 404
-        state = service.worker.cells.of("another").log.conversation(UUID(forked))
+        state = service.worker.cells.of("another").log.get(Conversation, UUID(forked))
         assert (state.scope.owner, state.files) == ("another", ())
     assert len(ann.sessions()) == 1
 

@@ -22,7 +22,7 @@ from domain.eventstore import backlog
 from domain.eventstore.cells import Cell
 from domain.eventstore.writer import Work
 from domain.ids import new_id
-from domain.ingestion import Extractor, Fail, Failed, Message, Receive, Received
+from domain.ingestion import Extractor, Fail, Failed, Ingestion, Message, Receive, Received
 from domain.key import ALL_SCOPES, Terms
 from domain.memory import Scope
 from domain.recorded import Context
@@ -112,7 +112,7 @@ def test_what_is_an_agents_alone_has_instructions_of_its_own(
 ) -> None:
     told = {"custom_instructions": "Only food", "agent_custom_instructions": "Only what it can do"}
     answer = mem0.post("/v3/memories/add/", json={"messages": SAID, **of, **told}).json()
-    assert home.log.ingestion(uuid.UUID(answer["event_id"])).received.instructions == instructions
+    assert home.log.get(Ingestion, uuid.UUID(answer["event_id"])).received.instructions == instructions
 
 
 def test_an_app_is_a_project_to_the_others(mem0: httpx.Client, client: httpx.Client, user: str) -> None:

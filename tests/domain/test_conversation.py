@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given as any_of
 from hypothesis import strategies as st
 
-from domain import aggregate, share
+from domain import aggregates, share
 from domain.conversation import (
     MAX_TITLE,
     AddFiles,
@@ -14,8 +14,8 @@ from domain.conversation import (
     Answered,
     Ask,
     Asked,
-    Command,
     Conversation,
+    ConversationCommand,
     ConversationDeleted,
     DeleteConversation,
     FilesChosen,
@@ -51,12 +51,12 @@ def state(*events: Event) -> Conversation:
     return now
 
 
-def when(command: Command, *events: Event, owner: str = OWNER) -> Event | None:
+def when(command: ConversationCommand, *events: Event, owner: str = OWNER) -> Event | None:
     """The event that follows from `command` after `events`."""
     return decide(state(*events) if events else None, command, owner)
 
 
-def events_of(*commands: Command) -> list[Event]:
+def events_of(*commands: ConversationCommand) -> list[Event]:
     """All that follows from commands on a conversation that has begun."""
     events: list[Event] = [BEGUN]
     for command in commands:
@@ -147,7 +147,7 @@ def test_a_users_title_counts_more_than_a_models_and_that_more_than_the_last_que
 def test_whatever_titles_are_given_the_last_of_the_user_counts_and_an_empty_one_takes_it_back(
     titles: list[tuple[str, str]],
 ) -> None:
-    commands: list[Command] = [Ask(asked=ASKED)]
+    commands: list[ConversationCommand] = [Ask(asked=ASKED)]
     commands += [Title(title=title, by="user" if by == "user" else "model") for by, title in titles]
     given = dict(titles)
     expected = given.get("user") or given.get("model") or ASKED.question
@@ -204,7 +204,7 @@ def test_a_deleted_conversation_has_no_turns_left() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_what_is_absent_deleted_or_anothers_is_not_found(command: Command) -> None:
+def test_what_is_absent_deleted_or_anothers_is_not_found(command: ConversationCommand) -> None:
     with pytest.raises(NotFound):
         when(command)
     with pytest.raises(NotFound):
@@ -228,9 +228,9 @@ def test_nobody_begins_a_conversation_for_another_owner() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_stream_of_another_kind_is_no_conversation(command: Command) -> None:
+def test_a_stream_of_another_kind_is_no_conversation(command: ConversationCommand) -> None:
     with pytest.raises(NotFound):
-        aggregate.decide(aggregate.project_stream(None, stream(HIKING)), command, OWNER)
+        aggregates.decide(aggregates.project_stream(None, stream(HIKING)), command, OWNER)
 
 
 def test_a_question_cannot_begin_a_conversation() -> None:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given as any_of
 from hypothesis import strategies as st
 
-from domain import aggregate
+from domain import aggregates
 from domain.document import (
-    Command,
     Document,
+    DocumentCommand,
     DocumentIndexed,
     DocumentRemoved,
     IndexDocument,
@@ -38,7 +38,7 @@ def state(*events: Event) -> Document | None:
     return reduce(evolve, stream(*events), None)
 
 
-def when(command: Command, *events: Event, owner: str = OWNER) -> Event | None:
+def when(command: DocumentCommand, *events: Event, owner: str = OWNER) -> Event | None:
     """The event that follows from `command` after `events`."""
     return decide(state(*events), command, owner)
 
@@ -72,7 +72,7 @@ def test_what_is_absent_cannot_be_removed() -> None:
 
 
 @pytest.mark.parametrize("command", [IndexDocument(indexed=LONGER), RemoveDocument()])
-def test_what_is_anothers_is_not_found(command: Command) -> None:
+def test_what_is_anothers_is_not_found(command: DocumentCommand) -> None:
     with pytest.raises(NotFound):
         when(command, NOTES, owner="another")
 
@@ -87,7 +87,7 @@ def test_nobody_indexes_for_another_owner() -> None:
 
 def test_a_stream_of_another_kind_is_no_document() -> None:
     with pytest.raises(NotFound):
-        aggregate.decide(aggregate.project_stream(None, stream(HIKING)), RemoveDocument(), OWNER)
+        aggregates.decide(aggregates.project_stream(None, stream(HIKING)), RemoveDocument(), OWNER)
 
 
 def test_a_removed_document_is_remembered_as_it_was() -> None:
@@ -134,7 +134,7 @@ def test_two_documents_never_share_an_id(
     )
 )
 def test_after_any_commands_a_document_is_what_was_indexed_last_unless_it_was_removed_since(
-    commands: list[Command],
+    commands: list[DocumentCommand],
 ) -> None:
     events: list[Event] = []
     text = None

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given as any_of
 from hypothesis import strategies as st
 
-from domain import aggregate, memory
+from domain import aggregates, memory
 from domain.errors import NotFound, NotWaiting
 from domain.ids import new_id
 from domain.ingestion import (
-    Command,
     Decision,
     Extract,
     Extracted,
@@ -19,6 +18,7 @@ from domain.ingestion import (
     Fail,
     Failed,
     Ingestion,
+    IngestionCommand,
     Message,
     Receive,
     Received,
@@ -43,14 +43,14 @@ RECEIVED = Received(
 )
 EXTRACTED = Extracted(extractor=RULES, decisions=(Decision(action="NONE", text="x", reason="known"),))
 FAILED = Failed(extractor=RULES, reason="the model refused", attempts=3)
-COMMANDS: list[Command] = [Extract(extracted=EXTRACTED), Fail(failed=FAILED), Retry()]
+COMMANDS: list[IngestionCommand] = [Extract(extracted=EXTRACTED), Fail(failed=FAILED), Retry()]
 
 
 def state(*events: Event) -> Ingestion | None:
     return reduce(evolve, stream(*events), None)
 
 
-def when(command: Command, *events: Event, owner: str = OWNER) -> Event:
+def when(command: IngestionCommand, *events: Event, owner: str = OWNER) -> Event:
     """The event that follows from `command` after `events`."""
     return decide(state(*events), command, owner)
 
@@ -73,7 +73,7 @@ def test_what_waits_is_extracted_or_failed() -> None:
 
 @pytest.mark.parametrize("done", [EXTRACTED, FAILED], ids=["extracted", "failed"])
 @pytest.mark.parametrize("command", COMMANDS[:2], ids=["Extract", "Fail"])
-def test_what_is_done_is_not_done_again(command: Command, done: Event) -> None:
+def test_what_is_done_is_not_done_again(command: IngestionCommand, done: Event) -> None:
     with pytest.raises(NotWaiting, match="already"):
         when(command, RECEIVED, done)
 
@@ -87,7 +87,7 @@ def test_only_what_failed_is_tried_again_and_then_waits_as_before() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=["Extract", "Fail", "Retry"])
-def test_what_is_absent_or_anothers_is_not_found(command: Command) -> None:
+def test_what_is_absent_or_anothers_is_not_found(command: IngestionCommand) -> None:
     with pytest.raises(NotFound):
         when(command)
     with pytest.raises(NotFound):
@@ -95,9 +95,9 @@ def test_what_is_absent_or_anothers_is_not_found(command: Command) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=["Extract", "Fail", "Retry"])
-def test_a_stream_of_another_kind_is_no_ingestion(command: Command) -> None:
+def test_a_stream_of_another_kind_is_no_ingestion(command: IngestionCommand) -> None:
     with pytest.raises(NotFound):
-        aggregate.decide(aggregate.project_stream(None, stream(HIKING)), command, OWNER)
+        aggregates.decide(aggregates.project_stream(None, stream(HIKING)), command, OWNER)
 
 
 def test_it_knows_who_sent_it_and_where_it_stands() -> None:
@@ -132,7 +132,7 @@ def test_a_stream_that_makes_no_sense_is_refused() -> None:
 
 @any_of(st.lists(st.sampled_from(COMMANDS), max_size=8))
 def test_whatever_is_asked_an_ingestion_is_extracted_at_most_once_and_for_good(
-    commands: list[Command],
+    commands: list[IngestionCommand],
 ) -> None:
     events: list[Event] = [RECEIVED]
     for command in commands:

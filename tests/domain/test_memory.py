@@ -15,13 +15,13 @@ from domain.ids import new_id
 from domain.memory import (
     Added,
     AddMemory,
-    Command,
     Deleted,
     DeleteMemory,
     Entity,
     Erased,
     EraseMemory,
     Memory,
+    MemoryCommand,
     Relation,
     RestoreMemory,
     Scope,
@@ -55,7 +55,7 @@ def stream(*events: Event, id: UUID | None = None) -> list[Recorded]:
     return [record(e, stream_id=id, version=n, context=context) for n, e in enumerate(events, start=1)]
 
 
-def when(command: Command, *events: Event, owner: str = OWNER) -> Event | None:
+def when(command: MemoryCommand, *events: Event, owner: str = OWNER) -> Event | None:
     """The event that follows from `command` after `events`."""
     return decide(project(None, stream(*events)), command, owner)
 
@@ -142,7 +142,7 @@ def test_an_expected_version_that_is_not_current_is_a_conflict() -> None:
 
 
 @pytest.mark.parametrize("command", [UpdateMemory(text="x"), DeleteMemory()])
-def test_what_is_absent_deleted_or_anothers_is_not_found(command: Command) -> None:
+def test_what_is_absent_deleted_or_anothers_is_not_found(command: MemoryCommand) -> None:
     with pytest.raises(NotFound):
         when(command)
     with pytest.raises(NotFound):
@@ -193,7 +193,7 @@ def test_words_changed_by_hand_lose_what_was_found_in_the_old_ones_but_not_their
     "command",
     [UpdateMemory(metadata={"a": 1}), UpdateMemory(tags=("t",)), UpdateMemory(text=GOOGLE.text, tags=("t",))],
 )
-def test_while_the_words_stay_so_do_the_traits(command: Command) -> None:
+def test_while_the_words_stay_so_do_the_traits(command: MemoryCommand) -> None:
     event = when(command, GOOGLE)
     assert isinstance(event, Updated)
     assert event.traits is None
@@ -342,7 +342,7 @@ def test_an_erased_memory_has_no_words_left() -> None:
     ],
     ids=lambda command: type(command).__name__,
 )
-def test_nothing_more_happens_to_an_erased_memory(command: Command) -> None:
+def test_nothing_more_happens_to_an_erased_memory(command: MemoryCommand) -> None:
     with pytest.raises(NotFound):
         when(command, HIKING, Erased())
 

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given as any_of
 from hypothesis import strategies as st
 
-from domain import aggregate
+from domain import aggregates
 from domain.errors import NotFound
 from domain.memory import Scope
 from domain.project import (
     ChangeProject,
-    Command,
     CreateProject,
     DeleteProject,
     Guidance,
     Project,
+    ProjectCommand,
     ProjectDeleted,
     ProjectSet,
     decide,
@@ -32,7 +32,7 @@ def state(*events: Event) -> Project | None:
     return reduce(evolve, stream(*events), None)
 
 
-def when(command: Command, *events: Event, owner: str = OWNER) -> Event | None:
+def when(command: ProjectCommand, *events: Event, owner: str = OWNER) -> Event | None:
     """The event that follows from `command` after `events`."""
     return decide(state(*events), command, owner)
 
@@ -80,7 +80,7 @@ def test_a_project_is_deleted_once() -> None:
 
 
 @pytest.mark.parametrize("command", [ChangeProject(name="x"), ChangeProject(), DeleteProject()])
-def test_what_is_absent_deleted_or_anothers_is_not_found(command: Command) -> None:
+def test_what_is_absent_deleted_or_anothers_is_not_found(command: ProjectCommand) -> None:
     with pytest.raises(NotFound):
         when(command)
     with pytest.raises(NotFound):
@@ -90,9 +90,9 @@ def test_what_is_absent_deleted_or_anothers_is_not_found(command: Command) -> No
 
 
 @pytest.mark.parametrize("command", [ChangeProject(name="x"), DeleteProject()])
-def test_a_stream_of_another_kind_is_no_project(command: Command) -> None:
+def test_a_stream_of_another_kind_is_no_project(command: ProjectCommand) -> None:
     with pytest.raises(NotFound):
-        aggregate.decide(aggregate.project_stream(None, stream(HIKING)), command, OWNER)
+        aggregates.decide(aggregates.project_stream(None, stream(HIKING)), command, OWNER)
 
 
 def test_a_deleted_project_is_remembered_as_it_was() -> None:

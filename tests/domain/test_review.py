@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given as any_of
 from hypothesis import strategies as st
 
-from domain import aggregate
+from domain import aggregates
 from domain.errors import NotFound, NotWaiting
 from domain.ids import new_id
 from domain.ingestion import Decision, Extractor
@@ -15,7 +15,6 @@ from domain.recorded import Event
 from domain.review import (
     Applied,
     Apply,
-    Command,
     FailReview,
     Proposal,
     Propose,
@@ -23,6 +22,7 @@ from domain.review import (
     Request,
     Requested,
     Review,
+    ReviewCommand,
     ReviewFailed,
     chosen,
     decide,
@@ -42,14 +42,14 @@ PROPOSALS = tuple(
 )
 PROPOSED = Proposed(extractor=Extractor(name="rules-1"), ingestions=2, proposals=PROPOSALS)
 FAILED = ReviewFailed(reason="the model refused")
-COMMANDS: list[Command] = [Propose(proposed=PROPOSED), FailReview(reason="x"), Apply(numbers=(1,))]
+COMMANDS: list[ReviewCommand] = [Propose(proposed=PROPOSED), FailReview(reason="x"), Apply(numbers=(1,))]
 
 
 def state(*events: Event) -> Review | None:
     return reduce(evolve, stream(*events), None)
 
 
-def when(command: Command, *events: Event, owner: str = OWNER) -> Event:
+def when(command: ReviewCommand, *events: Event, owner: str = OWNER) -> Event:
     """The event that follows from `command` after `events`."""
     return decide(state(*events), command, owner)
 
@@ -75,7 +75,7 @@ def test_what_waits_is_proposed_to_or_failed() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS[:2], ids=["Propose", "FailReview"])
-def test_what_is_read_is_not_read_again(command: Command) -> None:
+def test_what_is_read_is_not_read_again(command: ReviewCommand) -> None:
     for events in ([PROPOSED], [PROPOSED, Applied(numbers=(1,))], [FAILED]):
         with pytest.raises(NotWaiting, match="already"):
             when(command, REQUESTED, *events)
@@ -109,7 +109,7 @@ def test_those_that_are_left_are_chosen_by_number_or_all_of_them() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=["Propose", "FailReview", "Apply"])
-def test_what_is_absent_or_anothers_is_not_found(command: Command) -> None:
+def test_what_is_absent_or_anothers_is_not_found(command: ReviewCommand) -> None:
     with pytest.raises(NotFound):
         when(command)
     with pytest.raises(NotFound):
@@ -117,9 +117,9 @@ def test_what_is_absent_or_anothers_is_not_found(command: Command) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=["Propose", "FailReview", "Apply"])
-def test_a_stream_of_another_kind_is_no_review(command: Command) -> None:
+def test_a_stream_of_another_kind_is_no_review(command: ReviewCommand) -> None:
     with pytest.raises(NotFound):
-        aggregate.decide(aggregate.project_stream(None, stream(HIKING)), command, OWNER)
+        aggregates.decide(aggregates.project_stream(None, stream(HIKING)), command, OWNER)
 
 
 def test_it_knows_who_asked_and_how_far_it_got() -> None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from domain import aggregate, key, memory, owner  # noqa: F401 - importing registers the events
+from domain import aggregates, key, memory, owner  # noqa: F401 - importing registers the events
 from domain.recorded import EVENT_TYPES, UPCASTERS, Event, decode, encode
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -14,12 +14,12 @@ from domain.ids import new_id
 from domain.memory import (
     Added,
     AddMemory,
-    Command,
     Deleted,
     DeleteMemory,
     Entity,
     Erased,
     Memory,
+    MemoryCommand,
     Relation,
     RestoreMemory,
     Scope,
@@ -195,7 +195,7 @@ additions = st.builds(AddMemory, text=texts, scope=st.just(HERE), metadata=metad
 causes = st.sampled_from(["ing", "human"])
 
 
-def lived(steps: list[tuple[str, Command]]) -> list[Recorded]:
+def lived(steps: list[tuple[str, MemoryCommand]]) -> list[Recorded]:
     """The events of a memory after all commands that were not refused."""
     events = stream(("ing", BERN))
     for cause, command in steps:

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from domain.aggregate import Command, State
+from domain.aggregate import Command, S, State
 from domain.errors import NotFound, NotWaiting
 from domain.eventstore import backlog
 from domain.eventstore.backlog import Turn
@@ -42,7 +42,7 @@ FAIL = Fail(failed=Failed(extractor=RULES, reason="the model refused", attempts=
 CHANGE = UpdateMemory(text="x")
 
 
-def done(cell: Cell, *commands: tuple[UUID, Command], receipt: Receipt | None = None) -> list[Result]:
+def done(cell: Cell, *commands: tuple[UUID, Command[S]], receipt: Receipt | None = None) -> list[Result[S]]:
     return cell.writer.submit(Work(context=CONTEXT, commands=commands, receipt=receipt)).result(30)
 
 
@@ -136,7 +136,7 @@ def test_memories_and_projects_do_not_wait(cell: Cell, conn: psycopg.Connection[
 
 @pytest.mark.parametrize("ending", [EXTRACT, FAIL], ids=["extracted", "failed"])
 def test_what_is_done_waits_no_more(
-    cell: Cell, conn: psycopg.Connection[Any], user: str, ending: Command
+    cell: Cell, conn: psycopg.Connection[Any], user: str, ending: Command[Ingestion]
 ) -> None:
     one, two = received(cell, user), received(cell, user)
     done(cell, (one, ending))
@@ -361,34 +361,34 @@ def one_of_each(cell: Cell, user: str) -> dict[type[State], UUID]:
 
 def test_streams_of_all_kinds_are_read_together(cell: Cell, conn: psycopg.Connection[Any], user: str) -> None:
     ids = one_of_each(cell, user)
-    states = states_of(conn, cell.log.mapper, [*ids.values(), uuid4()])
+    states = states_of(conn, cell.log.mapper, State, [*ids.values(), uuid4()])
     assert {type(state): id for id, state in states.items()} == ids
     assert {state.version for state in states.values()} == {2}
-    assert states == {id: cell.log.state(id) for id in ids.values()}
-    before = states_of(conn, cell.log.mapper, list(ids.values()), dict.fromkeys(ids.values(), 2))
-    assert before == {id: cell.log.state(id, 1) for id in ids.values()}
+    assert states == {id: cell.log.get(State, id) for id in ids.values()}
+    before = states_of(conn, cell.log.mapper, State, list(ids.values()), dict.fromkeys(ids.values(), 2))
+    assert before == {id: cell.log.get(State, id, 1) for id in ids.values()}
 
 
 def test_keys_and_owners_are_no_such_streams(cell: Cell, conn: psycopg.Connection[Any]) -> None:
     rows = conn.execute("SELECT stream_id FROM events WHERE type LIKE 'key.%' OR type LIKE 'owner.%'")
     ids = [id for (id,) in rows.fetchall()]
     assert len(ids) == 2
-    assert states_of(conn, cell.log.mapper, ids) == {}
+    assert states_of(conn, cell.log.mapper, State, ids) == {}
     for id in ids:
         with pytest.raises(NotFound):
-            cell.log.state(id)
+            cell.log.get(State, id)
 
 
 def test_each_command_is_answered_with_the_state_it_led_to(cell: Cell, user: str) -> None:
     ids = one_of_each(cell, user)
     (result,) = done(cell, (ids[Project], ChangeProject(name="Desk")))
     assert result.changed
-    assert result.state == cell.log.project(ids[Project])
+    assert result.state == cell.log.get(Project, ids[Project])
     id = new_id()
     (waits,) = done(cell, (id, receive(user)))
-    assert waits.state == cell.log.ingestion(id)
+    assert waits.state == cell.log.get(Ingestion, id)
     (ended,) = done(cell, (id, FAIL))
-    assert ended.state == cell.log.ingestion(id)
+    assert ended.state == cell.log.get(Ingestion, id)
     (same,) = done(cell, (ids[Project], ChangeProject(name="Desk")))
     assert (same.changed, same.state) == (False, result.state)
 
@@ -411,16 +411,15 @@ def test_of_two_workers_at_one_conversation_one_comes_too_late(cell: Cell, user:
     late = new_id()
     with pytest.raises(NotWaiting):
         done(cell, (late, add), (id, EXTRACT))
-    assert cell.log.memory(memory).text == "User loves hiking"
+    assert cell.log.get(Memory, memory).text == "User loves hiking"
     with pytest.raises(NotFound):
-        cell.log.memory(late)
+        cell.log.get(Memory, late)
 
 
 @pytest.mark.parametrize("kind", [Ingestion, Project, Review], ids=lambda kind: kind.__name__)
 def test_a_stream_of_one_kind_is_not_found_as_another(cell: Cell, user: str, kind: type[State]) -> None:
-    look_up = {Ingestion: cell.log.ingestion, Project: cell.log.project, Review: cell.log.review}[kind]
     ids = one_of_each(cell, user)
-    assert isinstance(look_up(ids.pop(kind)), kind)
+    assert isinstance(cell.log.get(kind, ids.pop(kind)), kind)
     for id in (*ids.values(), new_id()):
         with pytest.raises(NotFound):
-            look_up(id)
+            cell.log.get(kind, id)

@@ -23,21 +23,21 @@ from domain.eventstore.erasure import under_way
 from domain.eventstore.reading import EVERYTHING, Filter
 from domain.eventstore.writer import Work
 from domain.ids import MEMORY_PREFIX, new_id, read
-from domain.ingestion import Decision, Extract, Extracted, Extractor, Message, Receive, Received
+from domain.ingestion import Decision, Extract, Extracted, Extractor, Ingestion, Message, Receive, Received
 from domain.memory import (
     Added,
     AddMemory,
-    Command,
     DeleteMemory,
     Erased,
     EraseMemory,
     Memory,
+    MemoryCommand,
     Scope,
     Traits,
     UpdateMemory,
 )
 from domain.recorded import Context, encode
-from domain.review import Proposal, Propose, Proposed, Request, Requested
+from domain.review import Proposal, Propose, Proposed, Request, Requested, Review
 from projections import ALL, catalogue, erasure, rebuild, vectors
 from projections.changes import changes_of
 from projections.runner import ensure_live
@@ -349,7 +349,7 @@ def conversed(cell: Cell, user: str, *decided: tuple[UUID, tuple[int, ...]], tex
 
 
 def messages(cell: Cell, id: UUID) -> list[str]:
-    return [message.text for message in cell.log.ingestion(id).received.messages]
+    return [message.text for message in cell.log.get(Ingestion, id).received.messages]
 
 
 def test_a_message_stays_as_long_as_a_memory_that_is_there_comes_of_it(cell: Cell, user: str) -> None:
@@ -357,18 +357,18 @@ def test_a_message_stays_as_long_as_a_memory_that_is_there_comes_of_it(cell: Cel
     id = conversed(cell, user, (one, (0, 1)), (two, (1, 2)), texts=["a", "b", "c", "d"])
     erased(cell, one)
     assert messages(cell, id) == ["", "b", "c", "d", "so a and b and c and d"]
-    received = cell.log.ingestion(id).received
+    received = cell.log.get(Ingestion, id).received
     assert (received.metadata, received.tags) == ({"said": "a"}, ("chat",))
-    extracted = cell.log.ingestion(id).extracted
+    extracted = cell.log.get(Ingestion, id).extracted
     assert extracted
     assert [(d.text, d.reason, d.traits.categories, d.memory_id) for d in extracted.decisions] == [
         ("", "", (), one),
         ("b and c", "says b and c", ("b and c",), two),
     ]
-    assert cell.log.memory(two).text == "b and c"
+    assert cell.log.get(Memory, two).text == "b and c"
     erased(cell, two)
     assert messages(cell, id) == ["", "", "", "d", ""]  # the reply repeated them
-    received = cell.log.ingestion(id).received
+    received = cell.log.get(Ingestion, id).received
     assert (received.metadata, received.tags) == ({}, ())
     assert unbroken(cell)
 
@@ -384,7 +384,7 @@ def test_other_users_conversations_and_those_of_other_memories_stay(cell: Cell, 
     assert messages(cell, gone) == ["", ""]
     for id in kept:
         assert messages(cell, id) == ["tea", "so tea"]
-    assert [cell.log.memory(id).text for id in (two, three)] == ["tea", "tea"]
+    assert [cell.log.get(Memory, id).text for id in (two, three)] == ["tea", "tea"]
 
 
 def test_what_reviews_have_proposed_of_it_loses_its_words(cell: Cell, user: str, word: str) -> None:
@@ -399,7 +399,7 @@ def test_what_reviews_have_proposed_of_it_loses_its_words(cell: Cell, user: str,
     done(cell, (review, Propose(proposed=proposed)))
     erased(cell, one)
     assert traces(cell, word) == []
-    (left,) = cell.log.review(review).proposed.proposals  # type: ignore[union-attr]
+    (left,) = cell.log.get(Review, review).proposed.proposals  # type: ignore[union-attr]
     assert (left.number, left.decision.action, left.decision.memory_id) == (1, "UPDATE", one)
 
 
@@ -433,7 +433,7 @@ def test_a_row_that_was_tampered_with_breaks_the_chain_at_its_position(
 ) -> None:
     id = new_id()
     done(cell, (id, AddMemory(text="tea", scope=Scope(owner="default", user_id=user))))
-    position = cell.log.memory(id).position
+    position = cell.log.get(Memory, id).position
     done(cell, (id, UpdateMemory(text="coffee")))
     assert unbroken(cell)
     with cell.pool.connection() as conn:
@@ -465,7 +465,7 @@ def test_a_memory_that_is_not_erased_cannot_be_redacted(cell: Cell, user: str, w
     id = new_id()
     done(cell, (id, AddMemory(text=word, scope=Scope(owner="default", user_id=user))))
     redacted(cell, id)
-    assert cell.log.memory(id).text == word
+    assert cell.log.get(Memory, id).text == word
 
 
 def test_another_owner_cannot_have_it_redacted(cell: Cell, user: str, word: str) -> None:
@@ -487,7 +487,7 @@ changes = st.one_of(
 @configured(max_examples=8)
 @any_of(st.lists(st.tuples(st.integers(0, 3), changes), max_size=8), st.sets(st.integers(0, 3)))
 def test_whatever_happened_all_but_the_erased_memories_are_as_they_were(
-    cell: Cell, steps: list[tuple[int, Command]], gone: set[int]
+    cell: Cell, steps: list[tuple[int, MemoryCommand]], gone: set[int]
 ) -> None:
     here = Scope(owner="default", user_id="anybody")
     ids = [new_id() for _ in range(4)]
@@ -507,7 +507,7 @@ def test_whatever_happened_all_but_the_erased_memories_are_as_they_were(
         assert [r.event_id for r in stream[:-1]] == [r.event_id for r in before[id]]
         for event in (r.event for r in stream):
             assert not any(getattr(event, name, None) for name in ("text", "metadata", "tags"))
-        memory = cell.log.memory(id)
+        memory = cell.log.get(Memory, id)
         assert (memory.erased, memory.deleted, memory.text, memory.traits) == (True, True, "", Traits())
     assert unbroken(cell)
 
@@ -525,7 +525,7 @@ def test_many_erasures_and_appends_at_once_lose_nothing(cell: Cell, user: str) -
         for future in [pool.submit(each) for each in work]:
             future.result(30)
     assert messages(cell, id)[:12] == [*[""] * 9, "w9", "w10", "w11"]
-    assert {cell.log.memory(one).text for one in kept} == {"new"}
+    assert {cell.log.get(Memory, one).text for one in kept} == {"new"}
     assert unbroken(cell)
 
 
@@ -654,4 +654,4 @@ def test_conversations_that_wait_are_not_touched(service: Service, home: Cell, u
     eventually(lambda: service.client.get("/v1/memories", params={"user_id": user}).json()["total"] == 1)
     (left,) = service.client.get("/v1/memories", params={"user_id": user}).json()["results"]
     assert left["id"] != id
-    assert isinstance(home.log.memory(read(MEMORY_PREFIX, left["id"]) or new_id()), Memory)
+    assert isinstance(home.log.get(Memory, read(MEMORY_PREFIX, left["id"]) or new_id()), Memory)

@@ -27,7 +27,7 @@ def add(cell: Cell, text: str, user: str = "ann") -> int:
     """Add a memory; its position."""
     command = AddMemory(text=text, scope=Scope(owner="default", user_id=user))
     (result,) = cell.writer.submit(Work(context=CONTEXT, commands=[(new_id(), command)])).result(30)
-    return result.memory.position
+    return result.state.position
 
 
 def entry() -> LogEntry:

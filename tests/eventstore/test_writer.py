@@ -11,7 +11,7 @@ from domain.eventstore.cells import Cell, Cells
 from domain.eventstore.recorder import Receipt
 from domain.eventstore.writer import Result, Work
 from domain.ids import new_id
-from domain.memory import AddMemory, Command, DeleteMemory, Scope, UpdateMemory
+from domain.memory import AddMemory, DeleteMemory, Memory, MemoryCommand, Scope, UpdateMemory
 from domain.recorded import Context
 from tests.support.service import MASTER
 
@@ -20,8 +20,8 @@ HERE = Scope(owner="default", user_id="ann")
 
 
 def submit(
-    cell: Cell, *commands: tuple[UUID, Command], receipt: Receipt | None = None
-) -> "Future[list[Result]]":
+    cell: Cell, *commands: tuple[UUID, MemoryCommand], receipt: Receipt | None = None
+) -> "Future[list[Result[Memory]]]":
     return cell.writer.submit(Work(context=CONTEXT, commands=commands, receipt=receipt))
 
 
@@ -50,7 +50,7 @@ def test_two_processes_racing_on_one_memory_lose_no_update(cell: Cell, other: Ce
     ]
     for future in futures:
         future.result(60)
-    memory = cell.log.memory(id)
+    memory = cell.log.get(Memory, id)
     assert memory.metadata == {f"{name}{n}": n for name in "ab" for n in range(200)}
     assert memory.version == 401
     assert [event.originator_version for event in cell.log.stream(id)] == list(range(1, 402))
@@ -65,9 +65,9 @@ def test_commands_of_one_piece_of_work_are_done_together_or_not_at_all(cell: Cel
             (id, UpdateMemory(text="changed")),
             (absent, DeleteMemory()),
         ).result(30)
-    assert cell.log.memory(id).text == "start"
+    assert cell.log.get(Memory, id).text == "start"
     with pytest.raises(NotFound):
-        cell.log.memory(fresh)
+        cell.log.get(Memory, fresh)
 
 
 def test_a_refused_member_of_a_group_spoils_no_other(cell: Cell) -> None:
@@ -79,19 +79,19 @@ def test_a_refused_member_of_a_group_spoils_no_other(cell: Cell) -> None:
         future.result(30)
     with pytest.raises(VersionConflict):
         refused.result(30)
-    assert len(cell.log.memory(id).metadata) == 100
+    assert len(cell.log.get(Memory, id).metadata) == 100
 
 
 def test_a_repeated_idempotency_key_is_answered_alike_and_done_once(cell: Cell, other: Cell) -> None:
     id = new_id()
     once = receipt("once")
 
-    def add_once(writer: Cell) -> list[Result]:
+    def add_once(writer: Cell) -> list[Result[Memory]]:
         return submit(writer, (new_id(), AddMemory(text="once", scope=HERE)), receipt=once).result(30)
 
     with ThreadPoolExecutor(8) as pool:
         tries = [pool.submit(add_once, writer) for writer in (cell, other) * 8]
-    answers = {result.memory.id for each in tries for result in each.result()}
+    answers = {result.state.id for each in tries for result in each.result()}
     assert len(answers) == 1
     with cell.pool.connection() as conn:
         (stored,) = conn.execute("SELECT count(*) FROM receipts WHERE key = 'once'").fetchone() or (0,)
@@ -104,8 +104,8 @@ def test_the_answer_to_a_repeated_command_is_the_state_it_led_to_then(cell: Cell
     (first,) = submit(cell, (id, UpdateMemory(text="two")), receipt=receipt("then")).result(30)
     submit(cell, (id, UpdateMemory(text="three"))).result(30)
     (again,) = submit(cell, (id, UpdateMemory(text="two")), receipt=receipt("then")).result(30)
-    assert (again.memory.text, again.memory.version) == ("two", first.memory.version)
-    assert cell.log.memory(id).text == "three"
+    assert (again.state.text, again.state.version) == ("two", first.state.version)
+    assert cell.log.get(Memory, id).text == "three"
 
 
 def test_an_idempotency_key_cannot_be_used_for_something_else(cell: Cell) -> None:
@@ -126,9 +126,9 @@ def test_a_lost_reply_to_a_commit_is_neither_an_error_nor_a_second_event(cell: C
 
     cell.log.recorder.insert_events = losing  # type: ignore[assignment,method-assign]
     (result,) = submit(cell, (id, UpdateMemory(text="stored"))).result(30)
-    assert result.memory.version == 2
+    assert result.state.version == 2
     assert [event.originator_version for event in cell.log.stream(id)] == [1, 2]
-    assert cell.log.stream(id)[-1].position == result.memory.position
+    assert cell.log.stream(id)[-1].position == result.state.position
 
 
 def test_connections_killed_under_load_lose_and_repeat_nothing(cell: Cell) -> None:
@@ -145,6 +145,6 @@ def test_connections_killed_under_load_lose_and_repeat_nothing(cell: Cell) -> No
                 futures[-1].result(60)
     for future in futures:
         future.result(60)
-    memory = cell.log.memory(id)
+    memory = cell.log.get(Memory, id)
     assert memory.metadata == {f"k{n}": n for n in range(300)}
     assert memory.version == 301

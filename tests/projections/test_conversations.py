@@ -14,7 +14,8 @@ from domain.conversation import (
     Answered,
     Ask,
     Asked,
-    Command,
+    Conversation,
+    ConversationCommand,
     DeleteConversation,
     RemoveTurn,
     Start,
@@ -41,7 +42,7 @@ def scope() -> Scope:
     return Scope(owner="default", user_id=f"user-{new_id().hex}")
 
 
-def does(cell: Cell, id: UUID, *commands: Command) -> None:
+def does(cell: Cell, id: UUID, *commands: ConversationCommand) -> None:
     context = Context(owner="default", actor="test", cause=str(new_id()), correlation="test")
     work = Work(context=context, commands=[(id, command) for command in commands])
     cell.writer.submit(work).result(30)
@@ -95,7 +96,7 @@ def test_a_row_says_how_a_conversation_is_listed(cell: Cell, scope: Scope) -> No
         answered("t1", "Zorblax."),
         asked("t2", "And my dog?"),
     )
-    state = cell.log.conversation(id)
+    state = cell.log.get(Conversation, id)
     assert seen(cell, conversations.listing, scope) == [
         Row(
             conversation_id=id, owner="default", user_id=scope.user_id, agent="khoj", slug="And my dog?",
@@ -116,7 +117,7 @@ def test_each_change_is_seen(cell: Cell, scope: Scope) -> None:
     ):
         does(cell, id, command)
         (row,) = seen(cell, conversations.listing, scope)
-        state = cell.log.conversation(id)
+        state = cell.log.get(Conversation, id)
         assert (row.slug, row.turns) == (slug, turns)
         assert (row.updated_at, row.position) == (state.updated_at, state.position)
 

@@ -9,14 +9,16 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from domain.aggregate import Command
 from domain.eventstore.cells import Cell
 from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.memory import (
     AddMemory,
-    Command,
     DeleteMemory,
     Entity,
+    Memory,
+    MemoryCommand,
     Relation,
     RestoreMemory,
     Scope,
@@ -94,7 +96,7 @@ def test_rows_are_what_memories_say_now(
     cell: Cell, conn: psycopg.Connection[Any], here: Scope, one_by_one: bool
 ) -> None:
     kept, by_hand, gone, back = (new_id() for _ in range(4))
-    commands: list[tuple[UUID, Command]] = [
+    commands: list[tuple[UUID, MemoryCommand]] = [
         *((id, says(here, WORKS)) for id in (kept, by_hand, gone, back)),
         (kept, UpdateMemory(text="other words", traits=LIVES, extractor="rules-1")),
         (by_hand, UpdateMemory(text="words of which nothing is known")),
@@ -105,7 +107,7 @@ def test_rows_are_what_memories_say_now(
         given(cell, command)
         if one_by_one:
             applied(conn, cell, GRAPH)
-    given(cell, (back, RestoreMemory(to=cell.log.memory(back, 1), expected_version=2)))
+    given(cell, (back, RestoreMemory(to=cell.log.get(Memory, back, 1), expected_version=2)))
     assert entities(cell, here) == [("Ann", "person", 2), ("Bern", "place", 1), ("Google", "organization", 1)]
     assert relations(cell, here) == [
         Edge(source="Ann", relation="lives_in", target="Bern", memory_ids=[kept]),
@@ -218,8 +220,8 @@ def test_a_replay_gives_the_same_rows(cell: Cell, conn: psycopg.Connection[Any],
     ids = added(cell, here, *[WORKS] * 30)
     for turn in range(300):
         id = chance.choice(ids)
-        memory = cell.log.memory(id)
-        change: Command = chance.choice(
+        memory = cell.log.get(Memory, id)
+        change: Command[Memory] = chance.choice(
             [
                 UpdateMemory(text=f"words {turn}", traits=chance.choice([WORKS, LIVES, Traits()])),
                 UpdateMemory(text=f"words by hand {turn}"),
@@ -228,7 +230,7 @@ def test_a_replay_gives_the_same_rows(cell: Cell, conn: psycopg.Connection[Any],
             ]
         )
         if memory.deleted:
-            change = RestoreMemory(to=cell.log.memory(id, 1), expected_version=memory.version)
+            change = RestoreMemory(to=cell.log.get(Memory, id, 1), expected_version=memory.version)
         given(cell, (id, change))
         if chance.random() < 0.1:
             applied(conn, cell, GRAPH)

@@ -9,7 +9,7 @@ import pytest
 
 from domain.eventstore.cells import Cell
 from domain.ids import new_id
-from domain.memory import AddMemory, Command, DeleteMemory, Scope, UpdateMemory
+from domain.memory import AddMemory, DeleteMemory, MemoryCommand, Scope, UpdateMemory
 from projections import ALL
 from projections.catalogue import Build
 from projections.runner import Runner, advance, ensure_live, lag
@@ -41,7 +41,7 @@ def test_memories_and_search_hold_what_is_there_and_history_what_ever_was(
     cell: Cell, conn: psycopg.Connection[Any], one_by_one: bool
 ) -> None:
     kept, gone = new_id(), new_id()
-    commands: list[tuple[UUID, Command]] = [
+    commands: list[tuple[UUID, MemoryCommand]] = [
         (kept, AddMemory(text="one", scope=HERE, metadata={"a": 1}, tags=("t",))),
         (gone, AddMemory(text="gone", scope=HERE)),
         (kept, UpdateMemory(text="two", metadata={"b": 2})),

@@ -217,7 +217,7 @@ def test_a_large_scope_answers_by_its_indexes(cell: Cell, monkeypatch: pytest.Mo
 
 def _searchable(cell: Cell) -> "psycopg.Connection[Any]":
     conn = psycopg.connect(cell.conninfo, autocommit=True)
-    ensure_live(conn, search, LocalEmbedder.model)  # type: ignore[arg-type]
+    ensure_live(conn, search, LocalEmbedder.model)
     return conn
 
 
@@ -228,7 +228,7 @@ def _live(conn: psycopg.Connection[Any]) -> catalogue.Build:
 def _apply(conn: psycopg.Connection[Any], cell: Cell) -> None:
     while True:
         with conn.transaction():
-            if not advance(conn, cell, search, _live(conn)):  # type: ignore[arg-type]
+            if not advance(conn, cell, search, _live(conn)):
                 return
 
 

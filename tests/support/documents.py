@@ -1,6 +1,6 @@
 """Documents in the log, without an upload."""
 
-from domain.document import Command, DocumentIndexed, IndexDocument, RemoveDocument, id_of
+from domain.document import DocumentCommand, DocumentIndexed, IndexDocument, RemoveDocument, id_of
 from domain.eventstore.cells import Cell
 from domain.eventstore.writer import Work
 from domain.memory import Scope
@@ -31,7 +31,7 @@ def remove(cell: Cell, one: DocumentIndexed, actor: str = "key") -> int:
     return do(cell, one, RemoveDocument(), actor)
 
 
-def do(cell: Cell, one: DocumentIndexed, command: Command, actor: str) -> int:
+def do(cell: Cell, one: DocumentIndexed, command: DocumentCommand, actor: str) -> int:
     owner = one.scope.owner
     context = Context(owner=owner, actor=actor, cause="command", correlation="request")
     work = Work(context=context, commands=[(id_of(owner, one.scope.user_id, one.name), command)])

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import psycopg
 
+from domain.aggregate import Command, State
 from domain.eventstore.cells import Cell
 from domain.eventstore.writer import Work
-from domain.memory import Command
 from domain.recorded import Context
 from projections import catalogue
 from projections.catalogue import Build, builds
@@ -36,7 +36,7 @@ CONTEXT = Context(owner="default", actor="key", cause="command", correlation="re
 MODEL = "local/all-MiniLM-L6-v2-int8"
 
 
-def given(cell: Cell, *commands: tuple[UUID, Command]) -> None:
+def given(cell: Cell, *commands: tuple[UUID, Command[State]]) -> None:
     """Events, by the commands that make them."""
     for command in commands:
         cell.writer.submit(Work(context=CONTEXT, commands=[command])).result(30)

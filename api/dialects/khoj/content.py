@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, get_args
@@ -31,7 +31,7 @@ from application.asked import Asked
 from application.chat.query_filters import filtered
 from application.chat.tools.notes import chosen
 from application.engine import Engine
-from domain.aggregate import Command
+from domain.aggregate import Command, Commands
 from domain.document import Document, DocumentIndexed, IndexDocument, RemoveDocument, id_of
 from domain.errors import Contended, NotFound
 from domain.eventstore.cells import Cell
@@ -467,9 +467,8 @@ async def _listed(asked: Asked, engine: Engine, user_id: str | None, at_least: i
 def _states(cell: Cell, ids: list[UUID]) -> list[Document]:
     """The documents with these ids that are there, in their order."""
     with cell.pool.connection() as conn:
-        states = states_of(conn, cell.log.mapper, ids)
-    found = [one for id in ids if isinstance(one := states.get(id), Document)]
-    return [one for one in found if not one.deleted]
+        states = states_of(conn, cell.log.mapper, Document, ids)
+    return [one for id in ids if (one := states.get(id)) and not one.deleted]
 
 
 # --- keeping ----------------------------------------------------------------------------------------
@@ -500,7 +499,7 @@ async def _change(
 ) -> list[str]:
     """Index what was read and remove what is doomed, in one step; the names that were removed."""
     scope = Scope(owner=asked.caller.owner, user_id=user_id)
-    index: list[tuple[UUID, Command]] = [
+    index: list[tuple[UUID, Command[Document]]] = [
         (id_of(scope.owner, user_id, one.name), IndexDocument(indexed=_indexed(scope, one))) for one in read
     ]
     for _ in range(TRIES):
@@ -527,7 +526,7 @@ async def _doomed(asked: Asked, engine: Engine, user_id: str | None, doomed: Doo
     return [one.name for one in await _listed(asked, engine, user_id, row[0]) if doomed(one)]
 
 
-async def _execute(asked: Asked, engine: Engine, commands: Sequence[tuple[UUID, Command]]) -> list[Document]:
+async def _execute(asked: Asked, engine: Engine, commands: Commands[Document]) -> list[Document]:
     """All in one step, or where there are very many in several; the documents as they are then."""
     batches = [commands[at : at + BATCH] for at in range(0, len(commands), BATCH)]
     if not batches and asked.receipt:
@@ -537,4 +536,4 @@ async def _execute(asked: Asked, engine: Engine, commands: Sequence[tuple[UUID, 
         asked = asked._replace(receipt=None)
     cause = str(new_id())
     results = [result for batch in batches for result in await engine.execute(asked, batch, cause=cause)]
-    return [result.state for result in results if isinstance(result.state, Document)]
+    return [result.state for result in results]

@@ -88,7 +88,7 @@ async def add(
 ) -> KhojMemory:
     command = AddMemory(text=data.raw, scope=Scope(owner=asked.caller.owner, user_id=user_id))
     (result,) = await engine.execute(asked, [(new_id(), command)])
-    added = result.memory
+    added = result.state
     return KhojMemory(id=added.position, raw=added.text, created_at=added.created_at)
 
 
@@ -109,7 +109,7 @@ async def update(
     number = _number(memory_id)
     stream_id = await _stream(asked, engine, number)
     (result,) = await engine.execute(asked, [(stream_id, UpdateMemory(text=data.raw))])
-    return KhojMemory(id=number, raw=result.memory.text, created_at=result.memory.created_at)
+    return KhojMemory(id=number, raw=result.state.text, created_at=result.state.created_at)
 
 
 @delete(

@@ -77,7 +77,7 @@ async def conversation_of(
         raise NotFound(missing)
     cell = await engine.cell_of(asked.caller.owner)
     try:
-        conversation = await anyio.to_thread.run_sync(cell.log.conversation, id)
+        conversation = await anyio.to_thread.run_sync(cell.log.get, Conversation, id)
     except NotFound:
         raise NotFound(missing) from None
     wanted = Scope(owner=asked.caller.owner, user_id=user_id)

@@ -98,7 +98,6 @@ async def share(
         scope=one.scope, slug=slug, title=one.slug, agent=one.agent, turns=tuple(map(public, one.turns))
     )
     (result,) = await engine.execute(asked, [(id_of(slug), Publish(published=published))])
-    assert isinstance(result.state, Share)  # noqa: S101 - the command was one on a share
     # Not `slug`: with an Idempotency-Key that was used before, it is the share that was made then.
     place = quote(result.state.published.slug)
     return Shared(url=f"{address_of(request, chats.settings)}/share/chat/{place}/")
@@ -255,7 +254,7 @@ async def _found(engine: Engine, slug: str, missing: str = MISSING) -> Share:
 def _look_up(cells: list[Cell], id: UUID) -> Share | None:
     for cell in cells:
         with suppress(NotFound):
-            found = cell.log.share(id)
+            found = cell.log.get(Share, id)
             return None if found.withdrawn else found
     return None
 

@@ -169,11 +169,10 @@ async def keep(chats: Chat, asked: Asked, ready: Ready) -> Kept:
 
 async def _keep(chats: Chat, asked: Asked, ready: Ready) -> Kept:
     id, started, turn = ready
-    commands: list[tuple[UUID, Command]] = [(id, Start(started=started))] if started else []
+    commands: list[tuple[UUID, Command[Conversation]]] = [(id, Start(started=started))] if started else []
     commands.append((id, Ask(asked=_asked(turn))))
     *_, result = await chats.engine.execute(asked, commands, cause=turn.id)
     stored = result.state
-    assert isinstance(stored, Conversation)  # noqa: S101 - the command was one on a conversation
     kept = stored.turn(turn.id) if stored.id == id else None
     return Kept(stored, kept, before=False) if kept else await _kept_before(chats, asked, stored)
 
@@ -184,7 +183,7 @@ async def _kept_before(chats: Chat, asked: Asked, then: Conversation) -> Kept:
     Raises NotWaiting while it is being answered, and for one that was removed.
     """
     cell = await chats.engine.cell_of(asked.caller.owner)
-    current = await asyncio.to_thread(cell.log.conversation, then.id)
+    current = await asyncio.to_thread(cell.log.get, Conversation, then.id)
     turn = current.turn(then.turns[-1].id)
     if turn is None:
         raise NotWaiting("this question was asked before, and was removed from its conversation")

@@ -24,7 +24,7 @@ from domain import project
 from domain.errors import NotFound
 from domain.ids import PROJECT_PREFIX, named_id, new_id, read, spell
 from domain.memory import DeleteMemory, Scope
-from domain.project import ChangeProject, CreateProject, DeleteProject, Guidance
+from domain.project import ChangeProject, CreateProject, DeleteProject, Guidance, Project
 from projections import memories as directory
 from projections.selection import Selection
 
@@ -440,7 +440,7 @@ async def guidance(asked: Asked, engine: Engine, app_id: str | None) -> Guidance
 async def _project(asked: Asked, engine: Engine, id: UUID) -> project.Project | None:
     cell = await engine.cell_of(asked.caller.owner)
     try:
-        found = await anyio.to_thread.run_sync(cell.log.project, id)
+        found = await anyio.to_thread.run_sync(cell.log.get, Project, id)
     except NotFound:
         return None
     return None if found.deleted or found.scope.owner != asked.caller.owner else found

@@ -4,7 +4,6 @@ An app (`app_id`) is what the other dialects call a project. Ids are plain UUIDs
 """
 
 import ast
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
@@ -47,7 +46,7 @@ from api.native.explain import Step, explanation
 from application import finding, ingestions, memories
 from application.asked import Asked
 from application.engine import Engine
-from domain.aggregate import Command
+from domain.aggregate import Command, Commands
 from domain.errors import NotFound
 from domain.eventstore.writer import Result as Done
 from domain.ids import named_id, new_id, read
@@ -91,11 +90,11 @@ async def add(
         raise _nobody("name a user_id, agent_id, app_id or run_id")
     if not data.verbatim:
         return await _ingest(asked, engine, data)
-    commands: list[tuple[UUID, Command]] = [
+    commands: list[tuple[UUID, Command[Memory]]] = [
         (new_id(), _kept(asked, data, message)) for message in data.said() if message.role != "system"
     ]
     event_id, done = await _executed(asked, engine, commands)
-    results = [result(one.memory.id, one.memory.text, "ADD") for one in done]
+    results = [result(one.state.id, one.state.text, "ADD") for one in done]
     return AddAnswer(message="Memories were added", status="SUCCEEDED", event_id=event_id, results=results)
 
 
@@ -222,7 +221,7 @@ async def update(
     engine: NamedDependency[Engine],
 ) -> Remembered:
     changed = await memories.change(engine, asked, _id(memory_id), lambda memory: _change(memory, data))
-    return remembered(changed.memory)
+    return remembered(changed.state)
 
 
 def _change(memory: Memory, data: UpdateRequest) -> UpdateMemory:
@@ -315,7 +314,7 @@ async def get_history(
 async def batch_update(
     data: JSONBody[BatchUpdateRequest], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
 ) -> Deletion:
-    commands: list[tuple[UUID, Command]] = [
+    commands: list[tuple[UUID, Command[Memory]]] = [
         (_id(one.memory_id), UpdateMemory(text=one.text, metadata=one.metadata)) for one in data.memories
     ]
     await engine.execute(asked, commands)
@@ -367,8 +366,8 @@ ROUTES = [
 
 
 async def _executed(
-    asked: Asked, engine: Engine, commands: Sequence[tuple[UUID, Command]]
-) -> tuple[str, list[Done]]:
+    asked: Asked, engine: Engine, commands: Commands[Memory]
+) -> tuple[str, list[Done[Memory]]]:
     """What was done, and the id by which the client asks for it again."""
     event_id = _event_id(asked)
     done = await engine.execute(asked, commands, str(event_id))

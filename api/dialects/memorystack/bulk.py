@@ -378,12 +378,12 @@ async def _merged(once: Asked, engine: Engine, found: list[list[Memory]]) -> lis
 
     Raises VersionConflict and NotFound if one of them has changed.
     """
-    commands: list[tuple[UUID, Command]] = []
+    commands: list[tuple[UUID, Command[Memory]]] = []
     for kept, *duplicates in found:
         # What is kept goes along unchanged, so that a repetition reads the groups from its receipt.
         commands.append((kept.id, UpdateMemory(expected_version=kept.version)))
         commands += [(memory.id, DeleteMemory(expected_version=memory.version)) for memory in duplicates]
-    return _grouped([result.memory for result in await engine.execute(once, commands)])
+    return _grouped([result.state for result in await engine.execute(once, commands)])
 
 
 def _grouped(after: Sequence[Memory]) -> list[list[Memory]]:

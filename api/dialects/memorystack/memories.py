@@ -267,7 +267,7 @@ async def update(
     idempotency_key: IdempotencyKey = None,
 ) -> OneAnswer:
     result = await memories.change(engine, asked, _id(memory_id), lambda memory: _change(memory, data))
-    return OneAnswer(success=True, memory=MemoryAnswer(**flat(result.memory)))
+    return OneAnswer(success=True, memory=MemoryAnswer(**flat(result.state)))
 
 
 @delete(
@@ -347,7 +347,7 @@ def _change(memory: Memory, data: UpdateRequest) -> UpdateMemory:
     )
 
 
-def _changed(results: Sequence[Result]) -> int:
+def _changed(results: Sequence[Result[Memory]]) -> int:
     return sum(result.changed for result in results)
 
 

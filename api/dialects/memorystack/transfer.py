@@ -173,7 +173,7 @@ async def take(
             "memories", f"At most {MAX_IMPORTED} in one request: send several, such as the pages of an export"
         )
     sent = msgspec.json.decode(await request.body(), type=Sent).memories
-    commands: list[tuple[UUID, Command]] = []
+    commands: list[tuple[UUID, Command[Memory]]] = []
     for number, (one, raw) in enumerate(zip(data.memories, sent, strict=True)):
         more = {
             f"original_{name}": value
