@@ -16,7 +16,8 @@ from application.engine import Engine
 from domain.aggregate import Commands
 from domain.errors import Contended, NotFound, VersionConflict
 from domain.eventstore.cells import Cell
-from domain.eventstore.reading import head_now, unerased_of
+from domain.eventstore.memories import unerased_of
+from domain.eventstore.reading import head_now
 from domain.eventstore.writer import Result
 from domain.memory import Memory, UpdateMemory, is_of_memory, project
 from domain.recorded import Recorded, now

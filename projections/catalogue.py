@@ -6,6 +6,8 @@ from typing import Any, Literal
 import msgspec
 from psycopg import AsyncConnection, Connection
 
+from domain.eventstore.reading import LAST_OF_ACTOR
+
 State = Literal["building", "live", "retired"]
 
 
@@ -30,7 +32,7 @@ class Build(msgspec.Struct, frozen=True):
 
 COLUMNS = "name, version, state, position, loaded, to_load, model, updated_at, error"
 LIVE = f"""
-    SELECT {COLUMNS}, (SELECT coalesce(max(e.position), 0) FROM events e WHERE e.actor = %s)
+    SELECT {COLUMNS}, ({LAST_OF_ACTOR})
     FROM projections WHERE name = %s AND state = 'live'"""
 
 

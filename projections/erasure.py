@@ -12,14 +12,14 @@ from psycopg import Connection
 
 from domain.eventstore.erasure import redact
 from domain.eventstore.mapper import EventMapper
+from domain.eventstore.memories import ERASED
 from projections import ALL, history, memories, vectors
 from projections.catalogue import Build, builds
 from projections.vectors import text_hash
 
-LEFT_BEHIND = """
-    SELECT e.stream_id FROM events e
-    WHERE e.type LIKE 'memory.erased.%%'
-      AND (%(retired)s AND e.position > %(position)s OR e.stream_id IN (
+LEFT_BEHIND = f"""
+    SELECT e.stream_id FROM ({ERASED}) e
+    WHERE (%(retired)s AND e.position > %(position)s OR e.stream_id IN (
           SELECT p.stream_id FROM parked p WHERE p.projection = %(name)s AND p.version = %(version)s))"""
 
 

@@ -1,6 +1,7 @@
 """The *memories* projection: every memory that is there now, for lists, filters and counts."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from psycopg import AsyncConnection, Connection
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from domain.eventstore.memories import NUMBERS
 from domain.memory import Memory, Scope, Traits
 from projections.catalogue import Build
 from projections.changes import Change
@@ -141,3 +143,19 @@ async def ids(conn: AsyncConnection[Any], version: int, selection: Selection) ->
     where, values = selection.where()
     cursor = await conn.execute(f"SELECT memory_id FROM {table(version)} WHERE {where}", values)
     return [id for (id,) in await cursor.fetchall()]
+
+
+async def numbered(
+    conn: AsyncConnection[Any], version: int, selection: Selection
+) -> list[tuple[int, str, datetime]]:
+    """Of all memories that are selected: the position at which each began, its text, and since when it is.
+
+    In the order of these positions.
+    """
+    where, values = selection.where()
+    cursor = await conn.execute(
+        f"SELECT n.number, m.text, m.created_at FROM {table(version)} m JOIN ({NUMBERS}) n USING (memory_id)"
+        f" WHERE {where} ORDER BY n.number",
+        values,
+    )
+    return await cursor.fetchall()

@@ -12,7 +12,7 @@ from psycopg import Connection, sql
 
 from domain.eventstore.cells import Cell
 from domain.eventstore.mapper import LogEntry
-from domain.eventstore.reading import COLUMNS, CONDITIONS, entry_of, head
+from domain.eventstore.reading import count_of_kind, head, read_kind
 from projections import catalogue
 from projections.catalogue import Build, add_build, builds
 from projections.changes import Change, changes_of_stream
@@ -23,7 +23,6 @@ READ_EVENTS = 2_000
 """Events fetched at a time: larger pages were not faster."""
 SWITCH_LAG = 500
 """One batch: what is left at the switch holds up the live runner for less than 0.1 s."""
-_OURS = f"{CONDITIONS['kind']} AND position <= %(upto)s"
 
 
 class NothingToRollBack(LookupError):
@@ -133,12 +132,9 @@ def _drop_others(conn: Connection[Any], projection: Projection, version: int) ->
 
 def _load(conn: Connection[Any], cell: Cell, projection: Projection, build: Build) -> None:
     upto = head(conn)
-    only = {"kind": projection.aggregate, "upto": upto}
     conn.execute(
-        "UPDATE projections SET loaded = 0, position = 0,"
-        f" to_load = (SELECT count(*) FROM events WHERE {_OURS})"
-        " WHERE name = %(name)s AND version = %(version)s",
-        {**only, "name": build.name, "version": build.version},
+        "UPDATE projections SET loaded = 0, position = 0, to_load = %s WHERE name = %s AND version = %s",
+        (count_of_kind(conn, projection.aggregate, upto), build.name, build.version),
     )
     # Reading and reporting need connections of their own: COPY keeps this one busy.
     with (
@@ -146,7 +142,8 @@ def _load(conn: Connection[Any], cell: Cell, projection: Projection, build: Buil
         psycopg.connect(cell.conninfo, autocommit=True) as reporting,
         conn.transaction(),
     ):
-        projection.load(conn, build, _streams(reading, reporting, cell, build, only))
+        pages = _pages(reading, cell, projection.aggregate, upto)
+        projection.load(conn, build, _streams(reporting, cell, build, pages))
         conn.execute(
             "UPDATE projections SET position = %s, loaded = to_load WHERE name = %s AND version = %s",
             (upto, build.name, build.version),
@@ -154,11 +151,11 @@ def _load(conn: Connection[Any], cell: Cell, projection: Projection, build: Buil
 
 
 def _streams(
-    reading: Connection[Any], reporting: Connection[Any], cell: Cell, build: Build, only: dict[str, Any]
+    reporting: Connection[Any], cell: Cell, build: Build, pages: Iterable[Sequence[LogEntry]]
 ) -> Iterator[list[Change[Any]]]:
-    """The changes of each stream of one kind, up to a position; progress goes to the catalogue."""
+    """The changes of each stream; progress goes to the catalogue."""
     loaded = 0
-    for entries in _grouped(_pages(reading, cell, only)):
+    for entries in _grouped(pages):
         try:
             changes = changes_of_stream(cell.log.mapper, entries)
         except Exception as error:  # one unreadable stream must not keep all others from being replayed
@@ -173,14 +170,11 @@ def _streams(
             )
 
 
-def _pages(reading: Connection[Any], cell: Cell, only: dict[str, Any]) -> Iterator[list[LogEntry]]:
-    with reading.cursor("log", binary=True) as cursor:
-        cursor.itersize = size = LONG.get(only["kind"], READ_EVENTS)
-        cursor.execute(f"SELECT {COLUMNS} FROM events WHERE {_OURS} ORDER BY stream_id, version", only)
-        while rows := cursor.fetchmany(size):
-            entries = [entry_of(row) for row in rows]
-            cell.subjects.load(reading, [entry.subject_id for entry in entries if entry.subject_id])
-            yield entries
+def _pages(reading: Connection[Any], cell: Cell, kind: str, upto: int) -> Iterator[list[LogEntry]]:
+    """The streams of one kind, up to a position, with their subjects' keys at hand."""
+    for entries in read_kind(reading, kind, upto, LONG.get(kind, READ_EVENTS)):
+        cell.subjects.load(reading, [entry.subject_id for entry in entries if entry.subject_id])
+        yield entries
 
 
 def _grouped(pages: Iterable[Sequence[LogEntry]]) -> Iterator[list[LogEntry]]:

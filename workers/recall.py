@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from application.reader import Reader, Wanted
 from application.refusals import Behind
 from domain.eventstore.cells import Cell
-from domain.eventstore.reading import last_of_subject
+from domain.eventstore.memories import last_of_subject
 from domain.memory import Scope
 from projections import search
 from projections.catalogue import NotBuilt, live

@@ -18,6 +18,7 @@ from psycopg import Connection
 from application.refusals import Behind
 from domain.errors import NotWaiting
 from domain.eventstore.cells import Cell
+from domain.eventstore.memories import caused_by
 from domain.eventstore.reading import Filter, read_log, read_streams
 from domain.eventstore.states import states_of
 from domain.ids import REVERT_PREFIX
@@ -124,17 +125,13 @@ def _left_by(
     conn: Connection[Any], cell: Cell, ingestions: set[UUID]
 ) -> tuple[dict[UUID, Memory], list[Memory]]:
     """The memories that these conversations alone have made, and those of them that others have deleted."""
-    rows = conn.execute(
-        "SELECT DISTINCT stream_id FROM events WHERE cause = ANY(%s) AND type LIKE 'memory.%%'",
-        ([str(id) for id in ingestions],),
-    ).fetchall()
-    ids = [id for (id,) in rows]
+    names = {str(id) for id in ingestions}
+    ids = caused_by(conn, names)
     causes: defaultdict[UUID, set[str]] = defaultdict(set)
     ended: dict[UUID, str] = {}
     for entry in read_streams(conn, ids):
         causes[entry.originator_id].add(entry.context.cause)
         ended[entry.originator_id] = entry.context.cause
-    names = {str(id) for id in ingestions}
     memories = states_of(conn, cell.log.mapper, Memory, ids).values()
     old = {m.id: m for m in memories if causes[m.id] <= names and not m.deleted}
     # What a revert has undone may be proposed anew: a better reading is why people revert.

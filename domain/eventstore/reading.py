@@ -1,6 +1,6 @@
 """Reading the log: by stream, and in order of position. Rows come in binary, by keyset."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -45,6 +45,9 @@ CONDITIONS = {
     "kind": "starts_with(type, %(kind)s || '.')",
 }
 EVERYTHING = Filter()
+_OF_KIND = f"{CONDITIONS['kind']} AND position <= %(upto)s"
+LAST_OF_ACTOR = "SELECT coalesce(max(position), 0) FROM events WHERE actor = %s"
+"""For a subquery: the position of the last event that somebody has written; 0 where there is none."""
 
 
 def read_log(
@@ -109,24 +112,27 @@ async def head_now(conn: AsyncConnection[Any]) -> int:
     return (row[0] if row else None) or 0
 
 
-async def unerased_of(conn: AsyncConnection[Any], owner: str, ids: Sequence[UUID]) -> list[UUID]:
-    """Of these, an owner's memories that are not erased; deleted ones are among them."""
-    cursor = await conn.execute(
-        "SELECT stream_id FROM events e WHERE stream_id = ANY(%s) AND owner = %s AND version = 1"
-        " AND type LIKE 'memory.%%' AND NOT EXISTS (SELECT FROM events l"
-        " WHERE l.stream_id = e.stream_id AND l.type LIKE 'memory.erased.%%')",
-        (list(ids), owner),
-    )
-    return [id for (id,) in await cursor.fetchall()]
+def count_of_kind(conn: Connection[Any], kind: str, upto: int) -> int:
+    """How many events the aggregates of one kind have, up to a position."""
+    row = conn.execute(
+        f"SELECT count(*) FROM events WHERE {_OF_KIND}", {"kind": kind, "upto": upto}
+    ).fetchone()
+    return row[0] if row else 0
 
 
-async def last_of_subject(conn: AsyncConnection[Any], subject_id: UUID) -> int:
-    """Where the last event of a subject's memories is; 0 where there is none."""
-    cursor = await conn.execute(
-        "SELECT coalesce(max(position), 0) FROM events WHERE subject_id = %s AND type LIKE 'memory.%%'",
-        (subject_id,),
-    )
-    return (await cursor.fetchone() or (0,))[0]
+def read_kind(conn: Connection[Any], kind: str, upto: int, limit: int) -> Iterator[list[LogEntry]]:
+    """All of these in pages of `limit` entries, each stream's together and in order.
+
+    Keeps its transaction, and a cursor in it, as long as there are more.
+    """
+    with conn.cursor("log", binary=True) as cursor:
+        cursor.itersize = limit
+        cursor.execute(
+            f"SELECT {COLUMNS} FROM events WHERE {_OF_KIND} ORDER BY stream_id, version",
+            {"kind": kind, "upto": upto},
+        )
+        while rows := cursor.fetchmany(limit):
+            yield [entry_of(row) for row in rows]
 
 
 def entry_of(row: Sequence[Any]) -> LogEntry:

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import BinaryIO
+from uuid import UUID
 
 import msgspec
 
 from api.native.log import LoggedEvent, _logged, _page
 from api.native.memories import FlatMemory, fields_of
 from domain.eventstore.cells import Cell
+from domain.eventstore.memories import page_as_of
 from domain.eventstore.reading import Filter, head
 from domain.eventstore.states import states_of
 from domain.memory import Entity, Memory, Relation
@@ -22,15 +24,6 @@ from runtime.settings import Settings, SettingsError
 
 PAGE = 200
 """Streams, or events, that are in memory at once."""
-# The log tells each memory as of `head` exactly, however far the projections are and whatever is written
-# meanwhile; a memory's first event is where it stands in the order.
-MEMORIES = """
-    SELECT position, stream_id,
-        (SELECT max(version) + 1 FROM events e WHERE e.stream_id = f.stream_id AND e.position <= %(head)s)
-    FROM events f
-    WHERE owner = %(owner)s AND position > %(after)s AND position <= %(head)s AND version = 1
-        AND type LIKE 'memory.%%' AND subject_id = coalesce(%(subject)s, subject_id)
-    ORDER BY position LIMIT %(limit)s"""
 
 
 class ExportedMemory(FlatMemory, frozen=True, kw_only=True):
@@ -60,23 +53,26 @@ def export(settings: Settings, owner: str, user_id: str | None, events: bool, ou
 
 
 def _memories(cell: Cell, owner: str, user_id: str | None, last: int) -> Iterator[ExportedMemory]:
-    asked = {"owner": owner, "head": last, "limit": PAGE, "after": 0, "subject": None}
+    # The log tells each memory as of a position exactly, however far the projections are and whatever is
+    # written meanwhile.
+    subject_id: UUID | None = None
     if user_id is not None:
         with cell.pool.connection() as conn:
-            asked["subject"] = cell.subjects.find(conn, owner, user_id)
-        if asked["subject"] is None:
+            subject_id = cell.subjects.find(conn, owner, user_id)
+        if subject_id is None:
             return
+    after = 0
     while True:
         with cell.pool.connection() as conn:
-            rows = conn.execute(MEMORIES, asked).fetchall()
-            ends = {id: version for _, id, version in rows}
+            page = page_as_of(conn, owner, subject_id, last, after, PAGE)
+            ends = {one.id: one.next_version for one in page}
             memories = states_of(conn, cell.log.mapper, Memory, list(ends), ends)
         for id in ends:
             if not memories[id].deleted:
                 yield _exported(memories[id])
-        if len(rows) < PAGE:
+        if len(page) < PAGE:
             return
-        asked["after"] = rows[-1][0]
+        after = page[-1].number
 
 
 def _exported(memory: Memory) -> ExportedMemory:

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from domain.aggregate import Command
 from domain.errors import Contended, NotFound, Refused, VersionConflict
 from domain.eventstore.cells import Cell, Cells
+from domain.eventstore.memories import Ended, ends_of
 from domain.eventstore.states import states_of
 from domain.eventstore.writer import Work
 from domain.ids import EPOCH, MEMORY_PREFIX, REVERT_PREFIX, dated_id, new_id, read, spell
@@ -166,23 +167,17 @@ def _commands(cell: Cell, report: Report, wanted: dict[str, Row]) -> list[tuple[
     named = {name: _ids(name, row) for name, row in wanted.items()}
     ours = {name: read(MEMORY_PREFIX, row.id) for name, row in wanted.items()}
     with cell.pool.connection() as conn:
-        last = {
-            id: (type_name, cause)
-            for id, type_name, cause in conn.execute(
-                "SELECT DISTINCT ON (stream_id) stream_id, type, cause FROM events"
-                " WHERE stream_id = ANY(%s) AND owner = %s ORDER BY stream_id, version DESC",
-                ([*chain.from_iterable(named.values()), *filter(None, ours.values())], report.owner),
-            ).fetchall()
-        }
+        ids = [*chain.from_iterable(named.values()), *filter(None, ours.values())]
+        last = ends_of(conn, report.owner, ids)
         known = {name: next((id for id in ids if id in last), ids[0]) for name, ids in named.items()}
-        reverted = [id for id in known.values() if id in last and _is_reverted(*last[id])]
+        reverted = [id for id in known.values() if id in last and _is_reverted(last[id])]
         before = states_of(conn, cell.log.mapper, Memory, reverted)
     commands: list[tuple[UUID, Command[Memory]]] = []
     for name, row in wanted.items():
         id, own = known[name], ours[name]
         memory = before.get(id)
         # An export of this owner's own memories holds the very ids that they have here.
-        is_own = own in last and last[own][0] != Deleted.TYPE
+        is_own = own in last and last[own].type != Deleted.TYPE
         if memory:
             commands.append((id, _restored(report, row, memory)))
         elif id not in last and not is_own:
@@ -190,8 +185,8 @@ def _commands(cell: Cell, report: Report, wanted: dict[str, Row]) -> list[tuple[
     return commands
 
 
-def _is_reverted(type_name: str, cause: str) -> bool:
-    return type_name == Deleted.TYPE and cause.startswith(REVERT_PREFIX)
+def _is_reverted(last: Ended) -> bool:
+    return last.type == Deleted.TYPE and last.cause.startswith(REVERT_PREFIX)
 
 
 def _added(report: Report, row: Row) -> AddMemory:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import PurePath
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 from uuid import UUID, uuid5
 
 import msgspec
@@ -35,6 +35,7 @@ from domain.aggregate import Command, Commands
 from domain.document import Document, DocumentIndexed, IndexDocument, RemoveDocument, id_of
 from domain.errors import Contended, NotFound
 from domain.eventstore.cells import Cell
+from domain.eventstore.reading import head_now
 from domain.eventstore.states import states_of
 from domain.ids import new_id
 from domain.memory import Scope
@@ -54,7 +55,6 @@ MAX_FOUND = 100
 QUERY_CHARACTERS = 2_000
 COMPUTER = "computer"
 """Where all documents come from: the clients of a user's."""
-HEAD = "SELECT coalesce(max(position), 0) FROM events"
 
 QUERY = (
     'Also with `file:"…"`, `-file:"…"`, `+"word"`, `-"word"`, and `dt:"…"`, `dt>="…"`, `dt<"…"` and the like '
@@ -522,8 +522,8 @@ def _indexed(scope: Scope, read: Read) -> DocumentIndexed:
 async def _doomed(asked: Asked, engine: Engine, user_id: str | None, doomed: Doomed) -> list[str]:
     """Looked for among all documents that were added until now, by whomever."""
     async with engine.connection(asked.caller.owner) as conn:
-        row: Any = await (await conn.execute(HEAD)).fetchone()
-    return [one.name for one in await _listed(asked, engine, user_id, row[0]) if doomed(one)]
+        last = await head_now(conn)
+    return [one.name for one in await _listed(asked, engine, user_id, last) if doomed(one)]
 
 
 async def _execute(asked: Asked, engine: Engine, commands: Commands[Document]) -> list[Document]:

@@ -42,6 +42,7 @@ from domain.conversation import (
 )
 from domain.errors import NotFound
 from domain.eventstore.cells import Cell
+from domain.eventstore.reading import head_now
 from domain.eventstore.states import states_of
 from domain.ids import new_id
 from domain.memory import Scope
@@ -312,8 +313,8 @@ async def _first(asked: Asked, engine: Engine, user_id: str | None) -> Conversat
 async def _all(asked: Asked, engine: Engine, user_id: str | None) -> list[UUID]:
     """All of the user's conversations, those of other keys included that were begun until now."""
     async with engine.connection(asked.caller.owner) as conn:
-        row = await (await conn.execute("SELECT coalesce(max(position), 0) FROM events")).fetchone()
-    async with engine.reading(asked, conversations.name, row[0] if row else 0) as (conn, build):
+        last = await head_now(conn)
+    async with engine.reading(asked, conversations.name, last) as (conn, build):
         return await conversations.ids(conn, build.version, _of(asked, user_id))
 
 

@@ -21,6 +21,7 @@ from application.asked import Asked
 from application.engine import Engine
 from application.storable import check_text
 from domain.errors import NotFound
+from domain.eventstore.memories import numbered
 from domain.ids import new_id
 from domain.memory import AddMemory, DeleteMemory, Scope, UpdateMemory
 from projections import memories
@@ -44,15 +45,6 @@ class KhojMemory(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
-NUMBERED = """
-    SELECT e.position, m.text, m.created_at
-    FROM (SELECT memory_id, text, created_at FROM {table} WHERE {where}) m
-    JOIN events e ON e.stream_id = m.memory_id AND e.version = 1 ORDER BY e.position"""
-STREAM = """
-    SELECT stream_id FROM events
-    WHERE position = %s AND owner = %s AND version = 1 AND starts_with(type, 'memory.')"""
-
-
 @get(
     "/api/memories",
     operation_id="khojListMemories",
@@ -65,11 +57,10 @@ async def listing(
     asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: User = None
 ) -> list[KhojMemory]:
     """Of all users of the key, as Khoj knows no users within one; of one where `user_id` names them."""
-    where, values = Selection(scope=Scope(owner=asked.caller.owner, user_id=user_id)).where()
+    selection = Selection(scope=Scope(owner=asked.caller.owner, user_id=user_id))
     async with engine.reading(asked, memories.name) as (conn, build):
-        statement = NUMBERED.format(table=memories.table(build.version), where=where)
-        rows = await (await conn.execute(statement, values)).fetchall()
-    return [KhojMemory(id=position, raw=text, created_at=created) for position, text, created in rows]
+        rows = await memories.numbered(conn, build.version, selection)
+    return [KhojMemory(id=number, raw=text, created_at=created) for number, text, created in rows]
 
 
 @post(
@@ -148,8 +139,7 @@ async def _stream(asked: Asked, engine: Engine, number: int) -> UUID:
     """The memory with this number, deleted or not. Raises NotFound."""
     owner = asked.caller.owner
     async with engine.connection(owner) as conn:
-        row = await (await conn.execute(STREAM, (number, owner))).fetchone()
-    if row is None:
+        id = await numbered(conn, owner, number)
+    if id is None:
         raise NotFound(MISSING)
-    stream_id: UUID = row[0]
-    return stream_id
+    return id
