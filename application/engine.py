@@ -18,6 +18,7 @@ from domain.eventstore.cells import Cell, Cells
 from domain.eventstore.writer import Result, Work
 from domain.memory import Scope
 from projections.catalogue import Build, live
+from projections.projection import Projection
 from providers.embedding.embedder import Embedder
 from providers.embedding.embedders import embedder_for
 from runtime.settings import Settings
@@ -84,13 +85,13 @@ class Engine:
 
     @asynccontextmanager
     async def reading(
-        self, asked: Asked, name: str, at_least: int = 0
+        self, asked: Asked, projection: Projection[Any], at_least: int = 0
     ) -> AsyncIterator[tuple[AsyncConnection[Any], Build]]:
         """A connection and the live build of a projection that has reached what the caller has written.
 
         Raises Behind when a position that the caller asked for is not reached in time.
         """
-        caller = asked.caller
+        name, caller = projection.name, asked.caller
         cell = await self.cell_of(caller.owner)
         required = max(at_least, asked.min_position or 0)
         async with self._reader.connection(cell) as conn:

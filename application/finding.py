@@ -14,6 +14,7 @@ from projections.catalogue import Build
 from projections.passages import ANY_MENTIONS, Mentions, Passage
 from projections.ranking import Floats
 from projections.retrieval import Query
+from projections.searched import Searched
 from providers.embedding.embedder import EmbedderUnavailable
 
 T = TypeVar("T")
@@ -23,7 +24,7 @@ Retrieve = Callable[[AsyncConnection[Any], Build, Query, Callable[[Floats], Floa
 
 async def find(engine: Engine, asked: Asked, query: search.Query) -> tuple[list[search.Hit], int]:
     """The memories, and the position of the log up to which they hold."""
-    return await _retrieved(engine, asked, search.name, search.search, query)
+    return await _retrieved(engine, asked, search.SEARCH, search.search, query)
 
 
 async def find_passages(
@@ -39,22 +40,22 @@ async def find_passages(
     """What the documents of a user, or of these names alone, say about a text, best first."""
     selection = passages.selection_of(asked.caller.owner, user_id, names, mentions)
     query = Query(selection=selection, text=text, limit=limit)
-    found, _ = await _retrieved(engine, asked, passages.name, passages.search, query)
+    found, _ = await _retrieved(engine, asked, passages.PASSAGES, passages.search, query)
     return found
 
 
 async def names_of_documents(engine: Engine, asked: Asked, user_id: str | None) -> list[str]:
     """The names of a user's documents, sorted; with None those of the owner's own."""
-    async with engine.reading(asked, documents.name) as (conn, build):
-        return await documents.names(conn, build.version, asked.caller.owner, user_id)
+    async with engine.reading(asked, documents.DOCUMENTS) as (conn, build):
+        return await documents.names(conn, build, asked.caller.owner, user_id)
 
 
 async def _retrieved(
-    engine: Engine, asked: Asked, name: str, retrieve: Retrieve[T], query: Query
+    engine: Engine, asked: Asked, projection: Searched[Any], retrieve: Retrieve[T], query: Query
 ) -> tuple[list[T], int]:
     cell = await engine.cell_of(asked.caller.owner)
     # Embedded before a connection is taken, by the model that was searched last: it hardly ever changes.
-    last = cell.name, name
+    last = cell.name, projection.name
     model = engine.searched_by.get(last)
     if model:
         try:
@@ -62,7 +63,7 @@ async def _retrieved(
         except EmbedderUnavailable:
             engine.searched_by.pop(last, None)  # the live build may have another by now
             raise
-    async with engine.reading(asked, name) as (conn, build):
+    async with engine.reading(asked, projection) as (conn, build):
         if build.model and build.model != model:
             query = await _embedded(engine, query, build.model)
         found = await retrieve(conn, build, query, engine.embedder(build.model).similarity)

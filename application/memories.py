@@ -74,8 +74,8 @@ async def listing(
     after: UUID | None = None,
 ) -> list[Memory]:
     """What is selected, newest first unless `ascending`; `after` is the last memory of the page before."""
-    async with engine.reading(asked, memories.name) as (conn, build):
-        return await memories.listing(conn, build.version, selection, limit, ascending=ascending, after=after)
+    async with engine.reading(asked, memories.MEMORIES) as (conn, build):
+        return await memories.listing(conn, build, selection, limit, ascending=ascending, after=after)
 
 
 async def page(
@@ -87,12 +87,12 @@ async def page(
     as_of: datetime | None = None,
 ) -> Page:
     """One page, newest first, counted; as it was at a moment, if one is given."""
-    async with engine.reading(asked, history.name if as_of else memories.name) as (conn, build):
+    async with engine.reading(asked, history.HISTORY if as_of else memories.MEMORIES) as (conn, build):
         if as_of:
-            found, total = await history.as_of(conn, build.version, selection, as_of, limit, offset)
+            found, total = await history.as_of(conn, build, selection, as_of, limit, offset)
         else:
-            found = await memories.listing(conn, build.version, selection, limit, offset)
-            total = await memories.count(conn, build.version, selection)
+            found = await memories.listing(conn, build, selection, limit, offset)
+            total = await memories.count(conn, build, selection)
     return Page(found, total, build.position)
 
 
@@ -100,8 +100,8 @@ async def ids_in(engine: Engine, asked: Asked, selection: Selection) -> list[UUI
     """The ids of all memories that are selected, those included that were added until now."""
     async with engine.connection(asked.caller.owner) as conn:
         last = await head_now(conn)
-    async with engine.reading(asked, memories.name, last) as (conn, build):
-        return await memories.ids(conn, build.version, selection)
+    async with engine.reading(asked, memories.MEMORIES, last) as (conn, build):
+        return await memories.ids(conn, build, selection)
 
 
 async def change(

@@ -13,9 +13,9 @@ from psycopg_pool import AsyncConnectionPool
 from application.waiting import reaching, until
 from domain.eventstore.cells import Cell, Cells
 from domain.memory import Scope
-from projections import retrieval
+from projections import SEARCHED, retrieval
 from projections.catalogue import Build, live
-from projections.vectors import KEYS, VECTORS_OF
+from projections.searched import VECTORS_OF
 
 CONNECTIONS = 8
 """For each cell of a process."""
@@ -83,7 +83,7 @@ class Reader:
         self._embedded[wanted.by, name] = wanted.position
 
     async def _is_embedded(self, conn: AsyncConnection[Any], build: Build, wanted: Wanted) -> bool:
-        if build.name not in KEYS or self._embedded.get((wanted.by, build.name), 0) >= wanted.position:
+        if build.name not in SEARCHED or self._embedded.get((wanted.by, build.name), 0) >= wanted.position:
             return True
         if await retrieval.waiting(conn, build, wanted.scope, wanted.position, wanted.of_user_alone):
             return False

@@ -22,9 +22,10 @@ from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.memory import AddMemory, Scope, UpdateMemory
 from domain.recorded import Context
-from projections import ALL, rebuild, search
+from projections import ALL, rebuild
 from projections.catalogue import builds
 from projections.runner import advance, ensure_live
+from projections.search import SEARCH
 from projections.vectors import store, text_hash
 from providers.embedding.local import MODEL
 from runtime.commands.keys import opened
@@ -47,7 +48,7 @@ def main() -> None:
         fill(cell, options.events)
         with psycopg.connect(cell.conninfo, autocommit=True) as conn:
             for name, projection in OF_MEMORIES.items():
-                ensure_live(conn, projection, MODEL if projection is search else None)
+                ensure_live(conn, projection, MODEL if projection is SEARCH else None)
                 _apply_all(conn, cell, name)
             for name in OF_MEMORIES:
                 floors, ours = [], []
@@ -77,7 +78,7 @@ def _result(name: str, events: int, floor: float, ours: float) -> dict[str, Any]
 
 
 def _replay(conn: Connection[Any], cell: Cell, name: str) -> float:
-    version = rebuild.begin(conn, name, MODEL if name == search.name else None)
+    version = rebuild.begin(conn, name, MODEL if name == SEARCH.name else None)
     started = time.perf_counter()
     rebuild.replay(cell, ALL[name], version)
     return time.perf_counter() - started
@@ -85,26 +86,26 @@ def _replay(conn: Connection[Any], cell: Cell, name: str) -> float:
 
 def _floor(conn: Connection[Any], name: str) -> float:
     """Seconds to COPY the rows of the live build into a fresh table of the same form, and to index it."""
-    live = next(build.version for build in builds(conn, name) if build.state == "live")
+    live = next(build for build in builds(conn, name) if build.state == "live")
     columns = ", ".join(
         column
         for (column,) in conn.execute(
             "SELECT column_name FROM information_schema.columns WHERE table_schema = current_schema()"
             " AND table_name = %s AND is_generated = 'NEVER' ORDER BY ordinal_position",
-            (f"{name}_v{live}",),
+            (live.table,),
         )
     )
-    spare = live + 1_000
-    with conn.cursor().copy(f"COPY {name}_v{live} ({columns}) TO STDOUT (FORMAT BINARY)") as copy:
+    spare = msgspec.structs.replace(live, version=live.version + 1_000)
+    with conn.cursor().copy(f"COPY {live.table} ({columns}) TO STDOUT (FORMAT BINARY)") as copy:
         rows = b"".join(bytes(block) for block in copy)
     started = time.perf_counter()
     with conn.transaction():
         ALL[name].create(conn, spare)
-        with conn.cursor().copy(f"COPY {name}_v{spare} ({columns}) FROM STDIN (FORMAT BINARY)") as copy:
+        with conn.cursor().copy(f"COPY {spare.table} ({columns}) FROM STDIN (FORMAT BINARY)") as copy:
             for at in range(0, len(rows), 1 << 16):
                 copy.write(rows[at : at + (1 << 16)])
     ALL[name].index(conn, spare)
-    conn.execute(f"ANALYZE {name}_v{spare}")
+    conn.execute(f"ANALYZE {spare.table}")
     seconds = time.perf_counter() - started
     ALL[name].drop(conn, spare)
     return seconds

@@ -64,16 +64,16 @@ def build(conn: Connection[Any], name: str, version: int) -> Build | None:
     return next((build for build in builds(conn, name) if build.version == version), None)
 
 
-def add_build(conn: Connection[Any], name: str, state: State, model: str | None) -> int:
-    """Register a new build and return its version."""
+def add_build(conn: Connection[Any], name: str, state: State, model: str | None) -> Build:
+    """Register a new build."""
     row = conn.execute(
         "INSERT INTO projections (name, version, state, model)"
         " SELECT %(name)s, coalesce(max(version), 0) + 1, %(state)s, %(model)s"
-        " FROM projections WHERE name = %(name)s RETURNING version",
+        f" FROM projections WHERE name = %(name)s RETURNING {COLUMNS}",
         {"name": name, "state": state, "model": model},
     ).fetchone()
     assert row  # noqa: S101 - an INSERT of one row returns one
-    return int(row[0])
+    return Build(*row)
 
 
 def set_position(conn: Connection[Any], build: Build, position: int) -> None:

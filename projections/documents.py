@@ -1,74 +1,51 @@
 """The *documents* projection: the directory of the documents that are there now."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from domain.document import Document
 from domain.memory import Scope
 from projections.catalogue import Build
-from projections.changes import Change
-from projections.rows import renew, storable
+from projections.projection import Columns, Projection, Row, of_last_state, storable
 from projections.selection import Selection
 
-name = "documents"
-aggregate = "document"
-
-COLUMNS = "document_id, owner, user_id, name, media_type, size, source, created_at, updated_at, position"
-TYPES = ("uuid", "text", "text", "text", "text", "int8", "text", "timestamptz", "timestamptz", "int8")
+READ_AT_ONCE = 10
+"""One event holds the whole text of a document, which can be a book."""
 
 
-def table(version: int) -> str:
-    return f"documents_v{version}"
-
-
-def create(conn: Connection[Any], version: int) -> None:
-    conn.execute(f"""
-        CREATE TABLE {table(version)} (
-            document_id uuid        NOT NULL,
-            owner       text        NOT NULL,
-            user_id     text,                    -- null: the owner's own
-            name        text        NOT NULL,
-            media_type  text,
-            size        bigint      NOT NULL,    -- bytes as uploaded
-            source      text        NOT NULL,
-            created_at  timestamptz NOT NULL,
-            updated_at  timestamptz NOT NULL,
-            position    bigint      NOT NULL
-        )""")
-
-
-def index(conn: Connection[Any], version: int) -> None:
-    made = table(version)
-    conn.execute(f"ALTER TABLE {made} ADD PRIMARY KEY (document_id)")
-    conn.execute(f"CREATE INDEX ON {made} (owner, user_id)")
-
-
-def drop(conn: Connection[Any], version: int) -> None:
-    conn.execute(f"DROP TABLE IF EXISTS {table(version)}")
-
-
-def apply(conn: Connection[Any], build: Build, changes: Sequence[Change[Document]]) -> None:
-    renew(conn, build, "document_id", changes, load)
-
-
-def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change[Document]]]) -> None:
-    with conn.cursor().copy(f"COPY {table(build.version)} ({COLUMNS}) FROM STDIN (FORMAT BINARY)") as copy:
-        copy.set_types(TYPES)
-        for changes in streams:
-            if not changes[-1].after.deleted:
-                copy.write_row(storable(_row(changes[-1].after)))
-
-
-def _row(document: Document) -> tuple[Any, ...]:
-    return (
+def _rows(document: Document) -> list[Row]:
+    row = (
         document.id, document.scope.owner, document.scope.user_id, document.name, document.media_type,
         document.size, document.source, document.created_at, document.updated_at, document.position,
     )  # fmt: skip
+    return [storable(row)]
+
+
+DOCUMENTS: Projection[Document] = Projection(
+    name="documents",
+    aggregate="document",
+    columns=Columns(
+        document_id="uuid NOT NULL",
+        owner="text NOT NULL",
+        user_id="text",  # null: the owner's own
+        name="text NOT NULL",
+        media_type="text",
+        size="bigint NOT NULL",  # bytes as uploaded
+        source="text NOT NULL",
+        created_at="timestamptz NOT NULL",
+        updated_at="timestamptz NOT NULL",
+        position="bigint NOT NULL",
+    ),
+    key="document_id",
+    indexes=("(owner, user_id)",),
+    rows=of_last_state(_rows),
+    read_at_once=READ_AT_ONCE,
+)
 
 
 # --- queries ----------------------------------------------------------------------------------------
@@ -97,28 +74,28 @@ def selection_of(owner: str, user_id: str | None, names: Sequence[str] | None = 
     )
 
 
-async def names(conn: AsyncConnection[Any], version: int, owner: str, user_id: str | None) -> list[str]:
+async def names(conn: AsyncConnection[Any], build: Build, owner: str, user_id: str | None) -> list[str]:
     """The names of all documents of a user, sorted."""
     where, values = selection_of(owner, user_id).where()
-    cursor = await conn.execute(f"SELECT name FROM {table(version)} WHERE {where}", values)
+    cursor = await conn.execute(f"SELECT name FROM {build.table} WHERE {where}", values)
     return sorted(name for (name,) in await cursor.fetchall())
 
 
 async def listing(
-    conn: AsyncConnection[Any], version: int, owner: str, user_id: str | None, limit: int, offset: int = 0
+    conn: AsyncConnection[Any], build: Build, owner: str, user_id: str | None, limit: int, offset: int = 0
 ) -> list[Listed]:
     """One page of the documents of a user, in order of their names."""
     where, values = selection_of(owner, user_id).where()
     cursor = await conn.cursor(row_factory=class_row(Listed)).execute(
-        f"SELECT name, media_type, size, source, created_at, updated_at FROM {table(version)} WHERE {where}"
+        f"SELECT name, media_type, size, source, created_at, updated_at FROM {build.table} WHERE {where}"
         ' ORDER BY name COLLATE "C" LIMIT %(limit)s OFFSET %(offset)s',
         {**values, "limit": limit, "offset": offset},
     )
     return await cursor.fetchall()
 
 
-async def count(conn: AsyncConnection[Any], version: int, owner: str, user_id: str | None) -> int:
+async def count(conn: AsyncConnection[Any], build: Build, owner: str, user_id: str | None) -> int:
     """How many documents a user has."""
     where, values = selection_of(owner, user_id).where()
-    counted = await conn.execute(f"SELECT count(*) FROM {table(version)} WHERE {where}", values)
+    counted = await conn.execute(f"SELECT count(*) FROM {build.table} WHERE {where}", values)
     return (await counted.fetchone() or (0,))[0]

@@ -13,8 +13,9 @@ from psycopg import Connection
 from domain.eventstore.erasure import redact
 from domain.eventstore.mapper import EventMapper
 from domain.eventstore.memories import ERASED
-from projections import ALL, history, memories, vectors
-from projections.catalogue import Build, builds
+from projections import ALL, vectors
+from projections.catalogue import builds
+from projections.memories import MEMORIES
 from projections.vectors import text_hash
 
 LEFT_BEHIND = f"""
@@ -38,11 +39,8 @@ def erase(conn: Connection[Any], mapper: EventMapper, owner: str, ids: Sequence[
 def erase_left_behind(conn: Connection[Any], ids: Sequence[UUID] | None = None) -> None:
     """Erase these memories, or all that were erased, from the rows that no runner comes to."""
     for build in builds(conn):
-        if (
-            build.name in ALL
-            and ALL[build.name].aggregate == memories.aggregate
-            and build.state != "building"
-        ):
+        projection = ALL.get(build.name)
+        if projection and projection.aggregate == MEMORIES.aggregate and build.state != "building":
             rows = conn.execute(
                 LEFT_BEHIND + ("" if ids is None else " AND e.stream_id = ANY(%(ids)s)"),
                 {
@@ -53,13 +51,5 @@ def erase_left_behind(conn: Connection[Any], ids: Sequence[UUID] | None = None) 
                     "version": build.version,
                 },
             ).fetchall()
-            _forget(conn, build, [id for (id,) in rows])
-
-
-def _forget(conn: Connection[Any], build: Build, ids: Sequence[UUID]) -> None:
-    if not ids:
-        return
-    if build.name == history.name:
-        history.silence(conn, build, ids)
-    else:
-        conn.execute(f"DELETE FROM {build.table} WHERE memory_id = ANY(%s)", (list(ids),))
+            if rows:
+                projection.forget(conn, build, [id for (id,) in rows])

@@ -1,71 +1,39 @@
 """The *memories* projection: every memory that is there now, for lists, filters and counts."""
 
-from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from domain.eventstore.memories import NUMBERS
 from domain.memory import Memory, Scope, Traits
 from projections.catalogue import Build
-from projections.changes import Change
-from projections.rows import renew
+from projections.projection import Columns, Projection, Row, of_last_state
 from projections.selection import Selection
 
-name = "memories"
-aggregate = "memory"
-
-COLUMNS = (
-    "memory_id, version, owner, user_id, agent_id, run_id, project_id, text, metadata, tags, traits,"
-    " created_at, updated_at, position"
+COLUMNS = Columns(
+    memory_id="uuid NOT NULL",
+    version="bigint NOT NULL",
+    owner="text NOT NULL",
+    user_id="text",
+    agent_id="text",
+    run_id="text",
+    project_id="text",
+    text="text NOT NULL",
+    metadata="jsonb NOT NULL",
+    tags="text[] NOT NULL",
+    traits="jsonb NOT NULL",
+    created_at="timestamptz NOT NULL",
+    updated_at="timestamptz NOT NULL",
+    position="bigint NOT NULL",
 )
-DEFINITIONS = """
-    memory_id  uuid        NOT NULL,
-    version    bigint      NOT NULL,
-    owner      text        NOT NULL,
-    user_id    text,
-    agent_id   text,
-    run_id     text,
-    project_id text,
-    text       text        NOT NULL,
-    metadata   jsonb       NOT NULL,
-    tags       text[]      NOT NULL,
-    traits     jsonb       NOT NULL,
-    created_at timestamptz NOT NULL,
-    updated_at timestamptz NOT NULL,
-    position   bigint      NOT NULL"""
-TYPES = (
-    "uuid", "int8", "text", "text", "text", "text", "text", "text", "jsonb", "text[]", "jsonb",
-    "timestamptz", "timestamptz", "int8",
-)  # fmt: skip
 
 
-def table(version: int) -> str:
-    return f"memories_v{version}"
-
-
-def create(conn: Connection[Any], version: int) -> None:
-    conn.execute(f"CREATE TABLE {table(version)} ({DEFINITIONS})")
-
-
-def index(conn: Connection[Any], version: int) -> None:
-    made = table(version)
-    conn.execute(f"ALTER TABLE {made} ADD PRIMARY KEY (memory_id)")
-    conn.execute(f"CREATE INDEX ON {made} (owner, user_id, memory_id)")
-    for scope in ("agent_id", "run_id", "project_id"):
-        conn.execute(f"CREATE INDEX ON {made} (owner, {scope}, memory_id) WHERE {scope} IS NOT NULL")
-
-
-def drop(conn: Connection[Any], version: int) -> None:
-    conn.execute(f"DROP TABLE IF EXISTS {table(version)}")
-
-
-def row_of(memory: Memory) -> tuple[Any, ...]:
+def row_of(memory: Memory) -> Row:
     """The memory as COLUMNS."""
     scope = memory.scope
     return (
@@ -75,16 +43,20 @@ def row_of(memory: Memory) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def apply(conn: Connection[Any], build: Build, changes: Sequence[Change[Memory]]) -> None:
-    renew(conn, build, "memory_id", changes, load)
-
-
-def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change[Memory]]]) -> None:
-    with conn.cursor().copy(f"COPY {table(build.version)} ({COLUMNS}) FROM STDIN (FORMAT BINARY)") as copy:
-        copy.set_types(TYPES)
-        for changes in streams:
-            if not changes[-1].after.deleted:
-                copy.write_row(row_of(changes[-1].after))
+MEMORIES: Projection[Memory] = Projection(
+    name="memories",
+    aggregate="memory",
+    columns=COLUMNS,
+    key="memory_id",
+    # Ids are ordered by time, so the index of a scope is already in order.
+    indexes=(
+        "(owner, user_id, memory_id)",
+        "(owner, agent_id, memory_id) WHERE agent_id IS NOT NULL",
+        "(owner, run_id, memory_id) WHERE run_id IS NOT NULL",
+        "(owner, project_id, memory_id) WHERE project_id IS NOT NULL",
+    ),
+    rows=of_last_state(lambda memory: (row_of(memory),)),
+)
 
 
 # --- queries ----------------------------------------------------------------------------------------
@@ -108,7 +80,7 @@ def memory_of(  # the names are those of COLUMNS
 
 async def listing(
     conn: AsyncConnection[Any],
-    version: int,
+    build: Build,
     selection: Selection,
     limit: int,
     offset: int = 0,
@@ -121,9 +93,8 @@ async def listing(
     order, beyond = ("ASC", ">") if ascending else ("DESC", "<")
     if after is not None:
         where += f" AND memory_id {beyond} %(after)s"
-    # Ids are ordered by time, so the index of the scope is already in order.
     cursor = await conn.cursor(row_factory=class_row(memory_of)).execute(  # type: ignore[arg-type]
-        f"SELECT {COLUMNS} FROM {table(version)} WHERE {where}"
+        f"SELECT {COLUMNS} FROM {build.table} WHERE {where}"
         f" ORDER BY memory_id {order} LIMIT %(limit)s OFFSET %(offset)s",
         {**values, "limit": limit, "offset": offset, "after": after},
     )
@@ -131,22 +102,22 @@ async def listing(
     return page
 
 
-async def count(conn: AsyncConnection[Any], version: int, selection: Selection) -> int:
+async def count(conn: AsyncConnection[Any], build: Build, selection: Selection) -> int:
     """How many memories are selected."""
     where, values = selection.where()
-    counted = await conn.execute(f"SELECT count(*) FROM {table(version)} WHERE {where}", values)
+    counted = await conn.execute(f"SELECT count(*) FROM {build.table} WHERE {where}", values)
     return (await counted.fetchone() or (0,))[0]
 
 
-async def ids(conn: AsyncConnection[Any], version: int, selection: Selection) -> list[UUID]:
+async def ids(conn: AsyncConnection[Any], build: Build, selection: Selection) -> list[UUID]:
     """The ids of all memories that are selected."""
     where, values = selection.where()
-    cursor = await conn.execute(f"SELECT memory_id FROM {table(version)} WHERE {where}", values)
+    cursor = await conn.execute(f"SELECT memory_id FROM {build.table} WHERE {where}", values)
     return [id for (id,) in await cursor.fetchall()]
 
 
 async def numbered(
-    conn: AsyncConnection[Any], version: int, selection: Selection
+    conn: AsyncConnection[Any], build: Build, selection: Selection
 ) -> list[tuple[int, str, datetime]]:
     """Of all memories that are selected: the position at which each began, its text, and since when it is.
 
@@ -154,7 +125,7 @@ async def numbered(
     """
     where, values = selection.where()
     cursor = await conn.execute(
-        f"SELECT n.number, m.text, m.created_at FROM {table(version)} m JOIN ({NUMBERS}) n USING (memory_id)"
+        f"SELECT n.number, m.text, m.created_at FROM {build.table} m JOIN ({NUMBERS}) n USING (memory_id)"
         f" WHERE {where} ORDER BY n.number",
         values,
     )

@@ -17,7 +17,7 @@ from projections import catalogue
 from projections.catalogue import Build, add_build, builds
 from projections.changes import Change, changes_of_stream
 from projections.projection import Projection
-from projections.runner import LONG, advance, lag, park
+from projections.runner import advance, lag, park
 
 READ_EVENTS = 2_000
 """Events fetched at a time: larger pages were not faster."""
@@ -37,12 +37,12 @@ def begin(conn: Connection[Any], name: str, model: str | None) -> int:
                 "UPDATE projections SET error = NULL WHERE name = %s AND version = %s", (name, build.version)
             )
             return build.version
-    return add_build(conn, name, "building", model)
+    return add_build(conn, name, "building", model).version
 
 
 def replay(
     cell: Cell,
-    projection: Projection,
+    projection: Projection[Any],
     version: int,
     complete: Callable[[Connection[Any], Build], None] | None = None,
 ) -> bool:
@@ -57,18 +57,18 @@ def replay(
         if build is None or build.state != "building":
             return False
         _drop_others(conn, projection, version)
-        projection.drop(conn, version)
-        projection.create(conn, version)
+        projection.drop(conn, build)
+        projection.create(conn, build)
         _load(conn, cell, projection, build)
-        projection.index(conn, version)
-        conn.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(f"{projection.name}_v{version}")))
+        projection.index(conn, build)
+        conn.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(build.table)))
         if complete:
             complete(conn, build)
         catch_up_and_switch(conn, cell, projection, version)
         return True
 
 
-def roll_back(cell: Cell, projection: Projection) -> int:
+def roll_back(cell: Cell, projection: Projection[Any]) -> int:
     """Make the build before the live one live again, brought up to date first; returns its version."""
     with psycopg.connect(cell.conninfo, autocommit=True) as conn:
         kept = [build for build in builds(conn, projection.name) if build.state == "retired"]
@@ -78,7 +78,7 @@ def roll_back(cell: Cell, projection: Projection) -> int:
         return kept[-1].version
 
 
-def catch_up_and_switch(conn: Connection[Any], cell: Cell, projection: Projection, version: int) -> None:
+def catch_up_and_switch(conn: Connection[Any], cell: Cell, projection: Projection[Any], version: int) -> None:
     """Bring a build that is not live to the head, then swap it with the live one."""
     while (build := catalogue.build(conn, projection.name, version)) and lag(conn, build) > SWITCH_LAG:
         with conn.transaction():
@@ -121,16 +121,16 @@ def _claim(conn: Connection[Any], name: str) -> bool:
     return bool(row and row[0])
 
 
-def _drop_others(conn: Connection[Any], projection: Projection, version: int) -> None:
+def _drop_others(conn: Connection[Any], projection: Projection[Any], version: int) -> None:
     """Retired builds go when the next replay starts: what rolls back is the build live until now."""
     for build in builds(conn, projection.name):
         if build.state == "retired" and build.version != version:
-            projection.drop(conn, build.version)
+            projection.drop(conn, build)
             for table in ("parked WHERE projection", "projections WHERE name"):
                 conn.execute(f"DELETE FROM {table} = %s AND version = %s", (build.name, build.version))
 
 
-def _load(conn: Connection[Any], cell: Cell, projection: Projection, build: Build) -> None:
+def _load(conn: Connection[Any], cell: Cell, projection: Projection[Any], build: Build) -> None:
     upto = head(conn)
     conn.execute(
         "UPDATE projections SET loaded = 0, position = 0, to_load = %s WHERE name = %s AND version = %s",
@@ -142,7 +142,7 @@ def _load(conn: Connection[Any], cell: Cell, projection: Projection, build: Buil
         psycopg.connect(cell.conninfo, autocommit=True) as reporting,
         conn.transaction(),
     ):
-        pages = _pages(reading, cell, projection.aggregate, upto)
+        pages = _pages(reading, cell, projection, upto)
         projection.load(conn, build, _streams(reporting, cell, build, pages))
         conn.execute(
             "UPDATE projections SET position = %s, loaded = to_load WHERE name = %s AND version = %s",
@@ -170,9 +170,12 @@ def _streams(
             )
 
 
-def _pages(reading: Connection[Any], cell: Cell, kind: str, upto: int) -> Iterator[list[LogEntry]]:
+def _pages(
+    reading: Connection[Any], cell: Cell, projection: Projection[Any], upto: int
+) -> Iterator[list[LogEntry]]:
     """The streams of one kind, up to a position, with their subjects' keys at hand."""
-    for entries in read_kind(reading, kind, upto, LONG.get(kind, READ_EVENTS)):
+    size = projection.read_at_once or READ_EVENTS
+    for entries in read_kind(reading, projection.aggregate, upto, size):
         cell.subjects.load(reading, [entry.subject_id for entry in entries if entry.subject_id])
         yield entries
 

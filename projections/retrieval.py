@@ -17,8 +17,8 @@ from psycopg import AsyncConnection, Connection
 from domain.memory import Scope
 from projections.catalogue import Build
 from projections.ranking import Floats, fused, inverse_frequencies, keyword_evidence
+from projections.searched import LACKING, Searched
 from projections.selection import Selection
-from projections.vectors import KEYS, LACKING
 
 Mode = Literal["hybrid", "vector", "keyword"]
 
@@ -32,12 +32,6 @@ HNSW_SCAN_TUPLES = 200_000
 """How far an iterative scan goes on looking for rows that pass the filter."""
 HNSW_DIMENSIONS = 4_000
 """What pgvector can index of a halfvec; a longer vector is always compared exactly."""
-
-DEFINITIONS = """
-    text_hash bytea NOT NULL,
-    embedding halfvec,                           -- null until computed; its model is the build's
-    terms     jsonb NOT NULL GENERATED ALWAYS AS (terms_of(text)) STORED"""
-"""What rows with an `owner`, a `text` and a `position` have besides, to be found by."""
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +116,11 @@ MEASURED = """
 
 
 async def best(
-    conn: AsyncConnection[Any], build: Build, query: Query, similarity: Callable[[Floats], Floats]
+    conn: AsyncConnection[Any],
+    projection: Searched[Any],
+    build: Build,
+    query: Query,
+    similarity: Callable[[Floats], Floats],
 ) -> dict[UUID, Fit]:
     """The rows of a scope that fit the query best, best first, none below its threshold."""
     where, values = query.selection.where()
@@ -130,7 +128,7 @@ async def best(
     values["text"] = query.text
     values["words"] = query.mode != "vector"
     values["limit"] = query.limit
-    names = {"table": build.table, "key": KEYS[build.name], "where": where}
+    names = {"table": build.table, "key": projection.key, "where": where}
     statement = _Statement(conn, names, values)
     candidates = await _exact(statement) or await _indexed(statement, query)
     # A row that has no vector yet is as near as a row that has nothing to do with the query.
@@ -246,11 +244,6 @@ def _matrix(rows: Sequence[Sequence[int]], columns: int) -> Floats:
 
 
 # --- indexes ----------------------------------------------------------------------------------------
-
-
-def index_waiting(conn: Connection[Any], made: str) -> None:
-    """Make the index by which `waiting` finds its rows."""
-    conn.execute(f"CREATE INDEX {made}_waiting ON {made} (owner, position) WHERE embedding IS NULL")
 
 
 def index_large_scopes(conn: Connection[Any], build: Build) -> None:

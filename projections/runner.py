@@ -25,8 +25,6 @@ log = logging.getLogger(__name__)
 
 BATCH_EVENTS = 500
 """More in one transaction gained nothing (10,500 events a second against 10,100 with 2,000)."""
-LONG = {"document": 10, "conversation": 50}
-"""Kinds of aggregates whose events can be as long as a book, or hold images → how many are read at a time."""
 
 
 class Runner(Follower):
@@ -35,7 +33,7 @@ class Runner(Follower):
     def __init__(
         self,
         cell: Cell,
-        projection: Projection,
+        projection: Projection[Any],
         model: str | None = None,
         after_batch: Callable[[Build], None] | None = None,
     ) -> None:
@@ -74,25 +72,25 @@ class Runner(Follower):
             log.warning("%s: could not report its error", self.name)
 
 
-def ensure_live(conn: Connection[Any], projection: Projection, model: str | None) -> None:
+def ensure_live(conn: Connection[Any], projection: Projection[Any], model: str | None) -> None:
     """Make the first build of a projection, live and empty, unless there is one."""
     with conn.transaction():
         conn.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || %s, 0))", (projection.name,)
         )
         if not builds(conn, projection.name):
-            version = add_build(conn, projection.name, "live", model)
-            projection.create(conn, version)
-            projection.index(conn, version)
+            build = add_build(conn, projection.name, "live", model)
+            projection.create(conn, build)
+            projection.index(conn, build)
 
 
-def advance(conn: Connection[Any], cell: Cell, projection: Projection, build: Build) -> bool:
+def advance(conn: Connection[Any], cell: Cell, projection: Projection[Any], build: Build) -> bool:
     """Apply the next batch above the build's position; False when there is none. Needs a transaction."""
     last = head(conn)
     if last <= build.position:
         return False
     # Conversations are a thousand times as large as memories: each projection fetches its own kind alone.
-    most = LONG.get(projection.aggregate, BATCH_EVENTS)
+    most = projection.read_at_once or BATCH_EVENTS
     entries = read_log(conn, build.position, most, Filter(kind=projection.aggregate), last)
     if entries:
         _apply_all(conn, cell, projection, build, entries)
@@ -106,7 +104,7 @@ def lag(conn: Connection[Any], build: Build) -> int:
 
 
 def _apply_all(
-    conn: Connection[Any], cell: Cell, projection: Projection, build: Build, entries: Sequence[LogEntry]
+    conn: Connection[Any], cell: Cell, projection: Projection[Any], build: Build, entries: Sequence[LogEntry]
 ) -> None:
     try:
         _apply(conn, cell, projection, build, _without_parked(conn, build, entries))
@@ -118,7 +116,7 @@ def _apply_all(
 
 
 def _apply(
-    conn: Connection[Any], cell: Cell, projection: Projection, build: Build, entries: Sequence[LogEntry]
+    conn: Connection[Any], cell: Cell, projection: Projection[Any], build: Build, entries: Sequence[LogEntry]
 ) -> None:
     with conn.transaction():  # a savepoint: what fails leaves no trace
         changes = changes_of(conn, cell.log.mapper, entries)
@@ -127,7 +125,7 @@ def _apply(
 
 
 def _apply_singly(
-    conn: Connection[Any], cell: Cell, projection: Projection, build: Build, entries: Sequence[LogEntry]
+    conn: Connection[Any], cell: Cell, projection: Projection[Any], build: Build, entries: Sequence[LogEntry]
 ) -> None:
     """Park what cannot be applied, and with it the later events of its stream; apply the rest."""
     for entry in entries:

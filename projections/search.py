@@ -1,6 +1,6 @@
 """The *search* projection: what is needed to find a memory by its words and by its meaning."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -13,52 +13,38 @@ from projections import memories, retrieval, vectors
 from projections.catalogue import Build
 from projections.changes import Change, last_changes
 from projections.memories import memory_of, row_of
+from projections.projection import of_last_state
 from projections.ranking import Floats
-
-name = "search"
-aggregate = "memory"
+from projections.searched import Searched
 
 Mode = retrieval.Mode
 Query = retrieval.Query
 
 
-def table(version: int) -> str:
-    return f"search_v{version}"
+class _Search(Searched[Memory], frozen=True, kw_only=True):
+    def apply(self, conn: Connection[Any], build: Build, changes: Sequence[Change[Memory]]) -> None:
+        erased = [change.after.id for change in last_changes(changes) if change.after.erased]
+        gone = conn.execute(
+            f"SELECT owner, text_hash FROM {build.table} WHERE memory_id = ANY(%s)", (erased,)
+        ).fetchall()
+        super().apply(conn, build, changes)
+        # The erasure itself may have come before a vector that was being computed.
+        vectors.forget(conn, gone)
 
 
-def create(conn: Connection[Any], version: int) -> None:
-    conn.execute(f"CREATE TABLE {table(version)} ({memories.DEFINITIONS}, {retrieval.DEFINITIONS})")
-
-
-def index(conn: Connection[Any], version: int) -> None:
-    made = table(version)
-    conn.execute(f"ALTER TABLE {made} ADD PRIMARY KEY (memory_id)")
-    conn.execute(f"CREATE INDEX ON {made} (owner, user_id)")
-    for scope in ("agent_id", "run_id", "project_id"):
-        conn.execute(f"CREATE INDEX ON {made} (owner, {scope}) WHERE {scope} IS NOT NULL")
-    retrieval.index_waiting(conn, made)
-
-
-def drop(conn: Connection[Any], version: int) -> None:
-    conn.execute(f"DROP TABLE IF EXISTS {table(version)}")
-
-
-def apply(conn: Connection[Any], build: Build, changes: Sequence[Change[Memory]]) -> None:
-    last = last_changes(changes)
-    gone = conn.execute(
-        f"DELETE FROM {table(build.version)} WHERE memory_id = ANY(%s) RETURNING memory_id, owner, text_hash",
-        ([change.after.id for change in last],),
-    ).fetchall()
-    load(conn, build, [[change] for change in last])
-    # The erasure itself may have come before a vector that was being computed.
-    erased = {change.after.id for change in last if change.after.erased}
-    vectors.forget(conn, [(owner, hash) for id, owner, hash in gone if id in erased])
-
-
-def load(conn: Connection[Any], build: Build, streams: Iterable[Sequence[Change[Memory]]]) -> None:
-    present = (changes[-1].after for changes in streams if not changes[-1].after.deleted)
-    texts = (vectors.Text(memory.scope.owner, memory.text, row_of(memory)) for memory in present)
-    vectors.load(conn, build, memories.COLUMNS, memories.TYPES, texts)
+SEARCH = _Search(
+    name="search",
+    aggregate="memory",
+    columns=memories.COLUMNS,
+    key="memory_id",
+    indexes=(
+        "(owner, user_id)",
+        "(owner, agent_id) WHERE agent_id IS NOT NULL",
+        "(owner, run_id) WHERE run_id IS NOT NULL",
+        "(owner, project_id) WHERE project_id IS NOT NULL",
+    ),
+    rows=of_last_state(lambda memory: (row_of(memory),)),
+)
 
 
 # --- queries ----------------------------------------------------------------------------------------
@@ -78,9 +64,9 @@ async def search(
     conn: AsyncConnection[Any], build: Build, query: Query, similarity: Callable[[Floats], Floats]
 ) -> list[Hit]:
     """The memories of a scope that fit the query best, best first, none below its threshold."""
-    fits = await retrieval.best(conn, build, query, similarity)
+    fits = await retrieval.best(conn, SEARCH, build, query, similarity)
     cursor = await conn.cursor(row_factory=class_row(memory_of)).execute(  # type: ignore[arg-type]
-        f"SELECT {memories.COLUMNS} FROM {table(build.version)} WHERE memory_id = ANY(%s)", (list(fits),)
+        f"SELECT {memories.COLUMNS} FROM {build.table} WHERE memory_id = ANY(%s)", (list(fits),)
     )
     found: dict[UUID, Memory] = {memory.id: memory for memory in await cursor.fetchall()}
     return [Hit(found[id], *fit) for id, fit in fits.items() if id in found]

@@ -15,8 +15,8 @@ from domain.eventstore.backlog import Turn
 from domain.eventstore.cells import Cell
 from domain.eventstore.follower import Follower
 from domain.eventstore.signals import told
-from projections import search
-from projections.vectors import VECTORS_OF
+from projections.search import SEARCH
+from projections.searched import VECTORS_OF
 from providers.embedding.embedders import embedder_for
 from workers import attempts
 from workers.broker import EXTRACT, enqueue
@@ -49,7 +49,7 @@ class Intake(Follower):
     def wants(self, payload: str) -> bool:
         """What waited for vectors can go on when some have come."""
         said = told(payload)
-        return said is not None and said.name == VECTORS_OF.format(search.name)
+        return said is not None and said.name == VECTORS_OF.format(SEARCH.name)
 
     def step(self, conn: Connection[Any]) -> bool:
         turns = backlog.hand_out(conn)

@@ -21,10 +21,10 @@ from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.memory import EraseMemory
 from domain.recorded import Context
-from projections import ALL, catalogue, erasure, memories, rebuild, retrieval, search, vectors
+from projections import ALL, SEARCHED, catalogue, erasure, memories, rebuild, retrieval, search, vectors
 from projections.catalogue import Build, builds
+from projections.searched import FILL_TEXTS, Waiting
 from projections.selection import UNEXPIRED
-from projections.vectors import Waiting
 from providers.embedding.embedder import EmbedderUnavailable
 from providers.embedding.embedders import embedder_for
 from workers import attempts
@@ -33,9 +33,9 @@ from workers.means import Means
 
 log = logging.getLogger(__name__)
 
-AT_ONCE_TEXTS = vectors.FILL_TEXTS
+AT_ONCE_TEXTS = FILL_TEXTS
 """Waiting texts up to which the local embedder fills them right behind the row: half a second at most."""
-BACKLOG_TEXTS = 50 * vectors.FILL_TEXTS
+BACKLOG_TEXTS = 50 * FILL_TEXTS
 """Texts that a sweep looks at: as many as may have been handed out before and are not done yet."""
 CLAIM_SECONDS = 60
 """How long rows belong to the job that they were handed out in; then it is taken for lost."""
@@ -84,7 +84,7 @@ class Jobs:
 
     # The default is what an Everlog that knew of no other meant, whose messages may still be queued.
 
-    def embed(self, cell: str, version: int, ids: list[str], name: str = search.name) -> None:
+    def embed(self, cell: str, version: int, ids: list[str], name: str = search.SEARCH.name) -> None:
         """Give these rows of a build their vectors."""
         with psycopg.connect(self._cells.all[cell].conninfo, autocommit=True) as conn:
             build = catalogue.build(conn, name, version)
@@ -97,7 +97,7 @@ class Jobs:
         with psycopg.connect(home.conninfo, autocommit=True) as conn:
             attempts.work_off(conn, home, self._means, UUID(subject_id))
 
-    def index(self, cell: str, version: int, name: str = search.name) -> None:
+    def index(self, cell: str, version: int, name: str = search.SEARCH.name) -> None:
         """Make the indexes that a build's large scopes want: minutes, and one worker at a time."""
         with psycopg.connect(self._cells.all[cell].conninfo, autocommit=True) as conn:
             build = catalogue.build(conn, name, version)
@@ -123,14 +123,14 @@ class Jobs:
     # --- vectors --------------------------------------------------------------------------------------
 
     def _fill(self, conn: Connection[Any], build: Build, ids: list[UUID]) -> None:
-        vectors.fill(conn, build, embedder_for(build.model, self._settings), ids)
+        SEARCHED[build.name].fill(conn, build, embedder_for(build.model, self._settings), ids)
 
     def _complete(self, conn: Connection[Any], build: Build) -> None:
         """Before a replayed build goes live: no row without a vector, and large scopes indexed."""
-        if build.name not in vectors.KEYS:
+        if build.name not in SEARCHED:
             return
         vectors.forget_refusals(conn, build.model or "")
-        while rows := vectors.waiting(conn, build, vectors.FILL_TEXTS):
+        while rows := SEARCHED[build.name].waiting(conn, build, FILL_TEXTS):
             self._fill(conn, build, [row.id for row in rows])
         retrieval.index_large_scopes(conn, build)
 
@@ -155,7 +155,7 @@ class Jobs:
             if build.state == "building" and build.error is None and not rebuild.under_way(conn, build.name):
                 enqueue(self._broker, REPLAY, cell.name, build.name, build.version)
         live = {build.name: build for build in made if build.state == "live"}
-        with_vectors = [live[name] for name in vectors.KEYS if name in live]
+        with_vectors = [live[name] for name in SEARCHED if name in live]
         for build in with_vectors:
             self._hand_out_vectors(cell, build, self._fill_few(conn, build))
             self._ask_for_indexes(cell, build)
@@ -172,10 +172,10 @@ class Jobs:
         """Erase the memories of a cell that have expired; a change meanwhile keeps one for the next time."""
         rows = [
             row
-            for build in builds(conn, memories.name)
+            for build in builds(conn, memories.MEMORIES.name)
             if build.state == "live"
             for row in conn.execute(
-                f"SELECT owner, memory_id, version FROM {memories.table(build.version)}"
+                f"SELECT owner, memory_id, version FROM {build.table}"
                 f" WHERE traits ? 'expires_on' AND NOT {UNEXPIRED} LIMIT {EXPIRED_AT_ONCE}"
             )
         ]
@@ -202,7 +202,7 @@ class Jobs:
     def _fill_few(self, conn: Connection[Any], build: Build) -> list[Waiting]:
         """Few texts are embedded at once, when that is cheap; the rows that are too many for that."""
         local = embedder_for(build.model, self._settings).local
-        while rows := vectors.waiting(conn, build, BACKLOG_TEXTS):
+        while rows := SEARCHED[build.name].waiting(conn, build, BACKLOG_TEXTS):
             if not local or len(rows) > AT_ONCE_TEXTS:
                 return rows
             self._fill(conn, build, [row.id for row in rows])
@@ -212,17 +212,17 @@ class Jobs:
         """Make jobs of rows that no job is for yet: few at a time, so that new rows need not wait long."""
         if not rows or queued(self._broker, EMBED):
             return
-        most = self._settings.worker_threads * vectors.FILL_TEXTS
+        most = self._settings.worker_threads * FILL_TEXTS
         ids: list[str] = []
-        for start in range(0, len(rows), vectors.FILL_TEXTS):
-            some = rows[start : start + vectors.FILL_TEXTS]
+        for start in range(0, len(rows), FILL_TEXTS):
+            some = rows[start : start + FILL_TEXTS]
             names = [f"{cell.name}:{build.table}:{row.id}:{row.position}" for row in some]
             claimed = claim(self._broker, names, CLAIM_SECONDS)
             ids += [str(row.id) for row, ours in zip(some, claimed, strict=True) if ours]
             if len(ids) >= most:
                 break
-        for start in range(0, len(ids), vectors.FILL_TEXTS):
-            job = ids[start : start + vectors.FILL_TEXTS]
+        for start in range(0, len(ids), FILL_TEXTS):
+            job = ids[start : start + FILL_TEXTS]
             enqueue(self._broker, EMBED, cell.name, build.version, job, build.name)
 
     def _ask_for_indexes(self, cell: Cell, build: Build) -> None:

@@ -11,9 +11,8 @@ from application.reader import Reader
 from domain.eventstore.cells import Cells
 from domain.eventstore.cipher import master_key
 from domain.eventstore.follower import Follower
-from projections import ALL
+from projections import ALL, SEARCHED
 from projections.runner import Runner
-from projections.vectors import KEYS
 from providers.embedding.embedders import embedder_for
 from runtime.settings import Settings
 from workers import broker
@@ -38,8 +37,8 @@ class WorkerProcess:
             Runner(
                 cell,
                 projection,
-                model if projection.name in KEYS else None,
-                self._jobs.vectors_wanted if projection.name in KEYS else None,
+                model if projection.name in SEARCHED else None,
+                self._jobs.vectors_wanted if projection.name in SEARCHED else None,
             )
             for cell in self.cells.all.values()
             for projection in ALL.values()

@@ -17,6 +17,7 @@ from domain.eventstore.memories import last_of_subject
 from domain.memory import Scope
 from projections import search
 from projections.catalogue import NotBuilt, live
+from projections.search import SEARCH
 from projections.selection import Selection
 from providers.embedding.embedder import Embedder, EmbedderRefused
 from providers.embedding.embedders import embedder_for
@@ -74,7 +75,7 @@ class Recaller:
     async def _require(self, cell: Cell, scope: Scope, subject_id: UUID) -> None:
         wanted = await self._wanted(cell, scope, subject_id)
         reached = await self._reached(cell, wanted, NOW_SECONDS)
-        if reached and await self._reader.embedded(cell, search.name, wanted, NOW_SECONDS):
+        if reached and await self._reader.embedded(cell, SEARCH.name, wanted, NOW_SECONDS):
             self._since.pop(subject_id, None)
             return
         position, since = self._since.get(subject_id, (0, 0.0))
@@ -86,7 +87,7 @@ class Recaller:
         self._since.pop(subject_id, None)
         if not reached:
             raise _behind(wanted)
-        self._reader.give_up(search.name, wanted)
+        self._reader.give_up(SEARCH.name, wanted)
 
     async def _recall(
         self, cell: Cell, scope: Scope, subject_id: UUID, texts: Sequence[str]
@@ -94,10 +95,10 @@ class Recaller:
         wanted = await self._wanted(cell, scope, subject_id)
         if not await self._reached(cell, wanted, BEHIND_SECONDS):
             raise _behind(wanted)
-        if not await self._reader.embedded(cell, search.name, wanted, VECTOR_SECONDS):
-            self._reader.give_up(search.name, wanted)
+        if not await self._reader.embedded(cell, SEARCH.name, wanted, VECTOR_SECONDS):
+            self._reader.give_up(SEARCH.name, wanted)
         async with self._reader.connection(cell) as conn:
-            build, _ = await live(conn, search.name, "")
+            build, _ = await live(conn, SEARCH.name, "")
         embedder = embedder_for(build.model, self._settings)
         vectors = await asyncio.to_thread(_embedded, embedder, texts)
         known = Selection(scope=scope, exact=True)
@@ -115,7 +116,7 @@ class Recaller:
 
     async def _reached(self, cell: Cell, wanted: Wanted, seconds: float) -> bool:
         try:
-            return await self._reader.reached(cell, search.name, wanted.position, seconds)
+            return await self._reader.reached(cell, SEARCH.name, wanted.position, seconds)
         except NotBuilt as error:
             raise Behind(str(error)) from None
 

@@ -26,8 +26,8 @@ from domain.ingestion import Decision, Ingestion, Usage
 from domain.memory import Memory, Scope
 from domain.recorded import stored_names
 from domain.review import Proposal, Propose, Proposed, Requested, Review
-from projections import search
 from projections.catalogue import builds
+from projections.search import SEARCH
 from providers.embedding.embedder import Embedder
 from providers.embedding.embedders import embedder_for
 from providers.models.chat_model import ModelGarbage, ModelRefused
@@ -68,7 +68,7 @@ def propose(cell: Cell, means: Means, review_id: UUID) -> None:
     reader = reader_for(_asked_for(means.settings, asked))
     with cell.pool.connection() as conn:
         ingestions = list(ingestions_of(conn, cell, asked))
-        model = next((b.model for b in builds(conn, search.name) if b.state == "live"), None)
+        model = next((b.model for b in builds(conn, SEARCH.name) if b.state == "live"), None)
     if model is None:
         raise Behind("search has not been built yet")
     # Models take their time: no connection waits for them.

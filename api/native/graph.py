@@ -72,10 +72,10 @@ async def whole(
     offset: Offset = 0,
     min_position: MinPosition = None,
 ) -> Response[GraphAnswer]:
-    async with engine.reading(asked, graph.name) as (conn, build):
-        nodes = await graph.entities(conn, build.version, within, min(limit, MAX_NODES), offset)
-        edges = await graph.relations_among(conn, build.version, within, nodes, MAX_EDGES)
-        total_entities, total_relations = await graph.totals(conn, build.version, within)
+    async with engine.reading(asked, graph.GRAPH) as (conn, build):
+        nodes = await graph.entities(conn, build, within, min(limit, MAX_NODES), offset)
+        edges = await graph.relations_among(conn, build, within, nodes, MAX_EDGES)
+        total_entities, total_relations = await graph.totals(conn, build, within)
     answer = GraphAnswer(
         entities=_entities(asked.caller.owner, nodes),
         relations=[_relation(edge) for edge in edges],
@@ -101,9 +101,9 @@ async def entities(
     offset: Offset = 0,
     min_position: MinPosition = None,
 ) -> Response[EntitiesAnswer]:
-    async with engine.reading(asked, graph.name) as (conn, build):
-        nodes = await graph.entities(conn, build.version, within, min(limit, MAX_NODES), offset)
-        total, _ = await graph.totals(conn, build.version, within)
+    async with engine.reading(asked, graph.GRAPH) as (conn, build):
+        nodes = await graph.entities(conn, build, within, min(limit, MAX_NODES), offset)
+        total, _ = await graph.totals(conn, build, within)
     answer = EntitiesAnswer(entities=_entities(asked.caller.owner, nodes), total_entities=total)
     return Response(answer, headers={"Everlog-Position": str(build.position)})
 

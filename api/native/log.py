@@ -20,8 +20,9 @@ from domain.eventstore.reading import Filter, head
 from domain.ids import MEMORY_PREFIX, read, spell
 from domain.memory import CHANGE_NAMES
 from domain.recorded import Recorded
+from projections import SEARCHED
 from projections.catalogue import Build, builds
-from projections.vectors import KEYS, LACKING
+from projections.searched import LACKING
 
 MAX_PAGE = 1_000
 
@@ -139,7 +140,7 @@ def status_of(cell: Cell) -> StatusAnswer:
         }
         waiting: dict[str, int] = {}
         for build in builds(conn):
-            if build.state == "live" and build.name in KEYS:
+            if build.state == "live" and build.name in SEARCHED:
                 row = conn.execute(
                     f"SELECT count(*) FROM {build.table} WHERE {LACKING.format(table=build.table)}",
                     {"model": build.model},

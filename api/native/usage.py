@@ -116,8 +116,8 @@ class DailyAnswer(msgspec.Struct, frozen=True, kw_only=True):
 async def stats(
     asked: NamedDependency[Asked], engine: NamedDependency[Engine], within: NamedDependency[Scope]
 ) -> StatsAnswer:
-    async with engine.reading(asked, memories.name) as (conn, build):
-        total = await memories.count(conn, build.version, Selection(scope=within))
+    async with engine.reading(asked, memories.MEMORIES) as (conn, build):
+        total = await memories.count(conn, build, Selection(scope=within))
         cursor = await conn.execute(
             "SELECT coalesce(sum(searches), 0)::bigint, coalesce(sum(calls), 0)::bigint,"
             " coalesce(sum(milliseconds), 0) FROM usage WHERE owner = %s",
@@ -146,8 +146,8 @@ async def daily(
 ) -> DailyAnswer:
     since = datetime.now(UTC).date() - timedelta(days=days - 1)
     owner = asked.caller.owner
-    async with engine.reading(asked, history.name) as (conn, build):
-        added = await history.added_by_day(conn, build.version, owner, since)
+    async with engine.reading(asked, history.HISTORY) as (conn, build):
+        added = await history.added_by_day(conn, build, owner, since)
         cursor = await conn.execute(
             "SELECT day, calls, searches, milliseconds FROM usage WHERE owner = %s AND day >= %s",
             (owner, since),

@@ -70,8 +70,8 @@ async def _look(chat: Chat, asked: Asked, user_id: str | None, question: str) ->
 
 async def _recent(chat: Chat, asked: Asked, scope: Scope) -> list[Memory]:
     selection = Selection(scope=scope, without_user=scope.user_id is None, also=RECENT_CONDITION)
-    async with chat.engine.reading(asked, memories.name) as (conn, build):
-        return await memories.listing(conn, build.version, selection, RECENT)
+    async with chat.engine.reading(asked, memories.MEMORIES) as (conn, build):
+        return await memories.listing(conn, build, selection, RECENT)
 
 
 async def _similar(chat: Chat, asked: Asked, scope: Scope, text: str) -> list[Memory]:

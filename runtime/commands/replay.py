@@ -12,9 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from domain.eventstore.cells import Cell
-from projections import ALL, catalogue, rebuild
+from projections import ALL, SEARCHED, catalogue, rebuild
 from projections.catalogue import Build
-from projections.vectors import KEYS
 from providers.embedding.embedders import embedder_for
 from runtime.commands.keys import opened
 from runtime.settings import Settings, SettingsError
@@ -57,7 +56,7 @@ def _replay(
     queue = broker.connect(settings.redis_url)
     done = []
     for name in names:
-        model = embedder_for(None, settings).model if name in KEYS else None
+        model = embedder_for(None, settings).model if name in SEARCHED else None
         version = rebuild.begin(conn, name, model)
         broker.enqueue(queue, broker.REPLAY, cell.name, name, version)
         started = time.monotonic()

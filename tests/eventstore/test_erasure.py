@@ -38,10 +38,11 @@ from domain.memory import (
 )
 from domain.recorded import Context, encode
 from domain.review import Proposal, Propose, Proposed, Request, Requested, Review
-from projections import ALL, catalogue, erasure, rebuild, vectors
+from projections import ALL, SEARCHED, catalogue, erasure, rebuild
 from projections.changes import changes_of
 from projections.runner import ensure_live
-from projections.vectors import KEYS, text_hash
+from projections.search import SEARCH
+from projections.vectors import text_hash
 from runtime.commands.erase import erase as erase_by_command
 from runtime.settings import SettingsError
 from tests.support.ingestions import conversation, nobody_extracting, tell
@@ -536,7 +537,7 @@ def test_many_erasures_and_appends_at_once_lose_nothing(cell: Cell, user: str) -
 def conn(cell: Cell) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(cell.conninfo, autocommit=True) as conn:
         for projection in ALL.values():
-            ensure_live(conn, projection, MODEL if projection.name in KEYS else None)
+            ensure_live(conn, projection, MODEL if projection.name in SEARCHED else None)
             applied(conn, cell, projection)
         yield conn
 
@@ -614,7 +615,7 @@ def test_a_vector_that_was_being_computed_is_not_left_in_the_cache(
         if seen:
             applied(conn, cell, ALL["search"])
 
-    vectors.fill(conn, build_of(conn, "search"), SlowEmbedder(meanwhile), [gone, kept])
+    SEARCH.fill(conn, build_of(conn, "search"), SlowEmbedder(meanwhile), [gone, kept])
     applied(conn, cell, ALL["search"])
     hashes = [text_hash(word), text_hash(f"{word} kept")]
     left = conn.execute("SELECT text_hash FROM vectors WHERE text_hash = ANY(%s)", (hashes,)).fetchall()

@@ -20,7 +20,7 @@ from domain.ids import new_id
 from domain.memory import AddMemory, Scope, Traits
 from domain.recorded import Context
 from projections import memories
-from projections.catalogue import builds
+from projections.catalogue import Build, builds
 from projections.conditions import MAX_CONDITIONS, MAX_DEPTH, MAX_LISTED, Unusable, compiled
 from projections.runner import advance, ensure_live
 from projections.selection import Selection
@@ -53,7 +53,7 @@ MEMORIES: dict[str, dict[str, Any]] = {
 
 class Stored(msgspec.Struct):
     cell: Cell
-    version: int
+    build: Build
     ids: dict[str, UUID]
 
 
@@ -68,11 +68,11 @@ def stored(cell: Cell) -> Stored:
         context = Context(owner=owner, actor="key", cause="test", correlation="test")
         cell.writer.submit(Work(context=context, commands=commands)).result()
     with psycopg.connect(cell.conninfo, autocommit=True) as conn:
-        ensure_live(conn, memories, None)
-        (build,) = builds(conn, memories.name)
+        ensure_live(conn, memories.MEMORIES, None)
+        (build,) = builds(conn, memories.MEMORIES.name)
         with conn.transaction():
-            advance(conn, cell, memories, build)
-    return Stored(cell, build.version, ids)
+            advance(conn, cell, memories.MEMORIES, build)
+    return Stored(cell, build, ids)
 
 
 def selected(stored: Stored, filters: dict[str, Any]) -> set[str]:
@@ -82,7 +82,7 @@ def selected(stored: Stored, filters: dict[str, Any]) -> set[str]:
 
     async def ids() -> Sequence[UUID]:
         async with await AsyncConnection.connect(stored.cell.conninfo, autocommit=True) as conn:
-            return await memories.ids(conn, stored.version, selection)
+            return await memories.ids(conn, stored.build, selection)
 
     names = {id: name for name, id in stored.ids.items()}
     return {names[id] for id in asyncio.run(ids())}

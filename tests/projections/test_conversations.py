@@ -29,7 +29,7 @@ from domain.memory import Scope
 from domain.recorded import Context
 from projections import ALL, conversations
 from projections.catalogue import Build, builds
-from projections.conversations import Row
+from projections.conversations import Listed
 from projections.runner import advance, ensure_live
 from tests.support.conversations import ALL_REFERENCES, Person
 from tests.support.projections import checksum, replayed
@@ -79,7 +79,7 @@ def seen(cell: Cell, query: Any, scope: Scope, *rest: Any) -> Any:
 
     async def queried() -> Any:
         async with await AsyncConnection.connect(cell.conninfo, autocommit=True) as reading:
-            return await query(reading, build.version, scope, *rest)
+            return await query(reading, build, scope, *rest)
 
     return asyncio.run(queried())
 
@@ -98,7 +98,7 @@ def test_a_row_says_how_a_conversation_is_listed(cell: Cell, scope: Scope) -> No
     )
     state = cell.log.get(Conversation, id)
     assert seen(cell, conversations.listing, scope) == [
-        Row(
+        Listed(
             conversation_id=id, owner="default", user_id=scope.user_id, agent="khoj", slug="And my dog?",
             turns=2, created_at=state.created_at, updated_at=state.updated_at, position=state.position,
         )

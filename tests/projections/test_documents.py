@@ -14,6 +14,7 @@ from domain.ids import new_id
 from domain.memory import AddMemory, Scope
 from domain.recorded import Context
 from projections import ALL, documents, rebuild
+from projections.catalogue import Build
 from projections.runner import ensure_live, lag
 from tests.support.documents import LISBON, indexed, remove, upload
 from tests.support.projections import applied, build_of, checksum
@@ -37,13 +38,13 @@ def ann() -> str:
 def asked(cell: Cell, query: Any, *args: Any) -> Any:
     """What the live build answers once it holds all that is in the log."""
 
-    async def ask(version: int) -> Any:
+    async def ask(build: Build) -> Any:
         async with await psycopg.AsyncConnection.connect(cell.conninfo, autocommit=True) as asking:
-            return await query(asking, version, *args)
+            return await query(asking, build, *args)
 
     with psycopg.connect(cell.conninfo, autocommit=True) as conn:
         applied(conn, cell, DOCUMENTS)
-        return asyncio.run(ask(build_of(conn, "documents").version))
+        return asyncio.run(ask(build_of(conn, "documents")))
 
 
 def names(cell: Cell, user: str | None, owner: str = "default") -> list[str]:

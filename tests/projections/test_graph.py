@@ -27,6 +27,7 @@ from domain.memory import (
 )
 from domain.recorded import Context
 from projections import ALL, graph, rebuild
+from projections.catalogue import Build
 from projections.graph import Edge, Node
 from projections.runner import ensure_live
 from tests.support.projections import applied, build_of, checksum, given
@@ -66,13 +67,13 @@ def added(cell: Cell, scope: Scope, *traits: Traits) -> list[UUID]:
 def asked(cell: Cell, query: Callable[..., Awaitable[T]], scope: Scope, limit: int, offset: int) -> T:
     """What the live build answers once it holds all that is in the log."""
 
-    async def ask(version: int) -> T:
+    async def ask(build: Build) -> T:
         async with await psycopg.AsyncConnection.connect(cell.conninfo, autocommit=True) as asking:
-            return await query(asking, version, scope, limit, offset)
+            return await query(asking, build, scope, limit, offset)
 
     with psycopg.connect(cell.conninfo, autocommit=True) as conn:
         applied(conn, cell, GRAPH)
-        return asyncio.run(ask(build_of(conn, "graph").version))
+        return asyncio.run(ask(build_of(conn, "graph")))
 
 
 def entities(cell: Cell, scope: Scope, limit: int = 100, offset: int = 0) -> list[tuple[str, str, int]]:

@@ -8,8 +8,8 @@ import numpy as np
 import psycopg
 import pytest
 
-from projections import search
 from projections.catalogue import builds
+from projections.search import SEARCH
 from runtime.commands.replay import replay
 from tests.support.endpoint import Endpoint
 from tests.support.memories import add
@@ -44,7 +44,7 @@ def test_a_replay_to_another_model_of_other_dimensions(
     assert before.json()["results"][0]["id"] == without
     replay(changed, "search", roll_back=False, as_json=True)
     with psycopg.connect(service.worker.cells.of("default").conninfo) as conn:
-        live = next(build for build in builds(conn, search.name) if build.state == "live")
+        live = next(build for build in builds(conn, SEARCH.name) if build.state == "live")
     assert live.model == "openai/tiny"
     later = add(service.client, "coffee", user)
     assert endpoint.asked

@@ -23,11 +23,13 @@ from domain.eventstore.cells import Cell, Cells
 from domain.ids import new_id
 from domain.key import ALL_SCOPES
 from domain.memory import AddMemory, Scope
-from projections import ALL, passages, rebuild, retrieval, vectors
+from projections import ALL, passages, rebuild, retrieval
 from projections.catalogue import builds
 from projections.documents import selection_of
-from projections.passages import Mentions, Passage
+from projections.passages import PASSAGES, Mentions, Passage
 from projections.runner import ensure_live, lag
+from projections.search import SEARCH
+from projections.searched import FILL_TEXTS
 from providers.documents.documents import passages_of
 from providers.embedding.local import LocalEmbedder
 from runtime.settings import Settings
@@ -40,7 +42,6 @@ from workers.means import Means
 from workers.process import WorkerProcess
 from workers.recall import Recaller
 
-PASSAGES = ALL["passages"]
 TRAVEL = (
     "# Travel\n\nOn the last day we went hiking in the Serra de Sintra.\n\n# Keys\n\nThe code is Xq7-Zorblax."
 )
@@ -166,9 +167,9 @@ def test_every_passage_of_a_long_document_is_waiting_until_it_is_filled(
     applied(conn, cell, PASSAGES)
     build = build_of(conn, "passages")
     passages = len(passages_of("long.md", LONG))
-    assert len(vectors.waiting(conn, build, 10_000)) >= passages > 14
-    while rows := vectors.waiting(conn, build, 7):
-        assert vectors.fill(conn, build, LocalEmbedder(), [row.id for row in rows]) == len(rows)
+    assert len(PASSAGES.waiting(conn, build, 10_000)) >= passages > 14
+    while rows := PASSAGES.waiting(conn, build, 7):
+        assert PASSAGES.fill(conn, build, LocalEmbedder(), [row.id for row in rows]) == len(rows)
 
 
 def test_a_text_is_embedded_once_and_a_replay_finds_its_vector(
@@ -184,8 +185,8 @@ def test_a_text_is_embedded_once_and_a_replay_finds_its_vector(
     def fill() -> None:
         applied(conn, cell, PASSAGES)
         build = build_of(conn, "passages")
-        while rows := vectors.waiting(conn, build, 64):
-            assert vectors.fill(conn, build, Counting(), [row.id for row in rows])
+        while rows := PASSAGES.waiting(conn, build, 64):
+            assert PASSAGES.fill(conn, build, Counting(), [row.id for row in rows])
 
     fill()
     Counting.asked = 0
@@ -200,7 +201,7 @@ def test_a_text_is_embedded_once_and_a_replay_finds_its_vector(
     before = checksum(conn, "passages")
     assert rebuild.replay(cell, PASSAGES, rebuild.begin(conn, "passages", LocalEmbedder.model))
     assert checksum(conn, "passages") == before
-    assert vectors.waiting(conn, build_of(conn, "passages"), 10) == []
+    assert PASSAGES.waiting(conn, build_of(conn, "passages"), 10) == []
 
 
 def test_a_passage_is_selected_by_the_words_and_the_days_in_its_text(
@@ -381,7 +382,7 @@ def test_the_engine_names_the_documents_of_a_user(service: Service, home: Cell, 
 
 
 def test_a_long_document_gets_its_vectors_by_jobs(service: Service, home: Cell, ann: str) -> None:
-    words = [f"{ann} speaks of number {n} and of nothing else" for n in range(vectors.FILL_TEXTS + 30)]
+    words = [f"{ann} speaks of number {n} and of nothing else" for n in range(FILL_TEXTS + 30)]
     text = "\n\n".join(f"# Chapter {n}\n\n{line}." for n, line in enumerate(words))
     upload(home, indexed(ann, "long.md", text), actor=ann)
     with psycopg.connect(home.conninfo, autocommit=True) as conn:
@@ -403,16 +404,15 @@ def test_a_long_document_gets_its_vectors_by_jobs(service: Service, home: Cell, 
 def test_a_job_that_an_earlier_everlog_asked_for_is_done(
     cells: Cells, cell: Cell, conn: psycopg.Connection[Any], redis_url: str
 ) -> None:
-    search = ALL["search"]
-    ensure_live(conn, search, LocalEmbedder.model)
+    ensure_live(conn, SEARCH, LocalEmbedder.model)
     given(cell, (new_id(), AddMemory(text="likes tea", scope=Scope(owner="default"))))
-    applied(conn, cell, search)
+    applied(conn, cell, SEARCH)
     build = build_of(conn, "search")
-    ids = [str(row.id) for row in vectors.waiting(conn, build, 10)]
+    ids = [str(row.id) for row in SEARCH.waiting(conn, build, 10)]
     assert ids
     jobs = Jobs(Means(Settings(), Recaller(Reader(cells), Settings())), cells, broker.connect(redis_url))
     jobs.embed(cell.name, build.version, ids)
-    assert vectors.waiting(conn, build, 10) == []
+    assert SEARCH.waiting(conn, build, 10) == []
     jobs.index(cell.name, build.version)
 
 
@@ -433,6 +433,6 @@ def test_a_database_of_an_earlier_everlog_gets_its_new_projections_when_a_worker
         worker.start()
         eventually(lambda: {build.name for build in builds(conn) if build.position == position} == ALL.keys())
         build = build_of(conn, "passages")
-        eventually(lambda: not vectors.waiting(conn, build, 10))
+        eventually(lambda: not PASSAGES.waiting(conn, build, 10))
         assert texts(conn, indexed("ann", "old.md")) == passages_of("old.md", TRAVEL)
         worker.stop()

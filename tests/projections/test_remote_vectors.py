@@ -11,8 +11,9 @@ import numpy as np
 import psycopg
 import pytest
 
-from projections import search, vectors
+from projections import vectors
 from projections.catalogue import builds
+from projections.search import SEARCH
 from runtime.commands.replay import replay
 from runtime.settings import Settings
 from tests.support.endpoint import Answer, Endpoint
@@ -70,7 +71,7 @@ def service(model: Model, new_database: Callable[[], str], redis_url: str, folde
 
 def has_vector(service: Service, memory_id: str) -> bool:
     with psycopg.connect(service.worker.cells.of("default").conninfo) as conn:
-        (build,) = [build for build in builds(conn, search.name) if build.state == "live"]
+        (build,) = [build for build in builds(conn, SEARCH.name) if build.state == "live"]
         return (
             conn.execute(
                 f"SELECT 1 FROM {build.table} WHERE memory_id = %s AND embedding IS NOT NULL",
@@ -142,10 +143,10 @@ def test_a_text_that_the_model_refuses_is_asked_for_once_and_again_by_a_replay(
     assert model.asked_for("unspeakable") == 2
     assert not waiting(service)
     with psycopg.connect(service.worker.cells.of("default").conninfo) as conn:
-        (live,) = [build for build in builds(conn, search.name) if build.state == "live"]
-        assert not vectors.waiting(conn, live, 10)
+        (live,) = [build for build in builds(conn, SEARCH.name) if build.state == "live"]
+        assert not SEARCH.waiting(conn, live, 10)
         vectors.forget_refusals(conn, live.model or "")
-        assert [row.id.hex for row in vectors.waiting(conn, live, 10)] == [refused.removeprefix("mem_")]
+        assert [row.id.hex for row in SEARCH.waiting(conn, live, 10)] == [refused.removeprefix("mem_")]
 
 
 # --- deciding behind vectors ------------------------------------------------------------------------

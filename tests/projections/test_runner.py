@@ -10,10 +10,10 @@ import pytest
 from domain.eventstore.cells import Cell
 from domain.ids import new_id
 from domain.memory import AddMemory, DeleteMemory, MemoryCommand, Scope, UpdateMemory
-from projections import ALL
+from projections import ALL, SEARCHED
 from projections.catalogue import Build
+from projections.projection import Projection
 from projections.runner import Runner, advance, ensure_live, lag
-from projections.vectors import KEYS
 from tests.support.projections import MODEL, applied, build_of, given
 from tests.support.service import eventually
 
@@ -31,7 +31,7 @@ def rows(conn: psycopg.Connection[Any], name: str, columns: str, id: UUID) -> li
 def conn(cell: Cell) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(cell.conninfo, autocommit=True) as conn:
         for projection in ALL.values():
-            ensure_live(conn, projection, MODEL if projection.name in KEYS else None)
+            ensure_live(conn, projection, MODEL if projection.name in SEARCHED else None)
             applied(conn, cell, projection)
         yield conn
 
@@ -133,16 +133,16 @@ def test_a_poison_event_is_parked_with_its_memory_and_the_rest_goes_on(
         (healthy, UpdateMemory(text="still healthy")),
     )
     memories = ALL["memories"]
-    load = memories.load
+    load = Projection.load
 
-    def refusing(conn: Any, build: Build, streams: Any) -> None:
+    def refusing(self: Projection[Any], conn: Any, build: Build, streams: Any) -> None:
         streams = list(streams)
         if any(change.after.id == poisoned for changes in streams for change in changes):
             raise ValueError("cannot apply this")
-        load(conn, build, streams)
+        load(self, conn, build, streams)
 
     with monkeypatch.context() as patched:
-        patched.setattr(memories, "load", refusing)
+        patched.setattr(Projection, "load", refusing)
         applied(conn, cell, memories)
     build = build_of(conn, "memories")
     assert lag(conn, build) == 0

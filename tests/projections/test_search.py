@@ -15,8 +15,9 @@ from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.memory import AddMemory, Scope
 from domain.recorded import Context
-from projections import catalogue, retrieval, search, vectors
+from projections import catalogue, retrieval, search
 from projections.runner import advance, ensure_live
+from projections.search import SEARCH
 from projections.selection import Selection
 from providers.embedding.local import LocalEmbedder
 from tests.support.memories import add
@@ -154,8 +155,8 @@ def test_a_vector_of_an_old_text_never_lands_on_a_newer_one(cell: Cell) -> None:
                 return super().embed(texts)
 
         with psycopg.connect(cell.conninfo, autocommit=True) as conn2:
-            assert vectors.fill(conn, build, Slow(), [id]) == 0
-        assert [waiting for waiting, _ in vectors.waiting(conn, build, 10)] == [id]
+            assert SEARCH.fill(conn, build, Slow(), [id]) == 0
+        assert [waiting for waiting, _ in SEARCH.waiting(conn, build, 10)] == [id]
 
 
 def test_a_large_scope_answers_by_its_indexes(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +218,7 @@ def test_a_large_scope_answers_by_its_indexes(cell: Cell, monkeypatch: pytest.Mo
 
 def _searchable(cell: Cell) -> "psycopg.Connection[Any]":
     conn = psycopg.connect(cell.conninfo, autocommit=True)
-    ensure_live(conn, search, LocalEmbedder.model)
+    ensure_live(conn, SEARCH, LocalEmbedder.model)
     return conn
 
 
@@ -228,7 +229,7 @@ def _live(conn: psycopg.Connection[Any]) -> catalogue.Build:
 def _apply(conn: psycopg.Connection[Any], cell: Cell) -> None:
     while True:
         with conn.transaction():
-            if not advance(conn, cell, search, _live(conn)):
+            if not advance(conn, cell, SEARCH, _live(conn)):
                 return
 
 

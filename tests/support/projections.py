@@ -46,7 +46,7 @@ def build_of(conn: psycopg.Connection[Any], name: str) -> Build:
     return next(build for build in catalogue.builds(conn, name) if build.state == "live")
 
 
-def applied(conn: psycopg.Connection[Any], cell: Cell, projection: Projection) -> None:
+def applied(conn: psycopg.Connection[Any], cell: Cell, projection: Projection[Any]) -> None:
     """Apply all that is in the log."""
     while True:
         with conn.transaction():

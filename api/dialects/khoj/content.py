@@ -336,9 +336,9 @@ async def files(
     user_id: User = None,
 ) -> FilesAnswer:
     owner = asked.caller.owner
-    async with engine.reading(asked, documents.name) as (conn, build):
-        listed = await documents.listing(conn, build.version, owner, user_id, PAGE, page * PAGE)
-        counted = await documents.count(conn, build.version, owner, user_id)
+    async with engine.reading(asked, documents.DOCUMENTS) as (conn, build):
+        listed = await documents.listing(conn, build, owner, user_id, PAGE, page * PAGE)
+        counted = await documents.count(conn, build, owner, user_id)
     cell = await engine.cell_of(owner)
     found = await asyncio.to_thread(_states, cell, [id_of(owner, user_id, one.name) for one in listed])
     return FilesAnswer(
@@ -449,8 +449,8 @@ def kind_of(name: str, media_type: str | None) -> Kind:
 
 
 async def has_documents(asked: Asked, engine: Engine, user_id: str | None) -> bool:
-    async with engine.reading(asked, documents.name) as (conn, build):
-        return await documents.count(conn, build.version, asked.caller.owner, user_id) > 0
+    async with engine.reading(asked, documents.DOCUMENTS) as (conn, build):
+        return await documents.count(conn, build, asked.caller.owner, user_id) > 0
 
 
 def _found(passage: Passage, q: str, document: UUID) -> Found:
@@ -460,8 +460,8 @@ def _found(passage: Passage, q: str, document: UUID) -> Found:
 
 
 async def _listed(asked: Asked, engine: Engine, user_id: str | None, at_least: int = 0) -> list[Listed]:
-    async with engine.reading(asked, documents.name, at_least) as (conn, build):
-        return await documents.listing(conn, build.version, asked.caller.owner, user_id, ALL)
+    async with engine.reading(asked, documents.DOCUMENTS, at_least) as (conn, build):
+        return await documents.listing(conn, build, asked.caller.owner, user_id, ALL)
 
 
 def _states(cell: Cell, ids: list[UUID]) -> list[Document]:

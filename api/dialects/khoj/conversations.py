@@ -173,10 +173,8 @@ async def sessions(
     recent: Annotated[bool, QueryParameter()] = False,
     user_id: User = None,
 ) -> list[Session]:
-    async with engine.reading(asked, conversations.name) as (conn, build):
-        rows = await conversations.listing(
-            conn, build.version, _of(asked, user_id), RECENT if recent else None
-        )
+    async with engine.reading(asked, conversations.CONVERSATIONS) as (conn, build):
+        rows = await conversations.listing(conn, build, _of(asked, user_id), RECENT if recent else None)
     return [_session(row) for row in rows]
 
 
@@ -189,8 +187,8 @@ async def started(asked: Asked, engine: Engine, user_id: str | None, agent: str)
 
 async def latest(asked: Asked, engine: Engine, user_id: str | None) -> Conversation | None:
     """The conversation that the user last changed."""
-    async with engine.reading(asked, conversations.name) as (conn, build):
-        id = await conversations.latest(conn, build.version, _of(asked, user_id))
+    async with engine.reading(asked, conversations.CONVERSATIONS) as (conn, build):
+        id = await conversations.latest(conn, build, _of(asked, user_id))
     if id is None:
         return None
     try:
@@ -204,7 +202,7 @@ def _of(asked: Asked, user_id: str | None) -> Scope:
     return Scope(owner=asked.caller.owner, user_id=user_id)
 
 
-def _session(row: conversations.Row) -> Session:
+def _session(row: conversations.Listed) -> Session:
     agent = agent_of(row.agent)
     return Session(
         conversation_id=str(row.conversation_id),
@@ -314,8 +312,8 @@ async def _all(asked: Asked, engine: Engine, user_id: str | None) -> list[UUID]:
     """All of the user's conversations, those of other keys included that were begun until now."""
     async with engine.connection(asked.caller.owner) as conn:
         last = await head_now(conn)
-    async with engine.reading(asked, conversations.name, last) as (conn, build):
-        return await conversations.ids(conn, build.version, _of(asked, user_id))
+    async with engine.reading(asked, conversations.CONVERSATIONS, last) as (conn, build):
+        return await conversations.ids(conn, build, _of(asked, user_id))
 
 
 async def _existing(asked: Asked, engine: Engine, conversation_id: str, user_id: str | None) -> list[UUID]:
@@ -377,8 +375,8 @@ def clean(title: str) -> str:
 async def stats(
     asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: User = None
 ) -> Stats:
-    async with engine.reading(asked, conversations.name) as (conn, build):
-        counted = await conversations.count(conn, build.version, _of(asked, user_id))
+    async with engine.reading(asked, conversations.CONVERSATIONS) as (conn, build):
+        counted = await conversations.count(conn, build, _of(asked, user_id))
     return Stats(num_conversations=counted)
 
 
@@ -397,8 +395,8 @@ async def export(
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = PAGE,
     user_id: User = None,
 ) -> list[Exported]:
-    async with engine.reading(asked, conversations.name) as (conn, build):
-        rows = await conversations.page(conn, build.version, _of(asked, user_id), limit, offset)
+    async with engine.reading(asked, conversations.CONVERSATIONS) as (conn, build):
+        rows = await conversations.page(conn, build, _of(asked, user_id), limit, offset)
     cell = await engine.cell_of(asked.caller.owner)
     found = await anyio.to_thread.run_sync(_states, cell, [row.conversation_id for row in rows])
     return [_exported(one) for one in found if not one.deleted]

@@ -58,8 +58,8 @@ async def listing(
 ) -> list[KhojMemory]:
     """Of all users of the key, as Khoj knows no users within one; of one where `user_id` names them."""
     selection = Selection(scope=Scope(owner=asked.caller.owner, user_id=user_id))
-    async with engine.reading(asked, memories.name) as (conn, build):
-        rows = await memories.numbered(conn, build.version, selection)
+    async with engine.reading(asked, memories.MEMORIES) as (conn, build):
+        rows = await memories.numbered(conn, build, selection)
     return [KhojMemory(id=number, raw=text, created_at=created) for number, text, created in rows]
 
 

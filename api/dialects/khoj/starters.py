@@ -87,8 +87,8 @@ async def starters(
         return []
     scope = Scope(owner=asked.caller.owner, user_id=user_id)
     ours = Selection(scope=scope, without_user=user_id is None)
-    async with engine.reading(asked, memories.name) as (conn, build):
-        recent = await memories.listing(conn, build.version, ours, RECENT)
+    async with engine.reading(asked, memories.MEMORIES) as (conn, build):
+        recent = await memories.listing(conn, build, ours, RECENT)
     return chosen(recent, now().date())
 
 

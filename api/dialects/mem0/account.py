@@ -149,10 +149,10 @@ async def entities(
 ) -> EntitiesAnswer:
     owner = asked.caller.owner
     where, values = Selection(scope=Scope(owner=owner)).where()
-    async with engine.reading(asked, directory.name) as (conn, build):
+    async with engine.reading(asked, directory.MEMORIES) as (conn, build):
         cursor = await conn.execute(
             "SELECT type, name, count(*), min(created_at), max(updated_at), count(*) OVER ()"
-            f" FROM {directory.table(build.version)}, LATERAL (VALUES ('user', user_id), ('agent', agent_id),"
+            f" FROM {build.table}, LATERAL (VALUES ('user', user_id), ('agent', agent_id),"
             " ('app', project_id), ('run', run_id)) AS entity (type, name)"
             f" WHERE {where} AND name IS NOT NULL"
             " GROUP BY type, name ORDER BY type, name LIMIT %(limit)s OFFSET %(offset)s",

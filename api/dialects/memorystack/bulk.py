@@ -61,12 +61,12 @@ class StatsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 )
 async def stats(asked: NamedDependency[Asked], engine: NamedDependency[Engine]) -> StatsAnswer:
     owner = asked.caller.owner
-    async with engine.reading(asked, memories.name) as (conn, build):
+    async with engine.reading(asked, memories.MEMORIES) as (conn, build):
         cursor = await conn.execute(
             "SELECT count(*), count(DISTINCT user_id), count(DISTINCT agent_id),"
             " coalesce(sum(octet_length(text)), 0)::bigint,"
             " coalesce(sum(octet_length(metadata::text)), 0)::bigint"
-            f" FROM {memories.table(build.version)} WHERE owner = %s",
+            f" FROM {build.table} WHERE owner = %s",
             (owner,),
         )
         total, users, agents, text, metadata = await cursor.fetchone() or (0, 0, 0, 0, 0)
@@ -125,11 +125,11 @@ async def whole(
     asked: NamedDependency[Asked], engine: NamedDependency[Engine], min_position: MinPosition = None
 ) -> GraphAnswer:
     scope = Scope(owner=asked.caller.owner)
-    async with engine.reading(asked, memories.name) as (conn, build):
-        newest = await memories.listing(conn, build.version, Selection(scope=scope), MAX_NODES)
-    async with engine.reading(asked, graph.name) as (conn, build):
-        entities = await graph.entities(conn, build.version, scope, MAX_NODES, 0)
-        relations = await graph.relations(conn, build.version, scope, MAX_NODES, 0)
+    async with engine.reading(asked, memories.MEMORIES) as (conn, build):
+        newest = await memories.listing(conn, build, Selection(scope=scope), MAX_NODES)
+    async with engine.reading(asked, graph.GRAPH) as (conn, build):
+        entities = await graph.entities(conn, build, scope, MAX_NODES, 0)
+        relations = await graph.relations(conn, build, scope, MAX_NODES, 0)
     drawn = _Drawing(scope.owner)
     for memory in newest:
         drawn.memory(memory)
@@ -258,9 +258,9 @@ async def reflect(
         selected(asked, wanted.user_id), also="created_at >= %(since)s", values={"since": since}
     )
     where, values = selection.where()
-    async with engine.reading(asked, search.name) as (conn, build):
+    async with engine.reading(asked, search.SEARCH) as (conn, build):
         cursor = await conn.execute(
-            REFLECTION.format(table=search.table(build.version), where=where, default=DEFAULT_TYPE),
+            REFLECTION.format(table=build.table, where=where, default=DEFAULT_TYPE),
             {
                 **values,
                 "named": THEME_MEMORIES,

@@ -35,6 +35,7 @@ from domain.ids import MEMORY_PREFIX, read
 from domain.memory import DeleteMemory, EraseMemory, Memory, Scope, UpdateMemory
 from projections import memories as directory
 from projections import search
+from projections.catalogue import Build
 from projections.selection import Selection
 
 MAX_LISTED = 100
@@ -162,8 +163,8 @@ async def of_agent(
     min_position: MinPosition = None,
 ) -> AgentListAnswer:
     after = place_of(cursor)
-    async with engine.reading(asked, directory.name) as (conn, build):
-        own = f"FROM {directory.table(build.version)} WHERE owner = %(owner)s AND agent_id = %(agent)s"
+    async with engine.reading(asked, directory.MEMORIES) as (conn, build):
+        own = f"FROM {build.table} WHERE owner = %(owner)s AND agent_id = %(agent)s"
         also = ["agent_id = %(agent)s"]
         if include_team:
             also.append(f"metadata ->> 'team_id' IN (SELECT metadata ->> 'team_id' {own})")
@@ -171,7 +172,7 @@ async def of_agent(
             also.append(f"project_id IN (SELECT project_id {own})")
         scope = Scope(owner=asked.caller.owner)
         selection = Selection(scope=scope, also=" OR ".join(also), values={"agent": agent_id})
-        page = await directory.listing(conn, build.version, selection, limit + 1, after=after)
+        page = await directory.listing(conn, build, selection, limit + 1, after=after)
     told, next_cursor = _page(page, limit)
     return AgentListAnswer(success=True, count=len(told), next_cursor=next_cursor, data=told)
 
@@ -183,14 +184,14 @@ def _page(page: list[Memory], limit: int) -> tuple[list[MemoryAnswer], str | Non
 
 
 async def _with_embeddings(asked: Asked, engine: Engine, told: list[MemoryAnswer]) -> list[MemoryAnswer]:
-    async with engine.reading(asked, search.name) as (conn, build):
-        found = await _embeddings(conn, build.version, [UUID(memory.id) for memory in told])
+    async with engine.reading(asked, search.SEARCH) as (conn, build):
+        found = await _embeddings(conn, build, [UUID(memory.id) for memory in told])
     return [msgspec.structs.replace(memory, embedding=found.get(memory.id)) for memory in told]
 
 
-async def _embeddings(conn: AsyncConnection[Any], version: int, ids: list[UUID]) -> dict[str, list[float]]:
+async def _embeddings(conn: AsyncConnection[Any], build: Build, ids: list[UUID]) -> dict[str, list[float]]:
     cursor = await conn.execute(
-        f"SELECT memory_id, embedding::vector::real[] FROM {search.table(version)}"
+        f"SELECT memory_id, embedding::vector::real[] FROM {build.table}"
         " WHERE memory_id = ANY(%s) AND embedding IS NOT NULL",
         (ids,),
     )

@@ -297,12 +297,10 @@ async def all_of(
 ) -> list[Memory]:
     """The memories of a selection, page by page; at most `most`."""
     found: list[Memory] = []
-    async with engine.reading(asked, memories.name) as (conn, build):
+    async with engine.reading(asked, memories.MEMORIES) as (conn, build):
         while True:
             limit = PAGE if most is None else min(PAGE, most - len(found))
-            page = await memories.listing(
-                conn, build.version, selection, limit, ascending=ascending, after=after
-            )
+            page = await memories.listing(conn, build, selection, limit, ascending=ascending, after=after)
             found += page
             if len(page) < limit or len(found) == most:
                 return found
