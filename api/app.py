@@ -26,10 +26,9 @@ from api.spoken import SPOKEN
 from application.chat.chat import Chat, provide_chat
 from application.engine import Engine
 from application.limits import Limits
-from domain.eventstore.cells import Cells
-from domain.eventstore.cipher import master_key
 from providers.sandbox.sandbox import Sandbox, available
 from providers.web.page import Browser
+from runtime.composition import cells_of, embedders_of
 from runtime.settings import Settings
 
 VERSION = "0.1.0"
@@ -46,11 +45,6 @@ def openapi(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
     return Response(request.app.openapi_schema.to_schema())
 
 
-def cells_of(settings: Settings) -> Cells:
-    assert settings.database_url  # noqa: S101 - `serve` and `api` see to it
-    return Cells(settings.database_url, master_key(settings.master_key, Path(settings.data_dir)))
-
-
 def create_app(
     settings: Settings, browser: Browser | None = None, ready: Callable[[Chat], None] = lambda _: None
 ) -> ASGIApp:
@@ -62,7 +56,7 @@ def create_app(
 
     @asynccontextmanager
     async def opened(app: Litestar) -> AsyncIterator[None]:
-        app.state.engine = engine = Engine(settings, cells_of(settings))
+        app.state.engine = engine = Engine(settings, cells_of(settings), embedders_of(settings))
         app.state.limits = limits = Limits(settings.redis_url)
         app.state.usage = usage = Usage(engine)
         await engine.open()

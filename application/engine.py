@@ -20,7 +20,7 @@ from domain.memory import Scope
 from projections.catalogue import Build, live
 from projections.projection import Projection
 from providers.embedding.embedder import Embedder
-from providers.embedding.embedders import embedder_for
+from providers.embedding.embedders import Embedders
 from runtime.settings import Settings
 
 THREADS = 16
@@ -41,8 +41,8 @@ def submit(
 class Engine:
     """Commands and queries of one process."""
 
-    def __init__(self, settings: Settings, cells: Cells) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, cells: Cells, embedders: Embedders) -> None:
+        self._embedders = embedders
         self.ingestion_wait = settings.ingestion_wait
         """Seconds that a request waits for its extraction, unless it says otherwise."""
         self.has_model = settings.has_endpoint
@@ -70,7 +70,7 @@ class Engine:
         return await asyncio.to_thread(self.cells.of, owner)
 
     def embedder(self, model: str | None) -> Embedder:
-        return embedder_for(model, self._settings)
+        return self._embedders.of(model)
 
     async def execute(self, asked: Asked, commands: Commands[S], cause: str | None = None) -> list[Result[S]]:
         """Do all commands or none, as `submit` says."""

@@ -31,10 +31,9 @@ from domain.ids import new_id
 from domain.ingestion import Decision, Message, Received, Role
 from domain.memory import Scope
 from providers.embedding.embedder import Embedder
-from providers.embedding.embedders import embedder_for
+from runtime.composition import embedders_of, readers_of
 from runtime.settings import load
 from workers.extraction.extractor import Conversation, Known, Reader, Recall
-from workers.extraction.readers import reader_for
 from workers.extraction.words import stems
 
 CONVERSATIONS = Path(__file__).with_name("conversations.jsonl")
@@ -75,7 +74,7 @@ def main() -> None:
     parser.add_argument("--misses", action="store_true", help="show the conversations decided wrong")
     options = parser.parse_args()
     settings = load(extractor=options.extractor)
-    reader, embedder = reader_for(settings), embedder_for(None, settings)
+    reader, embedder = readers_of(settings).of(), embedders_of(settings).of()
     cases = [msgspec.json.decode(line, type=Case) for line in options.file.read_text().splitlines() if line]
     measured = measure(cases, reader, embedder)
     if options.json:

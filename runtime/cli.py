@@ -66,10 +66,11 @@ def _api(settings: Settings, options: argparse.Namespace) -> None:
 
 
 def _worker(settings: Settings, options: argparse.Namespace) -> None:
+    from runtime.composition import worker_of
     from workers.process import run
 
     _log(settings)
-    run(_connected(settings, queue=True))
+    run(worker_of(_connected(settings, queue=True)))
 
 
 def _model(settings: Settings, options: argparse.Namespace) -> None:

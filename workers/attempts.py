@@ -21,8 +21,7 @@ from domain.ingestion import Fail, Failed, Ingestion, IngestionCommand
 from domain.review import FailReview, Review, ReviewCommand
 from providers.embedding.embedder import EmbedderUnavailable
 from providers.models.chat_model import ModelGarbage, ModelRefused, ModelUnavailable
-from runtime.settings import SettingsError
-from workers.extraction.readers import reader_for
+from workers.extraction.readers import NoModel
 from workers.ingestions import append, context_of, extract
 from workers.means import Means
 from workers.recall import NotYet
@@ -92,11 +91,11 @@ def _attempt(conn: Connection[Any], cell: Cell, means: Means, subject_id: UUID, 
     except OUTAGES as error:
         _put_off(conn, cell, means, waiting, error)
     except Exception as error:
-        known = isinstance(error, ModelGarbage | ModelRefused | SettingsError)
+        known = isinstance(error, ModelGarbage | ModelRefused | NoModel)
         if not known:
             log.exception("extraction failed")
         reason = str(error) if known else f"an error: {type(error).__name__}"
-        if isinstance(error, ModelRefused | SettingsError) or waiting.attempts + 1 >= GARBAGE_TRIES:
+        if isinstance(error, ModelRefused | NoModel) or waiting.attempts + 1 >= GARBAGE_TRIES:
             return _give_up(conn, cell, means, waiting, reason)
         backlog.put_off(conn, waiting.stream_id, _pause(waiting.attempts), reason)
 
@@ -132,7 +131,7 @@ def _fail(cell: Cell, means: Means, waiting: Waiting, reason: str) -> None:
         command = FailReview(reason=reason)
     else:
         asked = cell.log.get(Ingestion, waiting.stream_id)
-        identity = reader_for(means.settings).identity
+        identity = means.readers.of().identity
         command = Fail(
             failed=Failed(extractor=identity, reason=reason, attempts=waiting.attempts + waiting.outages + 1)
         )

@@ -11,7 +11,6 @@ from domain.ingestion import Decision, Extract, Extracted, Ingestion, Received, 
 from domain.recorded import Context
 from domain.review import Review
 from workers.extraction.extractor import Conversation, Recall, Understood
-from workers.extraction.readers import reader_for
 from workers.means import Means
 
 CONFLICT_TRIES = 5
@@ -23,7 +22,7 @@ def extract(cell: Cell, means: Means, subject_id: UUID, ingestion_id: UUID) -> N
     ingestion = cell.log.get(Ingestion, ingestion_id)
     if ingestion.status != "waiting":
         raise NotWaiting(f"this ingestion is already {ingestion.status}")
-    reader = reader_for(means.settings)
+    reader = means.readers.of()
     received = ingestion.received
     means.recaller.require(cell, received.scope, subject_id)  # before a model is asked
     understood = reader.read(Conversation(received=received, at=ingestion.received_at))

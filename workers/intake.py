@@ -17,10 +17,8 @@ from domain.eventstore.follower import Follower
 from domain.eventstore.signals import told
 from projections.search import SEARCH
 from projections.searched import VECTORS_OF
-from providers.embedding.embedders import embedder_for
 from workers import attempts
 from workers.broker import EXTRACT, enqueue
-from workers.extraction.readers import reader_for
 from workers.means import Means
 
 log = logging.getLogger(__name__)
@@ -44,7 +42,7 @@ class Intake(Follower):
         super().__init__(cell, "intake")
         self._means = means
         self._broker = broker
-        self._local = reader_for(means.settings).local and embedder_for(None, means.settings).local
+        self._local = means.readers.of().local and means.embedders.of().local
 
     def wants(self, payload: str) -> bool:
         """What waited for vectors can go on when some have come."""

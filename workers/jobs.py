@@ -26,7 +26,6 @@ from projections.catalogue import Build, builds
 from projections.searched import FILL_TEXTS, Waiting
 from projections.selection import UNEXPIRED
 from providers.embedding.embedder import EmbedderUnavailable
-from providers.embedding.embedders import embedder_for
 from workers import attempts
 from workers.broker import EMBED, EXTRACT, INDEX, REPLAY, claim, enqueue, queued
 from workers.means import Means
@@ -52,9 +51,10 @@ RECEIPT_HOURS = 48
 class Jobs:
     """The jobs of one worker process, and the sweep that asks for what a lost broker forgot."""
 
-    def __init__(self, means: Means, cells: Cells, broker: RedisBroker) -> None:
+    def __init__(self, means: Means, cells: Cells, broker: RedisBroker, threads: int) -> None:
+        """`threads`: how many take jobs."""
         self._means = means
-        self._settings = means.settings
+        self._threads = threads
         self._cells = cells
         self._broker = broker
         self._wake = threading.Event()
@@ -123,7 +123,7 @@ class Jobs:
     # --- vectors --------------------------------------------------------------------------------------
 
     def _fill(self, conn: Connection[Any], build: Build, ids: list[UUID]) -> None:
-        SEARCHED[build.name].fill(conn, build, embedder_for(build.model, self._settings), ids)
+        SEARCHED[build.name].fill(conn, build, self._means.embedders.of(build.model), ids)
 
     def _complete(self, conn: Connection[Any], build: Build) -> None:
         """Before a replayed build goes live: no row without a vector, and large scopes indexed."""
@@ -201,7 +201,7 @@ class Jobs:
 
     def _fill_few(self, conn: Connection[Any], build: Build) -> list[Waiting]:
         """Few texts are embedded at once, when that is cheap; the rows that are too many for that."""
-        local = embedder_for(build.model, self._settings).local
+        local = self._means.embedders.of(build.model).local
         while rows := SEARCHED[build.name].waiting(conn, build, BACKLOG_TEXTS):
             if not local or len(rows) > AT_ONCE_TEXTS:
                 return rows
@@ -212,7 +212,7 @@ class Jobs:
         """Make jobs of rows that no job is for yet: few at a time, so that new rows need not wait long."""
         if not rows or queued(self._broker, EMBED):
             return
-        most = self._settings.worker_threads * FILL_TEXTS
+        most = self._threads * FILL_TEXTS
         ids: list[str] = []
         for start in range(0, len(rows), FILL_TEXTS):
             some = rows[start : start + FILL_TEXTS]

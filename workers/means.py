@@ -2,10 +2,12 @@
 
 from typing import NamedTuple
 
-from runtime.settings import Settings
+from providers.embedding.embedders import Embedders
+from workers.extraction.readers import Readers
 from workers.recall import Recaller
 
 
 class Means(NamedTuple):
-    settings: Settings
+    readers: Readers
+    embedders: Embedders
     recaller: Recaller

@@ -3,19 +3,17 @@ that take jobs."""
 
 import signal
 import threading
-from pathlib import Path
 
 from dramatiq import Worker
+from dramatiq.brokers.redis import RedisBroker
 
 from application.reader import Reader
 from domain.eventstore.cells import Cells
-from domain.eventstore.cipher import master_key
 from domain.eventstore.follower import Follower
 from projections import ALL, SEARCHED
 from projections.runner import Runner
-from providers.embedding.embedders import embedder_for
-from runtime.settings import Settings
-from workers import broker
+from providers.embedding.embedders import Embedders
+from workers.extraction.readers import Readers
 from workers.intake import Intake
 from workers.jobs import Jobs
 from workers.means import Means
@@ -25,26 +23,27 @@ from workers.recall import Recaller
 class WorkerProcess:
     """All that a worker does, startable within a test as well."""
 
-    def __init__(self, settings: Settings) -> None:
-        assert settings.database_url and settings.redis_url  # noqa: S101 - `serve` and `worker` see to it
-        self.cells = Cells(settings.database_url, master_key(settings.master_key, Path(settings.data_dir)))
-        self._broker = broker.connect(settings.redis_url)
-        self._recaller = Recaller(Reader(self.cells), settings)
-        self.means = Means(settings, self._recaller)
-        self._jobs = Jobs(self.means, self.cells, self._broker)
-        model = embedder_for(None, settings).model
+    def __init__(
+        self, cells: Cells, queue: RedisBroker, readers: Readers, embedders: Embedders, threads: int
+    ) -> None:
+        """`threads`: how many take jobs. It closes the cells and the queue when it is stopped."""
+        self.cells = cells
+        self._queue = queue
+        self._recaller = Recaller(Reader(cells), embedders)
+        self.means = Means(readers, embedders, self._recaller)
+        self._jobs = Jobs(self.means, cells, queue, threads)
         self._followers: list[Follower] = [
             Runner(
                 cell,
                 projection,
-                model if projection.name in SEARCHED else None,
+                embedders.default if projection.name in SEARCHED else None,
                 self._jobs.vectors_wanted if projection.name in SEARCHED else None,
             )
-            for cell in self.cells.all.values()
+            for cell in cells.all.values()
             for projection in ALL.values()
         ]
-        self._followers += [Intake(cell, self.means, self._broker) for cell in self.cells.all.values()]
-        self._takers = Worker(self._broker, worker_threads=settings.worker_threads, worker_timeout=200)
+        self._followers += [Intake(cell, self.means, queue) for cell in cells.all.values()]
+        self._takers = Worker(queue, worker_threads=threads, worker_timeout=200)
 
     def start(self) -> None:
         self._recaller.start()
@@ -62,15 +61,14 @@ class WorkerProcess:
             follower.join(timeout=5)
         self._recaller.stop()
         self.cells.close()
-        self._broker.close()
+        self._queue.close()
 
 
-def run(settings: Settings) -> None:
+def run(process: WorkerProcess) -> None:
     """Work until told to stop by SIGTERM or SIGINT."""
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())
-    process = WorkerProcess(settings)
     process.start()
     told.wait()
     process.stop()

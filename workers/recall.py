@@ -20,8 +20,7 @@ from projections.catalogue import NotBuilt, live
 from projections.search import SEARCH
 from projections.selection import Selection
 from providers.embedding.embedder import Embedder, EmbedderRefused
-from providers.embedding.embedders import embedder_for
-from runtime.settings import Settings
+from providers.embedding.embedders import Embedders
 from workers.extraction.extractor import Known
 
 RECALLED = 20
@@ -44,9 +43,9 @@ class NotYet(Exception):
 class Recaller:
     """Recalls for all threads of a worker: they share a loop, and its connections."""
 
-    def __init__(self, reader: Reader, settings: Settings) -> None:
+    def __init__(self, reader: Reader, embedders: Embedders) -> None:
         self._reader = reader
-        self._settings = settings
+        self._embedders = embedders
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="recall", daemon=True)
         self._since: dict[UUID, tuple[int, float]] = {}
@@ -99,7 +98,7 @@ class Recaller:
             self._reader.give_up(SEARCH.name, wanted)
         async with self._reader.connection(cell) as conn:
             build, _ = await live(conn, SEARCH.name, "")
-        embedder = embedder_for(build.model, self._settings)
+        embedder = self._embedders.of(build.model)
         vectors = await asyncio.to_thread(_embedded, embedder, texts)
         known = Selection(scope=scope, exact=True)
         found: list[list[Known]] = []

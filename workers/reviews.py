@@ -29,11 +29,8 @@ from domain.review import Proposal, Propose, Proposed, Requested, Review
 from projections.catalogue import builds
 from projections.search import SEARCH
 from providers.embedding.embedder import Embedder
-from providers.embedding.embedders import embedder_for
 from providers.models.chat_model import ModelGarbage, ModelRefused
-from runtime.settings import Settings
 from workers.extraction.extractor import Conversation, Known, Reader, Understood
-from workers.extraction.readers import reader_for
 from workers.ingestions import append, context_of, decided
 from workers.means import Means
 from workers.recall import RECALLED
@@ -65,7 +62,7 @@ def propose(cell: Cell, means: Means, review_id: UUID) -> None:
     if review.status != "waiting":
         raise NotWaiting(f"this review is already {review.status}")
     asked = review.requested
-    reader = reader_for(_asked_for(means.settings, asked))
+    reader = means.readers.of(asked.extractor)
     with cell.pool.connection() as conn:
         ingestions = list(ingestions_of(conn, cell, asked))
         model = next((b.model for b in builds(conn, SEARCH.name) if b.state == "live"), None)
@@ -75,7 +72,7 @@ def propose(cell: Cell, means: Means, review_id: UUID) -> None:
     reads = [read for ingestion in ingestions if (read := _read(reader, ingestion))]
     with cell.pool.connection() as conn:
         old, withdrawn = _left_by(conn, cell, {read.ingestion.id for read in reads})
-    reading = Rereading(cell, means, embedder_for(model, means.settings), old, withdrawn)
+    reading = Rereading(cell, means, means.embedders.of(model), old, withdrawn)
     for read in reads:
         reading.go_on(read)
     proposed = Proposed(
@@ -85,10 +82,6 @@ def propose(cell: Cell, means: Means, review_id: UUID) -> None:
         usage=_total(read.understood.usage() for read in reads),
     )
     append(cell, context_of(review), [(review_id, Propose(proposed=proposed))])
-
-
-def _asked_for(settings: Settings, asked: Requested) -> Settings:
-    return msgspec.structs.replace(settings, extractor=asked.extractor or settings.extractor)
 
 
 def ingestions_of(conn: Connection[Any], cell: Cell, asked: Requested) -> Iterator[Ingestion]:

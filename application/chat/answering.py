@@ -38,7 +38,6 @@ from projections.catalogue import NotBuilt
 from providers.embedding.embedder import EmbedderUnavailable
 from providers.models.chat_model import ModelGarbage, ModelRefused, ModelUnavailable
 from providers.models.conversing import ImagesRefused
-from providers.models.prices import prices_of
 from providers.models.streamed_answer import Call, CutOff, Miscalled, Text, Thought, Used
 
 log = logging.getLogger(__name__)
@@ -90,9 +89,7 @@ class Answering:
         self._remembers = False
         self._added: list[str] = []
         self._emitted: asyncio.Queue[Emission | None] = asyncio.Queue()
-        self._draft = Draft(
-            self._emitted.put_nowait, prices_of(chat.settings.chat_prices), chooses=turn.command is None
-        )
+        self._draft = Draft(self._emitted.put_nowait, chat.prices, chooses=turn.command is None)
         self._toolbox = Toolbox(self._made_desk(), self._draft, turn.command)
         self._begun = self._stopped = self._keeping = False
         self._words: str | None = None

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -14,12 +13,20 @@ from application.engine import Engine
 from application.limits import Limits
 from application.refusals import NoChatModel
 from domain.conversation import Turn
-from providers.models.conversing import ConversingModel, conversing_model_for
-from providers.models.image_model import ImageModel, image_model_for
-from providers.sandbox.sandbox import Sandbox, available
-from providers.speech.speech import Voice, voice_for
+from providers.models.conversing import ConversingModel
+from providers.models.image_model import ImageModel
+from providers.sandbox.sandbox import Sandbox
+from providers.speech.speech import Voice
 from providers.web.page import Browser
-from providers.web.search import WebSearch, web_search_for
+from providers.web.search import WebSearch
+from runtime.composition import (
+    conversing_model_of,
+    image_model_of,
+    prices_of,
+    sandbox_of,
+    voice_of,
+    web_search_of,
+)
 from runtime.settings import Settings
 
 UNCONFIGURED = (
@@ -64,12 +71,13 @@ class Chat:
         self.settings = settings
         self.plans = Plans(settings, limits or Limits(None))
         self.engine = engine
-        self.model = conversing_model_for(settings)
-        self.search = web_search_for(settings)
+        self.model = conversing_model_of(settings)
+        self.search = web_search_of(settings)
         self.browser = browser or Browser()
-        self.sandbox = Sandbox(Path(settings.data_dir)) if available() else None
-        self.painter = image_model_for(settings)
-        self.voice = voice_for(settings)
+        self.sandbox = sandbox_of(settings)
+        self.painter = image_model_of(settings)
+        self.voice = voice_of(settings)
+        self.prices = prices_of(settings)
         self.under_way: set[UnderWay] = set()
         self.leases = Leases(engine.cells.first.conninfo)
         self.sockets: Counter[str] = Counter()

@@ -7,7 +7,7 @@ import openai
 from numpy.typing import NDArray
 
 from providers.embedding.embedder import Calibration, EmbedderRefused, EmbedderUnavailable
-from runtime.settings import Settings
+from providers.models.endpoint import Endpoint
 
 REMOTE_PREFIX = "openai/"
 """What the stored names of these models begin with."""
@@ -35,16 +35,12 @@ class OpenAIEmbedder:
 
     local = False
 
-    def __init__(self, model: str, settings: Settings) -> None:
+    def __init__(self, endpoint: Endpoint, model: str, midpoint: float | None = None) -> None:
+        """`midpoint`: the cosine at which a pair counts as half related; None: what is known of the model."""
         self.model = model
         self._name = model.removeprefix(REMOTE_PREFIX)
-        self._client = openai.OpenAI(
-            api_key=settings.openai_api_key or "none",  # local endpoints want none, the client wants some
-            base_url=settings.openai_base_url,
-            timeout=TIMEOUT_SECONDS,
-            max_retries=RETRIES,
-        )
-        midpoint = settings.embedding_midpoint or MIDPOINTS.get(self._name, DEFAULT_MIDPOINT)
+        self._client = endpoint.client(TIMEOUT_SECONDS, RETRIES)
+        midpoint = midpoint or MIDPOINTS.get(self._name, DEFAULT_MIDPOINT)
         self.similarity = Calibration(midpoint, STEEPNESS_OF_NARROW if midpoint > 0.6 else STEEPNESS)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -13,10 +13,11 @@ from openai import omit
 from openai.types.chat.completion_create_params import ResponseFormat
 
 from providers.models.circuit import Circuit, CircuitOpen
-from runtime.settings import Settings
+from providers.models.endpoint import Endpoint
 
 log = logging.getLogger(__name__)
 
+TIMEOUT_SECONDS = 60.0
 RETRIES = 2
 """The client waits between them, with jitter or as long as the endpoint's Retry-After asks."""
 REFUSING = {400, 413, 422}
@@ -87,14 +88,12 @@ class ChatModel:
     anything of the messages.
     """
 
-    def __init__(self, settings: Settings, circuit: Circuit | None = None) -> None:
-        self.name = settings.chat_model
-        self._client = openai.OpenAI(
-            api_key=settings.openai_api_key or "none",  # local endpoints want none, the client wants some
-            base_url=settings.openai_base_url,
-            timeout=settings.chat_timeout,
-            max_retries=RETRIES,
-        )
+    def __init__(
+        self, endpoint: Endpoint, name: str, timeout: float = TIMEOUT_SECONDS, circuit: Circuit | None = None
+    ) -> None:
+        """`timeout`: seconds until one call is given up."""
+        self.name = name
+        self._client = endpoint.client(timeout, RETRIES)
         self._circuit = circuit or Circuit()
         self._lacking: frozenset[str] = frozenset()
         """Which of OPTIONAL the endpoint is known not to take."""

@@ -13,8 +13,16 @@ import msgspec
 import openai
 from openai import AsyncAPIResponse
 
-from providers.models.chat_model import RETRIES, ModelRefused, ModelUnavailable, failure, unsendable
+from providers.models.chat_model import (
+    RETRIES,
+    TIMEOUT_SECONDS,
+    ModelRefused,
+    ModelUnavailable,
+    failure,
+    unsendable,
+)
 from providers.models.circuit import Circuit, CircuitOpen
+from providers.models.endpoint import Endpoint
 from providers.models.streamed_answer import (
     MISCALLED,
     UNREACHABLE,
@@ -26,7 +34,6 @@ from providers.models.streamed_answer import (
     StreamedAnswer,
     Unreachable,
 )
-from runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -166,16 +173,14 @@ class ConversingModel:
     anything of the messages. For one event loop, any number of streams at once.
     """
 
-    def __init__(self, settings: Settings, circuit: Circuit | None = None) -> None:
-        self.name = settings.chat_model
-        self._patience = settings.chat_timeout
-        self._client = openai.AsyncOpenAI(
-            api_key=settings.openai_api_key or "none",  # local endpoints want none, the client wants some
-            base_url=settings.openai_base_url,
-            # Time limits and other tries are seen to here.
-            timeout=openai.Timeout(LONGEST_SECONDS, connect=CONNECT_SECONDS),
-            max_retries=0,
-        )
+    def __init__(
+        self, endpoint: Endpoint, name: str, patience: float = TIMEOUT_SECONDS, circuit: Circuit | None = None
+    ) -> None:
+        """`patience`: seconds until the next piece of a stream must have come."""
+        self.name = name
+        self._patience = patience
+        # Time limits and other tries are seen to here.
+        self._client = endpoint.async_client(openai.Timeout(LONGEST_SECONDS, connect=CONNECT_SECONDS), 0)
         self._circuit = circuit or Circuit()
         self._lacked: dict[str, float] = {}
         """What the endpoint is known not to take, and until when that is believed."""
@@ -352,11 +357,6 @@ class ConversingModel:
         for name in sorted(lacking):
             log.warning("%s: the endpoint does not take %s", self.name, name)
             self._lacked[name] = time.monotonic() + REMEMBERED_SECONDS
-
-
-def conversing_model_for(settings: Settings) -> ConversingModel | None:
-    """None where no chat model is configured."""
-    return ConversingModel(settings) if settings.has_endpoint else None
 
 
 def _pauses() -> Iterator[float]:

@@ -9,8 +9,8 @@ import msgspec
 import openai
 from openai import omit
 
+from providers.models.endpoint import Endpoint
 from providers.pictures import PictureRefused, data_uri
-from runtime.settings import Settings
 
 TIMEOUT_SECONDS = 120.0
 """Of one call; large pictures take a minute."""
@@ -54,14 +54,9 @@ class ImageModel:
     The texts of the exceptions, and of what a traceback prints with them, hold neither key nor prompt.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.name = settings.image_model
-        self._client = openai.AsyncOpenAI(
-            api_key=settings.openai_api_key or "none",  # local endpoints want none, the client wants some
-            base_url=settings.openai_base_url,
-            timeout=TIMEOUT_SECONDS,
-            max_retries=RETRIES,
-        )
+    def __init__(self, endpoint: Endpoint, name: str) -> None:
+        self.name = name
+        self._client = endpoint.async_client(TIMEOUT_SECONDS, RETRIES)
         self._takes_format = True
         """gpt-image-1 takes no `response_format`, and answers base64 without being asked."""
 
@@ -105,13 +100,6 @@ class ImageModel:
                 if len(body) > MAX_ANSWER_BYTES:
                     raise ImageUnavailable(f"the image endpoint answered more than {MAX_BYTES:,} bytes")
         return bytes(body)
-
-
-def image_model_for(settings: Settings) -> ImageModel | None:
-    """None where no image model is configured."""
-    if settings.image_model and settings.has_endpoint:
-        return ImageModel(settings)
-    return None
 
 
 def _complains_of_format(error: openai.APIStatusError) -> bool:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import openai
 
-from runtime.settings import Settings
+from providers.models.endpoint import Endpoint
 
 MAX_TEXT = 10_000
 """Characters of one speech."""
@@ -46,10 +46,8 @@ class Voice(Protocol):
     async def close(self) -> None: ...
 
 
-def voice_for(settings: Settings) -> Voice | None:
-    """None where no speech model is configured and no local voice installed."""
-    if settings.speech_model and settings.has_endpoint:
-        return RemoteVoice(settings)
+def local_voice() -> "LocalVoice | None":
+    """The best voice that is installed."""
     for engine, modules in NEEDS.items():
         if all(importlib.util.find_spec(module) for module in modules):
             return LocalVoice(engine)
@@ -59,15 +57,10 @@ def voice_for(settings: Settings) -> Voice | None:
 class RemoteVoice:
     """The texts of its exceptions, and of what a traceback prints, hold neither the key nor the text."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.model = settings.speech_model or ""
-        self.voice = settings.speech_voice
-        self._client = openai.AsyncOpenAI(
-            api_key=settings.openai_api_key or "none",  # local endpoints want none, the client wants some
-            base_url=settings.openai_base_url,
-            timeout=TIMEOUT_SECONDS,
-            max_retries=RETRIES,
-        )
+    def __init__(self, endpoint: Endpoint, model: str, voice: str) -> None:
+        self.model = model
+        self.voice = voice
+        self._client = endpoint.async_client(TIMEOUT_SECONDS, RETRIES)
 
     async def speak(self, text: str) -> bytes:
         _require_speakable(text)

@@ -1,4 +1,4 @@
-"""Searches the web with the service that the settings name."""
+"""Searches the web with one of the services that do."""
 
 import asyncio
 import html
@@ -9,8 +9,6 @@ from typing import Any, Literal
 
 import httpx
 import msgspec
-
-from runtime.settings import Settings
 
 # It writes every address it asks to the log, and what somebody searches for is in it.
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -44,6 +42,9 @@ class SearchUnavailable(Exception):
     """No results now; the text says what to do, and holds neither the key nor the query."""
 
 
+Searcher = Literal["searxng", "serper", "tavily", "brave"]
+
+
 class Service(msgspec.Struct, frozen=True):
     """How one search service is asked, and where its results are."""
 
@@ -65,7 +66,7 @@ class Service(msgspec.Struct, frozen=True):
 
 
 # docs.searxng.org/dev/search_api, serper.dev, docs.tavily.com, api-dashboard.search.brave.com
-SERVICES = {
+SERVICES: dict[Searcher, Service] = {
     "searxng": Service(
         base="",
         path="/search",
@@ -122,23 +123,22 @@ SERVICES = {
 }
 
 
-def web_search_for(settings: Settings) -> "WebSearch | None":
-    """None: no web search is configured."""
-    return WebSearch(settings) if settings.web_search else None
-
-
 class WebSearch:
-    """Results of the configured service; one instance an event loop."""
+    """Results of one service; one instance an event loop."""
 
     def __init__(
-        self, settings: Settings, seconds: float = SECONDS, retry_seconds: float = RETRY_SECONDS
+        self,
+        service: Searcher,
+        url: str | None = None,
+        key: str | None = None,
+        seconds: float = SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        if settings.web_search is None:
-            raise ValueError("no web search is configured")
-        self._name = settings.web_search
-        self._service = SERVICES[self._name]
-        self._base = (settings.web_search_url or self._service.base).strip().rstrip("/")
-        self._key = (settings.web_search_key or "").strip()
+        """`url` None: the service's own, which SearXNG has not."""
+        self._name = service
+        self._service = SERVICES[service]
+        self._base = (url or self._service.base).strip().rstrip("/")
+        self._key = (key or "").strip()
         self._seconds = seconds
         self._retry_seconds = retry_seconds
         self._client = httpx.AsyncClient(timeout=seconds)

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, cast
 
 from domain.errors import NotFound
 from domain.eventstore.cells import Cells
-from domain.eventstore.cipher import master_key
 from domain.ids import KEY_PREFIX, read, spell
 from domain.key import ALL_SCOPES, KEY_BEGINNING, NO_TERMS, Key, KeyScope, Terms, new_secret
+from runtime.composition import cells_of
 from runtime.settings import Settings, SettingsError
 
 FIRST_OWNER = "default"
@@ -74,8 +73,7 @@ def _beginning(dialect: str) -> str:
 @contextmanager
 def opened(settings: Settings) -> Iterator[Cells]:
     """The cells that `settings` name, for one command."""
-    assert settings.database_url  # noqa: S101 - the caller has resolved it
-    cells = Cells(settings.database_url, master_key(settings.master_key, Path(settings.data_dir)))
+    cells = cells_of(settings)
     try:
         yield cells
     finally:

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from domain.eventstore.cells import Cell
 from projections import ALL, SEARCHED, catalogue, rebuild
 from projections.catalogue import Build
-from providers.embedding.embedders import embedder_for
 from runtime.commands.keys import opened
+from runtime.composition import embedders_of
 from runtime.settings import Settings, SettingsError
 from workers import broker
 
@@ -56,7 +56,7 @@ def _replay(
     queue = broker.connect(settings.redis_url)
     done = []
     for name in names:
-        model = embedder_for(None, settings).model if name in SEARCHED else None
+        model = embedders_of(settings).default if name in SEARCHED else None
         version = rebuild.begin(conn, name, model)
         broker.enqueue(queue, broker.REPLAY, cell.name, name, version)
         started = time.monotonic()

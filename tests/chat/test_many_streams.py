@@ -21,12 +21,12 @@ import msgspec
 import pytest
 
 from domain.key import ALL_SCOPES
+from runtime.composition import worker_of
 from runtime.servers.processes import start, stop
 from runtime.settings import Settings, variable_of
 from tests.support.chat import history
 from tests.support.chat_model import Scripted, ScriptedChat
 from tests.support.service import KEY, OTHER_KEY, Service, client_of, eventually, free_port
-from workers.process import WorkerProcess
 
 Json = dict[str, Any]
 STREAMS = 50
@@ -232,7 +232,7 @@ def test_fifty_streams_for_a_minute_leave_the_process_as_large_as_it_was(
 
 @contextmanager
 def _worked(settings: Settings) -> Iterator[None]:
-    worker = WorkerProcess(settings)
+    worker = worker_of(settings)
     for key, owner in ((KEY, "default"), (OTHER_KEY, "another")):
         worker.cells.create_key(key, "test", owner, ALL_SCOPES)
     worker.start()

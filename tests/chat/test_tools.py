@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from api.app import cells_of
 from application.asked import Asked, Caller
 from application.chat.chat import Chat
 from application.chat.draft import Draft
@@ -44,6 +43,7 @@ from providers.models.streamed_answer import Call
 from providers.sandbox import sandbox
 from providers.sandbox.sandbox import Sandbox
 from providers.web.page import Browser
+from runtime.composition import cells_of, embedders_of
 from runtime.settings import Settings
 from tests.support.endpoint import Endpoint
 from tests.support.service import Service, eventually
@@ -114,7 +114,7 @@ class Used(msgspec.Struct):
 @pytest.fixture(scope="module")
 def studio(service: Service) -> Iterator[Studio]:
     with asyncio.Runner() as runner:
-        engine = Engine(service.settings, cells_of(service.settings))
+        engine = Engine(service.settings, cells_of(service.settings), embedders_of(service.settings))
         runner.run(engine.open())
         yield Studio(runner, engine, service.settings)
         runner.run(engine.close())
@@ -656,7 +656,7 @@ def test_memories_are_not_offered_where_chats_use_none(studio: Studio) -> None:
 
 
 def test_searches_without_a_database_fail_in_words(studio: Studio, synced: str) -> None:
-    engine = Engine(studio.settings, cells_of(studio.settings))
+    engine = Engine(studio.settings, cells_of(studio.settings), embedders_of(studio.settings))
     studio.runner.run(engine.open())
     studio.use(NOTES, Queries(["cat"]), user_id=synced)
     studio.runner.run(engine.close())

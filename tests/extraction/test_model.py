@@ -13,8 +13,9 @@ from domain.ids import new_id
 from domain.ingestion import Decision, Extractor, Message, Received, Role, Usage
 from domain.memory import Entity, Relation, Scope, Traits
 from providers.models import chat_model
-from providers.models.chat_model import ChatModel, ModelGarbage, ModelRefused, ModelUnavailable
-from runtime.settings import SettingsError
+from providers.models.chat_model import ModelGarbage, ModelRefused, ModelUnavailable
+from runtime.composition import chat_model_of, readers_of
+from runtime.settings import Settings, SettingsError
 from tests.support.endpoint import Answer
 from tests.support.extraction_model import (
     GARBAGE,
@@ -30,7 +31,6 @@ from tests.support.extraction_model import (
 from workers.extraction import model as extraction
 from workers.extraction.extractor import Conversation, Known, Reader, Recall
 from workers.extraction.model import ModelReader
-from workers.extraction.readers import reader_for
 from workers.extraction.rules import Rules
 
 FRIDAY = datetime(2026, 11, 20, 10, tzinfo=UTC)
@@ -71,8 +71,12 @@ def never(_: Sequence[str]) -> list[list[Known]]:
     raise AssertionError("there was nothing to recall for")
 
 
+def reader_of(settings: Settings) -> Reader:
+    return readers_of(settings).of("model")
+
+
 def decided(model: ScriptedModel, conversation: Conversation, *known: Known) -> list[Decision]:
-    return ModelReader(model.settings()).read(conversation).decide(recalling(*known))
+    return reader_of(model.settings()).read(conversation).decide(recalling(*known))
 
 
 def changes(decisions: Sequence[Decision]) -> list[tuple[str, str, str | None]]:
@@ -123,7 +127,7 @@ def test_the_model_sees_numbered_messages_and_when_they_were_said(model: Scripte
     earlier = Message(role="user", text="Hi", at=FRIDAY - timedelta(days=3, hours=1))
     conversation = said("unused", ("assistant", "Hello")).received
     received = msgspec.structs.replace(conversation, messages=(earlier, conversation.messages[1]))
-    ModelReader(model.settings()).read(Conversation(received=received, at=FRIDAY))
+    reader_of(model.settings()).read(Conversation(received=received, at=FRIDAY))
     (question,) = model.read
     assert question["messages"] == [
         {
@@ -155,14 +159,14 @@ def test_deciding_shows_numbers_and_never_an_id(model: ScriptedModel) -> None:
 
 
 def test_nothing_said_by_the_user_is_not_even_asked_about(model: ScriptedModel) -> None:
-    understood = ModelReader(model.settings()).read(said(("assistant", "Hello"), " \n ", ""))
+    understood = reader_of(model.settings()).read(said(("assistant", "Hello"), " \n ", ""))
     assert understood.decide(never) == []
     assert understood.usage() == Usage()
     assert model.calls == 0
 
 
 def test_no_facts_are_not_decided(model: ScriptedModel) -> None:
-    assert ModelReader(model.settings()).read(said("Good morning!")).decide(never) == []
+    assert reader_of(model.settings()).read(said("Good morning!")).decide(never) == []
     assert model.calls == 1
 
 
@@ -183,7 +187,7 @@ def test_what_is_known_stays_as_it_is_and_is_named(model: ScriptedModel) -> None
 
 def test_deciding_again_sees_what_is_known_by_then(model: ScriptedModel) -> None:
     model.facts = {HIKING: LOVES_HIKING}
-    understood = ModelReader(model.settings(chat_prices="0.40/1.60")).read(said(HIKING))
+    understood = reader_of(model.settings(chat_prices="0.40/1.60")).read(said(HIKING))
     assert [made.action for made in understood.decide(recalling())] == ["ADD"]
     hiking = Known(id=new_id(), version=1, text=LOVES_HIKING)
     assert [made.action for made in understood.decide(recalling(hiking))] == ["NONE"]
@@ -193,27 +197,26 @@ def test_deciding_again_sees_what_is_known_by_then(model: ScriptedModel) -> None
 
 
 def test_without_prices_there_is_no_cost(model: ScriptedModel) -> None:
-    understood = ModelReader(model.settings()).read(said(HIKING))
+    understood = reader_of(model.settings()).read(said(HIKING))
     assert understood.usage() == Usage(calls=1, input_tokens=1000, output_tokens=100)
     model.usage = None
-    assert ModelReader(model.settings()).read(said(HIKING)).usage() == Usage(calls=1)
+    assert reader_of(model.settings()).read(said(HIKING)).usage() == Usage(calls=1)
 
 
 @pytest.mark.parametrize("prices", ["", "1", "1/2/3", "a/b", "-1/2", "nan/1", "1/inf", "0.4,1.6"])
 def test_prices_that_are_none_are_a_mistake_in_the_settings(model: ScriptedModel, prices: str) -> None:
     with pytest.raises(SettingsError, match="EVERLOG_CHAT_PRICES"):
-        ModelReader(model.settings(chat_prices=prices))
+        reader_of(model.settings(chat_prices=prices))
 
 
 def test_every_memory_can_be_traced_to_the_model_and_the_prompts(model: ScriptedModel) -> None:
-    reader: Reader = ModelReader(model.settings())
+    reader: Reader = reader_of(model.settings())
     assert reader.identity == Extractor(name="model", model="scripted", prompts={"facts": "1", "decide": "1"})
     assert not reader.local
 
 
 def test_a_chat_model_can_be_handed_in(model: ScriptedModel) -> None:
-    chat = ChatModel(model.settings(chat_model="another"))
-    assert ModelReader(model.settings(), chat).identity.model == "another"
+    assert ModelReader(chat_model_of(model.settings(chat_model="another"))).identity.model == "another"
 
 
 # --- what counts as a fact ----------------------------------------------------------------------------
@@ -323,7 +326,7 @@ def test_entities_and_relations_are_kept_where_they_were_asked_for(model: Script
 
 def test_the_operators_wishes_are_data_of_their_own(model: ScriptedModel) -> None:
     categories = {"sport": "What they play"}
-    reader = ModelReader(model.settings())
+    reader = reader_of(model.settings())
     reader.read(said(HIKING, instructions="Only sport.", categories=categories))
     reader.read(said(HIKING))
     assert [question["operator"] for question in model.read] == [
@@ -343,7 +346,7 @@ def test_the_operators_wishes_are_data_of_their_own(model: ScriptedModel) -> Non
     ],
 )
 def test_no_message_breaks_out_of_its_place(model: ScriptedModel, text: str) -> None:
-    ModelReader(model.settings()).read(said(text))
+    reader_of(model.settings()).read(said(text))
     (question,) = model.read
     assert [message["text"] for message in question["messages"]] == [text]
     assert question["operator"] == {"instructions": None, "categories": {}}
@@ -441,7 +444,7 @@ def test_a_long_conversation_is_read_in_windows_with_what_came_before(model: Scr
     assert [message["index"] for message in context] == [2, 3, 4, 5]
     assert [message["text"] for message in context] == [texts[n][-1000:] for n in (2, 3, 4, 5)]
     assert [decision.text for decision in made] == [f"User said {number}" for number in range(7)]
-    assert ModelReader(model.settings()).read(said(*texts)).usage().calls == 4
+    assert reader_of(model.settings()).read(said(*texts)).usage().calls == 4
 
 
 def test_a_fact_from_the_context_is_none_of_this_window(model: ScriptedModel) -> None:
@@ -452,7 +455,7 @@ def test_a_fact_from_the_context_is_none_of_this_window(model: ScriptedModel) ->
 
 def test_a_long_message_is_split_between_words_and_keeps_its_index(model: ScriptedModel) -> None:
     text = "hiking " * 10_000
-    ModelReader(model.settings()).read(said("hello", text, "x" * 50_000))
+    reader_of(model.settings()).read(said("hello", text, "x" * 50_000))
     parts = [message for question in model.read for message in question["messages"]]
     assert "".join(part["text"] for part in parts if part["index"] == 1).split() == text.split()
     assert "".join(part["text"] for part in parts if part["index"] == 2) == "x" * 50_000
@@ -462,13 +465,13 @@ def test_a_long_message_is_split_between_words_and_keeps_its_index(model: Script
 
 def test_windows_without_a_word_of_the_user_are_not_asked_about(model: ScriptedModel) -> None:
     conversation = said(("assistant", "x" * 100_000), "ok")
-    ModelReader(model.settings()).read(conversation)
+    reader_of(model.settings()).read(conversation)
     assert [question["messages"][-1]["text"] for question in model.read] == ["ok"]
 
 
 def test_a_conversation_is_read_up_to_a_limit(model: ScriptedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extraction, "MAX_WINDOWS", 2)
-    ModelReader(model.settings()).read(said(*["x" * 20_000] * 5))
+    reader_of(model.settings()).read(said(*["x" * 20_000] * 5))
     assert len(model.read) == 2
 
 
@@ -477,7 +480,7 @@ def test_the_best_memories_of_every_fact_are_shown_before_the_rest(model: Script
     dogs = [
         Known(id=new_id(), version=1, text=f"User has dog {n}", similarity=0.9 - n / 100) for n in range(50)
     ]
-    understood = ModelReader(model.settings()).read(said(HIKING))
+    understood = reader_of(model.settings()).read(said(HIKING))
     understood.decide(lambda _: [dogs, [BERLIN, dogs[0]]])
     (question,) = model.decided
     shown = [memory["text"] for memory in question["memories"]]
@@ -496,7 +499,7 @@ def test_many_facts_are_decided_in_several_calls(model: ScriptedModel) -> None:
     texts = [f"User knows person {number}" for number in range(70)]
     known = [Known(id=new_id(), version=1, text=text, similarity=1.0) for text in texts]
     model.facts = {HIKING: [fact(text, retraction=True) for text in texts]}
-    understood = ModelReader(model.settings()).read(said(HIKING))
+    understood = reader_of(model.settings()).read(said(HIKING))
     made = understood.decide(lambda asked: [[one] for one in known if one.text in asked])
     assert [(one.action, one.memory_id) for one in made] == [("DELETE", one.id) for one in known]
     assert [len(question["facts"]) for question in model.decided] == [30, 30, 10]
@@ -527,7 +530,7 @@ def test_a_failing_model_is_told_as_it_is(
     monkeypatch.setattr(chat_model, "RETRIES", 0)
     model.facts = {HIKING: LOVES_HIKING}
     model.fail(answer, step)
-    reader = ModelReader(model.settings())
+    reader = reader_of(model.settings())
     with pytest.raises(raised) as caught:
         reader.read(said(HIKING)).decide(recalling(BERLIN))
     if isinstance(caught.value, ModelUnavailable):
@@ -541,7 +544,7 @@ def test_a_slow_model_is_given_up(model: ScriptedModel, monkeypatch: pytest.Monk
     monkeypatch.setattr(chat_model, "RETRIES", 0)
     model.slow(5)
     with pytest.raises(ModelUnavailable):
-        ModelReader(model.settings(chat_timeout=0.1)).read(said(HIKING))
+        reader_of(model.settings(chat_timeout=0.1)).read(said(HIKING))
 
 
 def test_the_endpoint_of_an_older_model_is_served_too(model: ScriptedModel) -> None:
@@ -581,7 +584,7 @@ verdicts_of_any_kind = st.builds(
 @pytest.fixture(scope="module")
 def babbling() -> Iterator[tuple[ScriptedModel, ModelReader]]:
     model = ScriptedModel()
-    yield model, ModelReader(model.settings())
+    yield model, ModelReader(chat_model_of(model.settings()))
     model.close()
 
 
@@ -629,12 +632,13 @@ def test_whatever_the_model_answers_only_shown_memories_change_and_only_retracti
 
 
 def test_the_model_extracts_where_there_is_a_key_unless_told_otherwise(model: ScriptedModel) -> None:
-    assert isinstance(reader_for(model.settings()), ModelReader)
-    assert isinstance(reader_for(model.settings(extractor="rules")), Rules)
-    assert isinstance(reader_for(model.settings(openai_api_key=None)), Rules)
-    assert isinstance(reader_for(model.settings(openai_api_key=None, extractor="model")), ModelReader)
+    assert isinstance(readers_of(model.settings()).of(), ModelReader)
+    assert isinstance(readers_of(model.settings(extractor="rules")).of(), Rules)
+    assert isinstance(readers_of(model.settings(openai_api_key=None)).of(), Rules)
+    assert isinstance(readers_of(model.settings(openai_api_key=None, extractor="model")).of(), ModelReader)
 
 
 def test_there_is_one_reader_for_the_same_settings(model: ScriptedModel) -> None:
-    assert reader_for(model.settings()) is reader_for(model.settings())
-    assert reader_for(model.settings()) is not reader_for(model.settings(chat_model="another"))
+    readers = readers_of(model.settings())
+    assert readers.of() is readers.of() is readers.of("model")
+    assert readers.of() is not readers_of(model.settings(chat_model="another")).of()

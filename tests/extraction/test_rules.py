@@ -14,7 +14,7 @@ from bench.extraction import CONVERSATIONS, Case, measure
 from domain.ids import new_id
 from domain.ingestion import Decision, Message, Received
 from domain.memory import Relation, Scope
-from providers.embedding.embedders import embedder_for
+from runtime.composition import embedders_of
 from runtime.settings import Settings
 from workers.extraction.extractor import Conversation, Known
 from workers.extraction.grammar import known, statements
@@ -189,7 +189,7 @@ def test_every_fact_of_the_fixtures_reads_back_and_is_then_known() -> None:
 
 def test_the_fixtures_are_decided_as_well_as_is_promised() -> None:
     cases = [msgspec.json.decode(line, type=Case) for line in CONVERSATIONS.read_text().splitlines()]
-    measured = measure(cases, RULES, embedder_for(None, Settings()))["decisions"]
+    measured = measure(cases, RULES, embedders_of(Settings()).of())["decisions"]
     right, cases_in_all = measured["overall"]
     assert right / cases_in_all >= 0.8
     for kind in ("duplicate", "small_talk", "injection"):

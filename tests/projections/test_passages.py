@@ -13,7 +13,6 @@ import pytest
 from pgvector import HalfVector
 from pgvector.psycopg import register_vector, register_vector_async
 
-from api.app import cells_of
 from application import finding
 from application.asked import Asked, Caller
 from application.engine import Engine
@@ -32,6 +31,7 @@ from projections.search import SEARCH
 from projections.searched import FILL_TEXTS
 from providers.documents.documents import passages_of
 from providers.embedding.local import LocalEmbedder
+from runtime.composition import cells_of, embedders_of, readers_of, worker_of
 from runtime.settings import Settings
 from tests.support.documents import indexed, remove, upload
 from tests.support.projections import applied, build_of, checksum, given
@@ -39,7 +39,6 @@ from tests.support.service import KEY, Service, eventually, free_port
 from workers import broker
 from workers.jobs import Jobs
 from workers.means import Means
-from workers.process import WorkerProcess
 from workers.recall import Recaller
 
 TRAVEL = (
@@ -305,7 +304,7 @@ def _asked(owner: str, actor: str | None) -> Asked:
 
 def _with_engine(service: Service, ask: Any) -> Any:
     async def go() -> Any:
-        engine = Engine(service.settings, cells_of(service.settings))
+        engine = Engine(service.settings, cells_of(service.settings), embedders_of(service.settings))
         await engine.open()
         try:
             return await ask(engine)
@@ -410,7 +409,9 @@ def test_a_job_that_an_earlier_everlog_asked_for_is_done(
     build = build_of(conn, "search")
     ids = [str(row.id) for row in SEARCH.waiting(conn, build, 10)]
     assert ids
-    jobs = Jobs(Means(Settings(), Recaller(Reader(cells), Settings())), cells, broker.connect(redis_url))
+    embedders = embedders_of(Settings())
+    means = Means(readers_of(Settings()), embedders, Recaller(Reader(cells), embedders))
+    jobs = Jobs(means, cells, broker.connect(redis_url), threads=2)
     jobs.embed(cell.name, build.version, ids)
     assert SEARCH.waiting(conn, build, 10) == []
     jobs.index(cell.name, build.version)
@@ -422,7 +423,7 @@ def test_a_database_of_an_earlier_everlog_gets_its_new_projections_when_a_worker
     settings = Settings(
         database_url=new_database(), redis_url=redis_url, data_dir=str(folder / uuid4().hex), port=free_port()
     )
-    worker = WorkerProcess(settings)
+    worker = worker_of(settings)
     worker.cells.create_key(KEY, "test", "default", ALL_SCOPES)
     home = worker.cells.of("default")
     with psycopg.connect(home.conninfo, autocommit=True) as conn:

@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from providers.models import chat_model
+from providers.models import endpoint as models
 from providers.models.chat_model import (
     ChatModel,
     ModelGarbage,
@@ -22,7 +23,6 @@ from providers.models.chat_model import (
     strict_schema,
 )
 from providers.models.circuit import Circuit, CircuitOpen
-from runtime.settings import Settings
 from tests.support.endpoint import Answer, Endpoint
 
 KEY = "sk-very-secret"
@@ -77,10 +77,8 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 def model_at(url: str, clock: Clock, timeout: float = 5.0) -> ChatModel:
-    configured = Settings(
-        chat_model="some-model", openai_base_url=url, openai_api_key=KEY, chat_timeout=timeout
-    )
-    return ChatModel(configured, Circuit(failures=3, seconds=10, longest=30, clock=clock))
+    circuit = Circuit(failures=3, seconds=10, longest=30, clock=clock)
+    return ChatModel(models.Endpoint(url, KEY), "some-model", timeout, circuit)
 
 
 @pytest.fixture
@@ -306,7 +304,7 @@ def test_what_cannot_be_sent_is_told_apart(endpoint: Endpoint, model: ChatModel)
     with pytest.raises(ModelRefused):
         model.structured("Find facts.", "half a character: \ud800", Facts)
     with pytest.raises(ModelUnavailable, match="key"):
-        ask(ChatModel(Settings(openai_base_url=endpoint.url, openai_api_key="“quoted”")))
+        ask(ChatModel(models.Endpoint(endpoint.url, "“quoted”"), "some-model"))
     assert endpoint.asked == []
 
 
@@ -520,7 +518,10 @@ near_completions = st.builds(
 @pytest.fixture(scope="module")
 def garbling() -> Iterator[tuple[Endpoint, ChatModel]]:
     endpoint = Endpoint(lambda _: (200, b""))
-    yield endpoint, ChatModel(Settings(openai_base_url=endpoint.url), Circuit(failures=1_000_000))
+    yield (
+        endpoint,
+        ChatModel(models.Endpoint(endpoint.url), "some-model", circuit=Circuit(failures=1_000_000)),
+    )
     endpoint.close()
 
 

@@ -22,9 +22,9 @@ from providers.models.conversing import (
     ImagesRefused,
     Tool,
     alternating,
-    conversing_model_for,
 )
 from providers.models.streamed_answer import LONGEST_CHARACTERS, Call, CutOff, Piece, Text, Thought, Used
+from runtime.composition import conversing_model_of, endpoint_of
 from runtime.settings import Settings
 from tests.support.chat_model import Json, Scripted, ScriptedChat, event
 from tests.support.service import eventually
@@ -65,9 +65,13 @@ def chat() -> Iterator[ScriptedChat]:
     chat.close()
 
 
+def configured(settings: Settings, circuit: Circuit) -> ConversingModel:
+    return ConversingModel(endpoint_of(settings), settings.chat_model, settings.chat_timeout, circuit)
+
+
 @asynccontextmanager
 async def model_of(chat: ScriptedChat, **more: Any) -> AsyncIterator[ConversingModel]:
-    model = ConversingModel(chat.settings(**{"openai_api_key": KEY, **more}), Circuit(failures=1_000_000))
+    model = configured(chat.settings(**{"openai_api_key": KEY, **more}), Circuit(failures=1_000_000))
     yield model
     await model.close()
 
@@ -325,9 +329,9 @@ def test_an_answer_at_its_token_limit_ends_and_says_why(chat: ScriptedChat) -> N
 
 
 def test_nothing_is_made_without_a_key_and_an_endpoint() -> None:
-    assert conversing_model_for(Settings()) is None
-    assert conversing_model_for(Settings(openai_api_key=KEY)) is not None
-    local = conversing_model_for(Settings(openai_base_url="http://127.0.0.1:9/v1", chat_model="local"))
+    assert conversing_model_of(Settings()) is None
+    assert conversing_model_of(Settings(openai_api_key=KEY)) is not None
+    local = conversing_model_of(Settings(openai_base_url="http://127.0.0.1:9/v1", chat_model="local"))
     assert local is not None
     assert local.name == "local"
 
@@ -834,7 +838,7 @@ def test_after_some_failures_the_endpoint_is_left_alone(chat: ScriptedChat) -> N
     chat.reply = Scripted(status=503)
 
     async def asking() -> None:
-        model = ConversingModel(chat.settings(), Circuit(failures=2))
+        model = configured(chat.settings(), Circuit(failures=2))
         for _ in range(3):
             with pytest.raises(ModelUnavailable) as caught:
                 await listen(model)
@@ -850,7 +854,7 @@ def is_left_alone(chat: ScriptedChat, reply: Scripted, **more: Any) -> bool:
     chat.reply = reply
 
     async def asking() -> bool:
-        model = ConversingModel(chat.settings(**more), Circuit(failures=1))
+        model = configured(chat.settings(**more), Circuit(failures=1))
         with pytest.raises((ModelUnavailable, ModelRefused, ModelGarbage)):
             await listen(model)
         with pytest.raises((ModelUnavailable, ModelRefused, ModelGarbage)) as caught:
@@ -937,7 +941,7 @@ def test_others_are_answered_from_the_moment_that_the_answer_on_trial_begins(
 
     async def asking() -> None:
         nonlocal now
-        model = ConversingModel(chat.settings(), Circuit(failures=1, seconds=10, clock=lambda: now))
+        model = configured(chat.settings(), Circuit(failures=1, seconds=10, clock=lambda: now))
         with pytest.raises(ModelUnavailable, match="HTTP 503"):
             await listen(model)
         now = 10
@@ -1076,7 +1080,7 @@ near_streams = st.lists(any_chunks.map(event), max_size=4).map(b"".join)
 @pytest.fixture(scope="module")
 def garbling() -> Iterator[tuple[ScriptedChat, asyncio.Runner, ConversingModel]]:
     chat = ScriptedChat()
-    model = ConversingModel(chat.settings(), Circuit(failures=1_000_000))
+    model = configured(chat.settings(), Circuit(failures=1_000_000))
     with asyncio.Runner() as runner:
         yield chat, runner, model
         runner.run(model.close())

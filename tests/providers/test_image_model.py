@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from providers.models import endpoint as models
 from providers.models import image_model
-from providers.models.image_model import ImageModel, ImageRefused, ImageUnavailable, image_model_for
+from providers.models.image_model import ImageModel, ImageRefused, ImageUnavailable
+from runtime.composition import image_model_of
 from runtime.settings import Settings
 from tests.support.endpoint import Answer, Endpoint
 
@@ -42,17 +44,13 @@ def endpoint() -> Iterator[Endpoint]:
 
 def painted(endpoint: Endpoint, times: int = 1) -> str:
     async def paint() -> str:
-        model = ImageModel(settings_of(endpoint))
+        model = ImageModel(models.Endpoint(endpoint.url, KEY), "painter-1")
         try:
             return [await model.paint(PROMPT) for _ in range(times)][-1]
         finally:
             await model.close()
 
     return asyncio.run(paint())
-
-
-def settings_of(endpoint: Endpoint) -> Settings:
-    return Settings(openai_base_url=endpoint.url, openai_api_key=KEY, image_model="painter-1")
 
 
 def opened(uri: str) -> Image.Image:
@@ -195,8 +193,8 @@ def test_nobody_there_is_unavailable(endpoint: Endpoint) -> None:
 
 
 def test_there_is_a_model_only_where_one_and_an_endpoint_are_configured() -> None:
-    assert image_model_for(Settings()) is None
-    assert image_model_for(Settings(openai_api_key=KEY)) is None
-    assert image_model_for(Settings(image_model="painter-1")) is None
-    assert image_model_for(Settings(image_model="painter-1", openai_api_key=KEY))
-    assert image_model_for(Settings(image_model="painter-1", openai_base_url="http://127.0.0.1:1/v1"))
+    assert image_model_of(Settings()) is None
+    assert image_model_of(Settings(openai_api_key=KEY)) is None
+    assert image_model_of(Settings(image_model="painter-1")) is None
+    assert image_model_of(Settings(image_model="painter-1", openai_api_key=KEY))
+    assert image_model_of(Settings(image_model="painter-1", openai_base_url="http://127.0.0.1:1/v1"))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from providers.embedding.embedder import Calibration
-from providers.embedding.embedders import embedder_for
 from providers.embedding.local import MODEL, LocalEmbedder
+from runtime.composition import embedders_of
 from runtime.settings import Settings
 
 ODD = [
@@ -59,7 +59,7 @@ def test_no_vector_has_no_similarity() -> None:
 
 
 def test_each_model_has_one_embedder_a_process() -> None:
-    settings = Settings(embedding_model="m", openai_base_url="http://127.0.0.1:9")
-    assert embedder_for(None, settings).model == "openai/m"
-    assert embedder_for(None, settings) is embedder_for("openai/m", settings)
-    assert embedder_for(None, Settings()) is embedder_for(MODEL, settings)
+    embedders = embedders_of(Settings(embedding_model="m", openai_base_url="http://127.0.0.1:9"))
+    assert embedders.of().model == "openai/m"
+    assert embedders.of() is embedders.of("openai/m")
+    assert embedders_of(Settings()).of() is embedders.of(MODEL)

@@ -10,7 +10,7 @@ import pytest
 from providers.embedding import remote as openai_embedder
 from providers.embedding.embedder import EmbedderUnavailable
 from providers.embedding.remote import OpenAIEmbedder
-from runtime.settings import Settings
+from providers.models import endpoint as models
 from tests.support.endpoint import Answer, Endpoint
 
 
@@ -35,7 +35,7 @@ def endpoint() -> Iterator[Endpoint]:
 
 @pytest.fixture
 def embedder(endpoint: Endpoint) -> OpenAIEmbedder:
-    return OpenAIEmbedder("openai/some-model", Settings(openai_base_url=endpoint.url, openai_api_key="k"))
+    return OpenAIEmbedder(models.Endpoint(endpoint.url, "k"), "openai/some-model")
 
 
 def test_vectors_come_normalised_in_the_order_of_the_texts_and_of_any_dimension(
@@ -96,7 +96,7 @@ def test_an_endpoint_that_is_slow_or_gone_is_given_up(
     never = threading.Event()
     endpoint.usual = lambda body: (never.wait(5), backwards(body))[1]
     with pytest.raises(EmbedderUnavailable):
-        OpenAIEmbedder("openai/m", Settings(openai_base_url=endpoint.url)).embed(["a"])
+        OpenAIEmbedder(models.Endpoint(endpoint.url), "openai/m").embed(["a"])
     never.set()
     with pytest.raises(EmbedderUnavailable):
-        OpenAIEmbedder("openai/m", Settings(openai_base_url="http://127.0.0.1:9/v1")).embed(["a"])
+        OpenAIEmbedder(models.Endpoint("http://127.0.0.1:9/v1"), "openai/m").embed(["a"])

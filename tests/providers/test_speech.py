@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from providers.models import endpoint as models
 from providers.speech import speech
 from providers.speech.speech import (
     MAX_PIECE,
@@ -24,8 +25,8 @@ from providers.speech.speech import (
     is_mp3,
     pieces,
     plain,
-    voice_for,
 )
+from runtime.composition import voice_of
 from runtime.settings import Settings
 from tests.support.endpoint import Answer, Endpoint
 from tests.support.service import eventually
@@ -55,7 +56,7 @@ def settings_of(endpoint: Endpoint) -> Settings:
 
 def spoken(endpoint: Endpoint, text: str = TEXT) -> bytes:
     async def speak() -> bytes:
-        voice = RemoteVoice(settings_of(endpoint))
+        voice = RemoteVoice(models.Endpoint(endpoint.url, KEY), "tts-1", "nova")
         try:
             return await voice.speak(text)
         finally:
@@ -143,15 +144,15 @@ def test_nobody_there_is_unavailable(endpoint: Endpoint) -> None:
 
 
 def test_a_configured_model_speaks_and_else_the_best_voice_that_is_installed(endpoint: Endpoint) -> None:
-    assert isinstance(voice_for(settings_of(endpoint)), RemoteVoice)
+    assert isinstance(voice_of(settings_of(endpoint)), RemoteVoice)
     for settings in (Settings(), Settings(speech_model="tts-1"), Settings(openai_api_key=KEY)):
-        voice = voice_for(settings)
+        voice = voice_of(settings)
         assert [voice.engine] == INSTALLED[:1] if isinstance(voice, LocalVoice) else not INSTALLED
 
 
 def test_without_model_and_wheels_nobody_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speech, "NEEDS", {"piper": ("no_such_module_of_a_voice", "json")})
-    assert voice_for(Settings()) is None
+    assert voice_of(Settings()) is None
 
 
 # The local voices

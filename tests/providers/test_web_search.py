@@ -9,7 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from providers.web.search import Found, SearchUnavailable, WebSearch, web_search_for
+from providers.web.search import Found, SearchUnavailable, WebSearch
+from runtime.composition import web_search_of
 from runtime.settings import Settings
 from tests.support.website import Answer, Website, json
 
@@ -34,7 +35,10 @@ def search(
     settings: Settings, query: str = "cities of Portugal", count: int = 8, seconds: float = 10.0
 ) -> list[Found]:
     async def ask() -> list[Found]:
-        engine = WebSearch(settings, seconds=seconds, retry_seconds=0.0)
+        assert settings.web_search
+        engine = WebSearch(
+            settings.web_search, settings.web_search_url, settings.web_search_key, seconds, retry_seconds=0.0
+        )
         try:
             return await engine.search(query, count)
         finally:
@@ -272,8 +276,8 @@ def test_searxng_without_address_and_others_without_key_say_what_to_set(site: We
 
 
 def test_no_search_is_configured_until_one_is_named() -> None:
-    assert web_search_for(Settings()) is None
-    assert isinstance(web_search_for(Settings(web_search="searxng")), WebSearch)
+    assert web_search_of(Settings()) is None
+    assert isinstance(web_search_of(Settings(web_search="searxng")), WebSearch)
 
 
 def test_what_somebody_searches_for_is_not_logged(site: Website, caplog: pytest.LogCaptureFixture) -> None:

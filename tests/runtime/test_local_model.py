@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.composition import readers_of
 from runtime.servers.gguf import NoGguf, context_of
 from runtime.servers.local_model import Endpoint, pointed, require_file
 from runtime.servers.running import Running, connected, conversing, publish
 from runtime.settings import Settings, SettingsError, load
 from tests.support.gguf_file import header, model_file
 from tests.support.service import client_of, eventually, free_port
-from workers.extraction.readers import reader_for
 
 ENDPOINT = Endpoint(url="http://127.0.0.1:1/v1", key="a-random-key", model="tiny-model", context=6144)
 KEY = "bootstrap-key-of-the-test"
@@ -118,9 +118,9 @@ def test_a_broken_header_is_said_to_be_one_or_read_past_and_nothing_worse(
 def test_a_local_model_alone_does_not_switch_extraction_to_itself() -> None:
     settings = pointed(load({"EVERLOG_LOCAL_MODEL": "smollm2"}), ENDPOINT)
     assert settings.openai_api_key
-    assert reader_for(settings).identity.model is None
+    assert readers_of(settings).of().identity.model is None
     asked = pointed(load({"EVERLOG_LOCAL_MODEL": "smollm2", "EVERLOG_EXTRACTOR": "model"}), ENDPOINT)
-    assert reader_for(asked).identity.model == "tiny-model"
+    assert readers_of(asked).of().identity.model == "tiny-model"
 
 
 def test_other_commands_find_the_model_of_the_service_on_their_data_directory(tmp_path: Path) -> None:

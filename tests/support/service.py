@@ -14,6 +14,7 @@ from api.app import configured, create_app
 from domain.eventstore.cipher import MasterKey
 from domain.key import ALL_SCOPES
 from providers.web.page import Browser
+from runtime.composition import worker_of
 from runtime.settings import Settings
 from workers.process import WorkerProcess
 
@@ -50,7 +51,7 @@ class Service(msgspec.Struct):
 @contextmanager
 def serving(settings: Settings, browser: Browser | None = None) -> Iterator[Service]:
     """An API and a worker with these settings, until the end of the block."""
-    worker = WorkerProcess(settings)
+    worker = worker_of(settings)
     worker.cells.create_key(KEY, "test", "default", ALL_SCOPES)
     worker.cells.create_key(OTHER_KEY, "test", "another", ALL_SCOPES)
     worker.start()

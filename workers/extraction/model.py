@@ -17,8 +17,7 @@ from domain.ids import new_id
 from domain.ingestion import Action, Decision, Extractor, Received, Role, Usage
 from domain.memory import Entity, Relation, Traits
 from providers.models.chat_model import ChatModel, Spent
-from providers.models.prices import Prices, prices_of
-from runtime.settings import Settings
+from providers.models.prices import Prices
 from workers.extraction.extractor import Conversation, Known, Recall
 from workers.extraction.prompt import Prompt, prompt
 
@@ -94,16 +93,13 @@ class Verdicts(msgspec.Struct, frozen=True):
 
 
 class ModelReader:
-    """Asks the configured chat model. Safe for many threads.
-
-    Raises SettingsError for prices that are none.
-    """
+    """Asks a chat model. Safe for many threads. `prices` None: nobody told what it costs."""
 
     local = False
 
-    def __init__(self, settings: Settings, chat: ChatModel | None = None) -> None:
-        self._chat = chat or ChatModel(settings)
-        self._prices = prices_of(settings.chat_prices)
+    def __init__(self, chat: ChatModel, prices: Prices | None = None) -> None:
+        self._chat = chat
+        self._prices = prices
         self.identity = Extractor(
             name="model",
             model=self._chat.name,

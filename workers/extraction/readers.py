@@ -1,24 +1,33 @@
-"""Which extractor is configured."""
+"""The extractors that there are."""
 
-import threading
+from typing import Literal
 
-from runtime.settings import Settings, require_model
 from workers.extraction.extractor import Reader
 from workers.extraction.model import ModelReader
 from workers.extraction.rules import Rules
 
-_made: dict[Settings, Reader] = {}
-_lock = threading.Lock()
+Choice = Literal["rules", "model"]
 
 
-def reader_for(settings: Settings) -> Reader:
-    """The configured extractor, one a process and settings: all its threads share a circuit breaker.
+class NoModel(Exception):
+    """No chat model is configured that could extract."""
 
-    Raises SettingsError.
+
+class Readers:
+    """One of each for all threads of a process, which share the model's circuit breaker.
+
+    `model` None: no chat model is configured. `default`: who extracts unless somebody is asked for.
     """
-    with _lock:
-        if settings not in _made:
-            require_model(settings)
-            chosen = settings.extractor or ("model" if settings.openai_api_key else "rules")
-            _made[settings] = ModelReader(settings) if chosen == "model" else Rules()
-        return _made[settings]
+
+    def __init__(self, model: ModelReader | None, default: Choice) -> None:
+        self._model = model
+        self._rules = Rules()
+        self._default = default
+
+    def of(self, choice: Choice | None = None) -> Reader:
+        """The extractor asked for, or the default one. Raises NoModel."""
+        if (choice or self._default) == "rules":
+            return self._rules
+        if self._model is None:
+            raise NoModel("EVERLOG_EXTRACTOR: `model` wants OPENAI_API_KEY or OPENAI_BASE_URL")
+        return self._model

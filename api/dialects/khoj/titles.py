@@ -20,7 +20,7 @@ from application.chat.context import PROMPTS, fenced
 from application.engine import Engine
 from domain.conversation import MAX_TITLE, Conversation, Spent, Title
 from providers.models.chat_model import ChatModel, ModelGarbage, ModelRefused, ModelUnavailable
-from providers.models.prices import prices_of
+from runtime.composition import chat_model_of, prices_of
 from runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def _told(conversation: Conversation) -> str:
 
 def _ask(settings: Settings, told: str) -> tuple[str, Spent]:
     named, used = _model(settings).structured(PROMPT, told, Named, MAX_TOKENS)
-    prices = prices_of(settings.chat_prices)
+    prices = prices_of(settings)
     return named.title, Spent(
         input_tokens=used.input_tokens,
         output_tokens=used.output_tokens,
@@ -128,4 +128,4 @@ def _ask(settings: Settings, told: str) -> tuple[str, Spent]:
 @lru_cache(maxsize=4)
 def _model(settings: Settings) -> ChatModel:
     """One for all titles, so that it learns what the endpoint takes and when to leave it alone."""
-    return ChatModel(msgspec.structs.replace(settings, chat_timeout=min(SECONDS, settings.chat_timeout)))
+    return chat_model_of(settings, SECONDS)

@@ -7,14 +7,14 @@ from contextlib import aclosing
 from urllib.parse import urlsplit
 
 from providers.models.chat_model import ModelGarbage, ModelUnavailable
-from providers.models.conversing import ConversingModel, conversing_model_for
-from providers.models.image_model import image_model_for
+from providers.models.conversing import ConversingModel
 from providers.models.streamed_answer import Piece, Used
 from providers.sandbox import sandbox
-from providers.speech.speech import RemoteVoice, voice_for
-from providers.web.search import WebSearch, web_search_for
+from providers.speech.speech import RemoteVoice
+from providers.web.search import WebSearch
 from runtime.commands.doctor import loopback
 from runtime.commands.doctor.finding import Finding, found
+from runtime.composition import conversing_model_of, image_model_of, voice_of, web_search_of
 from runtime.servers import local_model
 from runtime.settings import Settings
 
@@ -51,7 +51,7 @@ def findings(settings: Settings) -> list[Finding]:
 
 
 def _chat(settings: Settings) -> Finding:
-    model = conversing_model_for(settings)
+    model = conversing_model_of(settings)
     if model:
         return asyncio.run(_answering(model, _address(settings)))
     if settings.local_model:
@@ -117,7 +117,7 @@ def _speed(heard: list[float], tokens: int) -> str:
 
 
 def _web_search(settings: Settings) -> Finding:
-    search = web_search_for(settings)
+    search = web_search_of(settings)
     if search is None:
         return Finding(
             name="web search",
@@ -148,7 +148,7 @@ def _code() -> Finding:
 
 
 def _images(settings: Settings) -> Finding:
-    if image_model_for(settings):
+    if image_model_of(settings):
         return Finding(
             name="images", state="ok", detail=f"{settings.image_model}; not asked: a picture may cost"
         )
@@ -161,7 +161,7 @@ def _images(settings: Settings) -> Finding:
 
 
 def _speech(settings: Settings) -> Finding:
-    voice = voice_for(settings)
+    voice = voice_of(settings)
     if voice is None:
         return Finding(
             name="speech",

@@ -6,6 +6,7 @@ from redis import Redis
 
 from runtime.commands.doctor.chats import findings
 from runtime.commands.doctor.finding import Finding, found
+from runtime.composition import chat_model_of, embedders_of, readers_of
 from runtime.servers.running import connected, conversing
 from runtime.settings import Settings, SettingsError
 
@@ -67,9 +68,7 @@ def _master_key(settings: Settings) -> Finding:
 
 
 def _embedder(settings: Settings) -> Finding:
-    from providers.embedding.embedders import embedder_for
-
-    embedder = embedder_for(None, settings)
+    embedder = embedders_of(settings).of()
     dimensions = embedder.embed(["hello"]).shape[1]
     more = (
         None
@@ -86,10 +85,7 @@ class _Greeting(msgspec.Struct):
 
 
 def _extractor(settings: Settings) -> Finding:
-    from providers.models.chat_model import ChatModel
-    from workers.extraction.readers import reader_for
-
-    identity = reader_for(settings).identity
+    identity = readers_of(settings).of().identity
     if identity.model is None:
         return Finding(
             name="extractor",
@@ -97,5 +93,6 @@ def _extractor(settings: Settings) -> Finding:
             detail=f"{identity}: English statements by grammar, no model",
             next="set OPENAI_API_KEY and EVERLOG_CHAT_MODEL for one that understands more",
         )
-    ChatModel(settings).structured("Answer with a greeting.", "Hello.", _Greeting, max_tokens=200)
+    model = chat_model_of(settings)
+    model.structured("Answer with a greeting.", "Hello.", _Greeting, max_tokens=200)
     return Finding(name="extractor", state="ok", detail=f"{identity}; the model answers")

@@ -1,0 +1,138 @@
+"""The composition root: what is made out of the settings is made here, and handed on.
+
+What takes long to import is imported where it is made: most commands need little of it.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from providers.models.endpoint import Endpoint
+from providers.models.prices import Prices
+from runtime.settings import Settings, SettingsError, require_model
+
+if TYPE_CHECKING:
+    from domain.eventstore.cells import Cells
+    from providers.embedding.embedders import Embedders
+    from providers.models.chat_model import ChatModel
+    from providers.models.conversing import ConversingModel
+    from providers.models.image_model import ImageModel
+    from providers.sandbox.sandbox import Sandbox
+    from providers.speech.speech import Voice
+    from providers.web.search import WebSearch
+    from workers.extraction.readers import Readers
+    from workers.process import WorkerProcess
+
+
+# --- the log ------------------------------------------------------------------------------------------
+
+
+def cells_of(settings: Settings) -> "Cells":
+    from domain.eventstore.cells import Cells
+    from domain.eventstore.cipher import master_key
+
+    assert settings.database_url  # noqa: S101 - the commands see to it
+    return Cells(settings.database_url, master_key(settings.master_key, Path(settings.data_dir)))
+
+
+# --- models -------------------------------------------------------------------------------------------
+
+
+def endpoint_of(settings: Settings) -> Endpoint:
+    return Endpoint(settings.openai_base_url, settings.openai_api_key)
+
+
+def embedders_of(settings: Settings) -> "Embedders":
+    from providers.embedding.embedders import Embedders
+
+    return Embedders(endpoint_of(settings), settings.embedding_model, settings.embedding_midpoint)
+
+
+def chat_model_of(settings: Settings, longest: float | None = None) -> "ChatModel":
+    """`longest`: seconds that one call may take where the settings leave it more."""
+    from providers.models.chat_model import ChatModel
+
+    timeout = min(settings.chat_timeout, longest or settings.chat_timeout)
+    return ChatModel(endpoint_of(settings), settings.chat_model, timeout)
+
+
+def conversing_model_of(settings: Settings) -> "ConversingModel | None":
+    """None where no chat model is configured."""
+    from providers.models.conversing import ConversingModel
+
+    if not settings.has_endpoint:
+        return None
+    return ConversingModel(endpoint_of(settings), settings.chat_model, settings.chat_timeout)
+
+
+def prices_of(settings: Settings) -> Prices | None:
+    """None: nobody told. Raises SettingsError."""
+    if settings.chat_prices is None:
+        return None
+    try:
+        return Prices.parsed(settings.chat_prices)
+    except ValueError:
+        raise SettingsError(
+            "EVERLOG_CHAT_PRICES: US dollars a million input and output tokens are wanted, such as 0.40/1.60"
+        ) from None
+
+
+def readers_of(settings: Settings) -> "Readers":
+    """The extractors. Raises SettingsError."""
+    from workers.extraction.model import ModelReader
+    from workers.extraction.readers import Readers
+
+    require_model(settings)
+    configured = settings.has_endpoint or settings.local_model
+    model = ModelReader(chat_model_of(settings), prices_of(settings)) if configured else None
+    return Readers(model, settings.extractor or ("model" if settings.openai_api_key else "rules"))
+
+
+# --- tools of chats -----------------------------------------------------------------------------------
+
+
+def image_model_of(settings: Settings) -> "ImageModel | None":
+    """None where no image model is configured."""
+    from providers.models.image_model import ImageModel
+
+    if not (settings.image_model and settings.has_endpoint):
+        return None
+    return ImageModel(endpoint_of(settings), settings.image_model)
+
+
+def voice_of(settings: Settings) -> "Voice | None":
+    """None where no speech model is configured and no local voice installed."""
+    from providers.speech.speech import RemoteVoice, local_voice
+
+    if not (settings.speech_model and settings.has_endpoint):
+        return local_voice()
+    return RemoteVoice(endpoint_of(settings), settings.speech_model, settings.speech_voice)
+
+
+def web_search_of(settings: Settings) -> "WebSearch | None":
+    """None: no web search is configured."""
+    from providers.web.search import WebSearch
+
+    if settings.web_search is None:
+        return None
+    return WebSearch(settings.web_search, settings.web_search_url, settings.web_search_key)
+
+
+def sandbox_of(settings: Settings) -> "Sandbox | None":
+    """None where the extra `code` is not installed."""
+    from providers.sandbox.sandbox import Sandbox, available
+
+    return Sandbox(Path(settings.data_dir)) if available() else None
+
+
+# --- processes ----------------------------------------------------------------------------------------
+
+
+def worker_of(settings: Settings) -> "WorkerProcess":
+    """Raises SettingsError."""
+    from workers import broker
+    from workers.process import WorkerProcess
+
+    assert settings.redis_url  # noqa: S101 - the commands see to it
+    readers, embedders = readers_of(settings), embedders_of(settings)
+    queue = broker.connect(settings.redis_url)
+    return WorkerProcess(cells_of(settings), queue, readers, embedders, settings.worker_threads)
