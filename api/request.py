@@ -24,7 +24,7 @@ from api.native.usage import Usage
 from application.asked import Asked, Caller
 from application.engine import Engine
 from application.limits import Limits
-from domain.eventstore.recorder import Receipt
+from domain.eventstore.receipts import Receipt
 from domain.ids import new_id
 from domain.key import KeyScope
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from domain.eventstore.recorder import Receipt
+from domain.eventstore.receipts import Receipt
 from domain.ids import new_id
 from domain.key import ALL_SCOPES, NO_TERMS, KeyScope, Terms
 from domain.recorded import Context

@@ -15,6 +15,7 @@ from psycopg import Connection
 from redis.exceptions import RedisError
 
 from domain.errors import VersionConflict
+from domain.eventstore import receipts
 from domain.eventstore.cells import Cell, Cells
 from domain.eventstore.erasure import under_way
 from domain.eventstore.writer import Work
@@ -163,9 +164,7 @@ class Jobs:
             self._expiry_due[cell.name] = time.monotonic() + EXPIRY_SECONDS
             self.delete_expired(conn, cell)
             erasure.erase_left_behind(conn)
-        conn.execute(
-            "DELETE FROM receipts WHERE created_at < now() - make_interval(hours => %s)", (RECEIPT_HOURS,)
-        )
+        receipts.discard(conn, RECEIPT_HOURS)
         self.finish_erasures(conn, cell)
 
     def delete_expired(self, conn: Connection[Any], cell: Cell) -> None:

@@ -14,6 +14,7 @@ from api.body import IdParameter
 from api.errors import Refusal, refusals
 from application.asked import Asked
 from application.engine import Engine
+from domain.eventstore import backlog
 from domain.eventstore.cells import Cell
 from domain.eventstore.mapper import LogEntry
 from domain.eventstore.reading import Filter, head
@@ -146,14 +147,10 @@ def status_of(cell: Cell) -> StatusAnswer:
                     {"model": build.model},
                 ).fetchone()
                 waiting[build.name] = row[0] if row else 0
-        row = conn.execute(
-            "SELECT count(*), count(*) FILTER (WHERE attempts + outages > 0),"
-            " (SELECT error FROM backlog WHERE error IS NOT NULL ORDER BY due_at DESC LIMIT 1) FROM backlog"
-        ).fetchone()
-        assert row  # noqa: S101 - an aggregate is one row
+        extent = backlog.extent(conn)
         return StatusAnswer(
             head=last,
-            extraction=Backlog(waiting=row[0], put_off=row[1], error=row[2]),
+            extraction=Backlog(waiting=extent.waiting, put_off=extent.put_off, error=extent.error),
             projections=[
                 ProjectionStatus(
                     name=build.name,

@@ -41,6 +41,16 @@ class Turn(msgspec.Struct, frozen=True):
     """Many conversations."""
 
 
+class Extent(msgspec.Struct, frozen=True):
+    """All that waits."""
+
+    waiting: int
+    put_off: int
+    """Of these, what was tried before and failed."""
+    error: str | None
+    """What the one that waits longest ran into."""
+
+
 def settled(stream_id: UUID) -> str:
     """What is told (signals.py) when an ingestion or a review waits no more, or is put off."""
     return f"ingestion {stream_id}"
@@ -49,6 +59,24 @@ def settled(stream_id: UUID) -> str:
 async def is_waiting(conn: AsyncConnection[Any], stream_id: UUID) -> bool:
     cursor = await conn.execute("SELECT 1 FROM backlog WHERE stream_id = %s", (stream_id,))
     return await cursor.fetchone() is not None
+
+
+async def is_handed_out(conn: AsyncConnection[Any], stream_id: UUID) -> bool:
+    """Whether somebody is at it, or was told to be."""
+    cursor = await conn.execute(
+        "SELECT handed_out_at IS NOT NULL FROM backlog WHERE stream_id = %s", (stream_id,)
+    )
+    return await cursor.fetchone() == (True,)
+
+
+def extent(conn: Connection[Any]) -> Extent:
+    """How much waits in a cell, for the operator."""
+    row = conn.execute(
+        "SELECT count(*), count(*) FILTER (WHERE attempts + outages > 0),"
+        " (SELECT error FROM backlog WHERE error IS NOT NULL ORDER BY due_at DESC LIMIT 1) FROM backlog"
+    ).fetchone()
+    assert row  # noqa: S101 - an aggregate is one row
+    return Extent(*row)
 
 
 async def learnt(conn: AsyncConnection[Any], owner: str, name_hash: bytes) -> tuple[int, int]:

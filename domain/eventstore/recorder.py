@@ -16,6 +16,7 @@ from psycopg_pool import ConnectionPool
 
 from domain.eventstore.mapper import LogEntry
 from domain.eventstore.reading import Filter, head, read_log, read_stream
+from domain.eventstore.receipts import Receipt
 from domain.ids import new_id
 from domain.recorded import Context, now
 
@@ -24,17 +25,6 @@ APPEND = (
     " %b::text[], %b::text[], %b::text[], %b::timestamptz[], %b::bytea[],"
     " %b::text[], %b::text[], %b::text[], %b::bytea[], %s::jsonb[])"
 )
-
-
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """What one command with an Idempotency-Key did, stored with its events."""
-
-    owner: str
-    actor: str
-    key: str
-    fingerprint: bytes
-    results: tuple[tuple[UUID, int], ...] = ()
-    """(stream, version) of each result, in the order of the answer."""
 
 
 class LogRecorder(ApplicationRecorder):

@@ -21,7 +21,7 @@ from domain.aggregates import BEGINNINGS, decide, evolve
 from domain.errors import Contended, IdempotencyMismatch, Unavailable
 from domain.eventstore.log import EventLog
 from domain.eventstore.mapper import record
-from domain.eventstore.recorder import Receipt
+from domain.eventstore.receipts import Receipt, stored
 from domain.eventstore.states import states_of
 from domain.recorded import Context, Event, Recorded
 
@@ -162,7 +162,7 @@ class Writer:
     def _decide(self, group: list[AnyWork]) -> tuple[list[Decided], list[AnyWork]]:
         with self._pool.connection() as conn:
             states = self._states(conn, group)
-            stored = _stored_receipts(conn, group)
+            receipts = stored(conn, [work.receipt for work in group if work.receipt])
         decided: list[Decided] = []
         repeated: list[AnyWork] = []
         claimed: set[tuple[str, str, str]] = set()
@@ -170,13 +170,13 @@ class Writer:
             if work.future.done():
                 continue
             receipt = work.receipt
-            if receipt and _key(receipt) in claimed:
+            if receipt and receipt.id in claimed:
                 repeated.append(work)
-            elif receipt and _key(receipt) in stored:
-                self._answer_again(work, receipt, stored[_key(receipt)])
+            elif receipt and receipt.id in receipts:
+                self._answer_again(work, receipt, receipts[receipt.id])
             else:
                 if receipt:
-                    claimed.add(_key(receipt))
+                    claimed.add(receipt.id)
                 self._decide_one(work, states, decided)
         return decided, repeated
 
@@ -207,26 +207,29 @@ class Writer:
         ids = {id for work in group for id, command in work.commands if not isinstance(command, BEGINNINGS)}
         return states_of(conn, self._log.mapper, State, list(ids))
 
-    def _answer_again(self, work: AnyWork, receipt: Receipt, stored: Receipt) -> None:
-        if stored.fingerprint != receipt.fingerprint:
+    def _answer_again(self, work: AnyWork, receipt: Receipt, before: Receipt) -> None:
+        if before.fingerprint != receipt.fingerprint:
             return _fail(work, IdempotencyMismatch("this Idempotency-Key was used for another request"))
         try:
-            results = self._results(stored)
+            results = self._results(before)
         except Exception as error:
             return _fail(work, error)
         work.future.set_result(results)
         return None
 
-    def _results(self, stored: Receipt) -> list[Result[State]]:
-        """What a receipt's request was answered, thousands of states at once: all writers wait for it."""
-        last = dict(stored.results)
+    def _results(self, receipt: Receipt) -> list[Result[State]]:
+        """What a receipt's request was answered, thousands of states at once: all writers wait for it.
+
+        It was the same request as the one that asks, so these are states of the kinds that its commands name.
+        """
+        last = dict(receipt.results)
         with self._pool.connection() as conn:
             states = states_of(
                 conn, self._log.mapper, State, list(last), {id: version + 1 for id, version in last.items()}
             )
         return [
             Result(states[id] if version == last[id] else self._log.get(State, id, version), True)
-            for id, version in stored.results
+            for id, version in receipt.results
         ]
 
     # --- appending ----------------------------------------------------------------------------------
@@ -298,33 +301,6 @@ def _placed(decided: Decided, first: int) -> list[Result[State]]:
         )
         for r in decided.results
     ]
-
-
-def _stored_receipts(conn: Connection[Any], group: list[AnyWork]) -> dict[tuple[str, str, str], Receipt]:
-    asked = [work.receipt for work in group if work.receipt]
-    if not asked:
-        return {}
-    rows = conn.execute(
-        "SELECT owner, actor, key, fingerprint, results::text FROM receipts"
-        " JOIN unnest(%s::text[], %s::text[], %s::text[]) AS asked(owner, actor, key)"
-        " USING (owner, actor, key)",
-        ([r.owner for r in asked], [r.actor for r in asked], [r.key for r in asked]),
-    ).fetchall()
-    receipts = [
-        Receipt(
-            owner=owner,
-            actor=actor,
-            key=key,
-            fingerprint=fingerprint,
-            results=msgspec.json.decode(results, type=tuple[tuple[UUID, int], ...]),
-        )
-        for owner, actor, key, fingerprint, results in rows
-    ]
-    return {_key(receipt): receipt for receipt in receipts}
-
-
-def _key(receipt: Receipt) -> tuple[str, str, str]:
-    return receipt.owner, receipt.actor, receipt.key
 
 
 def _fail(work: AnyWork, error: Exception) -> None:

@@ -13,7 +13,7 @@ from domain.errors import NotFound, NotWaiting
 from domain.eventstore import backlog
 from domain.eventstore.backlog import Turn
 from domain.eventstore.cells import Cell
-from domain.eventstore.recorder import Receipt
+from domain.eventstore.receipts import Receipt
 from domain.eventstore.states import states_of
 from domain.eventstore.writer import Result, Work
 from domain.ids import new_id

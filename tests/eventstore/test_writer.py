@@ -8,7 +8,7 @@ import pytest
 
 from domain.errors import IdempotencyMismatch, NotFound, VersionConflict
 from domain.eventstore.cells import Cell, Cells
-from domain.eventstore.recorder import Receipt
+from domain.eventstore.receipts import Receipt
 from domain.eventstore.writer import Result, Work
 from domain.ids import new_id
 from domain.memory import AddMemory, DeleteMemory, Memory, MemoryCommand, Scope, UpdateMemory

@@ -22,6 +22,7 @@ from application.asked import Asked
 from application.engine import Engine
 from application.storable import Id
 from domain.errors import NotFound
+from domain.eventstore import backlog
 from domain.eventstore.cells import Cell
 from domain.eventstore.reading import Filter
 from domain.ids import named_id, read
@@ -122,10 +123,7 @@ async def _status(asked: Asked, engine: Engine, ingestion: Ingestion) -> EventSt
     if ingestion.status == "failed":
         return "FAILED"
     async with engine.connection(asked.caller.owner) as conn:
-        cursor = await conn.execute(
-            "SELECT handed_out_at IS NOT NULL FROM backlog WHERE stream_id = %s", (ingestion.id,)
-        )
-        return "RUNNING" if await cursor.fetchone() == (True,) else "PENDING"
+        return "RUNNING" if await backlog.is_handed_out(conn, ingestion.id) else "PENDING"
 
 
 def _changes(cell: Cell, owner: str, cause: UUID) -> list[Recorded]:
