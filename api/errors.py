@@ -94,6 +94,10 @@ KINDS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     of_application.StaleProposal: (HTTPStatus.CONFLICT, "stale-proposal"),
     of_application.NoModel: (HTTPStatus.UNPROCESSABLE_ENTITY, "no-model"),
     of_application.NoChatModel: (HTTPStatus.SERVICE_UNAVAILABLE, "no-chat-model"),
+    of_application.NoAgent: (HTTPStatus.BAD_REQUEST, "no-agent"),
+    of_application.BadImages: (HTTPStatus.UNPROCESSABLE_ENTITY, "images"),
+    of_application.TooManyImages: (HTTPStatus.TOO_MANY_REQUESTS, "images"),  # as Khoj has it
+    of_application.NoAnswer: (HTTPStatus.SERVICE_UNAVAILABLE, "no-answer"),
     of_application.UsedUp: (HTTPStatus.TOO_MANY_REQUESTS, "plan"),
     psycopg.DataError: (HTTPStatus.UNPROCESSABLE_ENTITY, "unstorable"),
     psycopg.OperationalError: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),

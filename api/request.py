@@ -22,6 +22,7 @@ from api.errors import Refusal, of_body, to_problem, without_body
 from api.limits import admit
 from api.native.usage import Usage
 from application.asked import Asked, Caller
+from application.chat.chat import Chat
 from application.engine import Engine
 from application.limits import Limits
 from domain.eventstore.receipts import Receipt
@@ -125,6 +126,11 @@ async def _admit(scope: Scope, headers: Headers) -> None:
 def provide_engine(request: Request[Any, Any, Any]) -> Engine:
     engine: Engine = request.app.state.engine
     return engine
+
+
+def provide_chat(request: Request[Any, Any, Any]) -> Chat:
+    chats: Chat = request.app.state.chats
+    return chats
 
 
 async def provide_asked(request: Request[Any, Caller, Any], engine: NamedDependency[Engine]) -> Asked:

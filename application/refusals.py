@@ -29,3 +29,19 @@ class UsedUp(Refused):
     def __init__(self, words: str, retry_after: int) -> None:
         super().__init__(words)
         self.retry_after = retry_after
+
+
+class NoAgent(Refused):
+    """Nobody of this name can be talked to."""
+
+
+class BadImages(Refused):
+    """What came with a question as a picture is none."""
+
+
+class TooManyImages(Refused):
+    """More pictures, or larger ones, came with a question than are taken."""
+
+
+class NoAnswer(Refused):
+    """A question is kept, and could not be answered; why, in words for who asked it."""

@@ -13,14 +13,15 @@ import msgspec
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from api.dialects.khoj.question import Question
 from application import finding
 from application.asked import Asked
 from application.chat import context
-from application.chat.chat import Chat
+from application.chat.chat import REMOVED, Chat
 from application.chat.context import Json, fenced
 from application.chat.draft import Draft
-from application.chat.emission import Emission
+from application.chat.emission import Began, Emission, Failed, TurnEnds
+from application.chat.emission import Text as Said
+from application.chat.question import Question
 from application.chat.remembered import remembered, remembers
 from application.chat.toolbox import Toolbox, found
 from application.chat.tools.notes import without_filters
@@ -92,6 +93,8 @@ class Answering:
         self._draft = Draft(self._emitted.put_nowait, chat.prices, chooses=turn.command is None)
         self._toolbox = Toolbox(self._made_desk(), self._draft, turn.command)
         self._begun = self._stopped = self._keeping = False
+        self._counted = False
+        """Whether it is settled that the question counts as a message, or does not."""
         self._words: str | None = None
         """Why it was stopped, for who listens."""
         self.task = asyncio.create_task(self._run())
@@ -113,9 +116,21 @@ class Answering:
                     continue
                 if emission is None:
                     return
+                await self._count(emission)
                 yield emission
         finally:
             self.stop()
+
+    async def _count(self, emission: Emission) -> None:
+        """Where nobody says anything before the answer fails, the message does not count.
+
+        Unless that is since the user has deleted it: the model was asked.
+        """
+        if self._counted or not isinstance(emission, Said | Failed):
+            return
+        self._counted = True
+        if isinstance(emission, Failed) and emission.message != REMOVED:
+            await self._chat.plans.give_back_message(self._asked.caller)
 
     @property
     def conversation_id(self) -> UUID:
@@ -144,9 +159,7 @@ class Answering:
 
     async def _run(self) -> None:
         self._begun = True
-        self._emitted.put_nowait(
-            Emission("metadata", {"conversationId": str(self._conversation.id), "turnId": self.turn.id})
-        )
+        self._emitted.put_nowait(Began(self._conversation.id, self.turn.id))
         try:
             if self._stopped:
                 raise asyncio.CancelledError
@@ -165,7 +178,7 @@ class Answering:
         await self._keep()
         await self._chat.leases.give_back((self._conversation.id, self.turn.id))
         if self._words or not self._draft.interrupted:
-            self._emitted.put_nowait(Emission("end_response"))
+            self._emitted.put_nowait(TurnEnds())
 
     def _over(self, _: "asyncio.Task[None]") -> None:
         self._chat.under_way.discard(self)
@@ -299,7 +312,7 @@ class Answering:
             asked=self._asked,
             user_id=self._conversation.scope.user_id,
             question=self.turn.question,
-            notes=self._question.notes(),
+            notes=self._question.notes,
             files=self._conversation.files,
             addresses={url for said in own for url in addresses_in(said)},
             say=self._draft.status,
@@ -349,7 +362,7 @@ class Answering:
 
     def _held(self) -> float:
         """How many characters of what may come before a call are held back, so that all is told in order."""
-        if not self._question.streams(client=None):
+        if not self._question.streamed:
             return math.inf
         return TALK_CHARACTERS if self._model.talks_first else 0
 
@@ -377,7 +390,7 @@ class Answering:
         except Exception:
             log.exception("turn %r could not be kept", self.turn.id)
             words = "This answer could not be kept: the database cannot be reached."
-            self._emitted.put_nowait(Emission("error", {"message": words}))
+            self._emitted.put_nowait(Failed(words))
 
     def _lesson(self, answered: Answered) -> Received:
         said: list[tuple[ingestion.Role, str]] = [

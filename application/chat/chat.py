@@ -2,10 +2,8 @@
 
 import asyncio
 from collections import Counter
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
-
-from litestar import Request
 
 from application.chat.leases import Leases
 from application.chat.plans import Plans
@@ -109,8 +107,3 @@ class Chat:
             if part:
                 await part.close()
         await self.leases.close()
-
-
-def provide_chat(request: Request[Any, Any, Any]) -> Chat:
-    chats: Chat = request.app.state.chats
-    return chats

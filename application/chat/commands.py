@@ -1,4 +1,4 @@
-"""The commands at the beginning of a question (khoj.md, 3.1)."""
+"""The commands at the beginning of a question."""
 
 import re
 
@@ -13,18 +13,10 @@ COMMANDS = {
     "research": "Research in several rounds with all tools.",
 }
 
-COMMAND = re.compile(
-    rf"\s*(?:/automated_task(?!\S)\s*)?(?:/(?P<command>{'|'.join(COMMANDS)})(?!\S)\s*)?", re.IGNORECASE
-)
+COMMAND = re.compile(rf"\s*/(?P<command>{'|'.join(COMMANDS)})(?!\S)\s*", re.IGNORECASE)
 
 
-def parse(q: str) -> tuple[str | None, str]:
-    """The command that `q` begins with, and what is asked; without a command, `q` as it is.
-
-    `/automated_task` is Khoj's mark on what its scheduler asks, and says nothing.
-    """
-    found = COMMAND.match(q)
-    if not found or not found.group().strip():
-        return None, q
-    command = found["command"]
-    return command and command.lower(), q[found.end() :]
+def parse(text: str) -> tuple[str | None, str]:
+    """The command that `text` begins with, and what is asked; without a command, `text` as it is."""
+    found = COMMAND.match(text)
+    return (found["command"].lower(), text[found.end() :]) if found else (None, text)

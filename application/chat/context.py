@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from api.dialects.khoj.question import Question
+from application.chat.question import Question
 from domain.conversation import AttachedFile, Turn
 from domain.memory import Memory
 
@@ -53,11 +53,10 @@ def tokens(text: str) -> int:
 
 def system(name: str, question: Question, research_rounds: int | None) -> Json:
     """The system message."""
-    place = question.place()
     text = ANSWER.format(
         name=name,
         now=datetime.now(_zone(question.timezone)).strftime("%A, %d %B %Y, %H:%M %Z"),
-        place=f" This person is in {fenced(place)}." if place else "",
+        place=f" This person is in {fenced(question.place)}." if question.place else "",
     )
     if research_rounds:
         text += "\n" + RESEARCH.format(rounds=research_rounds)

@@ -1,12 +1,23 @@
 """What has become of a turn so far: told to the client as it comes, kept as one event in the end."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
-from api.dialects.khoj.history import references_of
-from application.chat.emission import Emission, Type
+from application.chat.emission import (
+    Accounted,
+    AnswerBegins,
+    AnswerEnds,
+    Drawn,
+    Emission,
+    Failed,
+    Found,
+    Painted,
+    Status,
+    Text,
+    Thought,
+)
 from application.chat.tools.tool import Outcome
 from domain.conversation import Answered, References, Spent, Step
 from providers.models.prices import Prices
@@ -20,7 +31,7 @@ CUT_OFF_HERE = "*The answer was cut off here for its length: ask to go on.*"
 
 
 class Draft:
-    """Grows by what the model says and the tools find; every growth is emitted, in the order of khoj.md, 2.3.
+    """Grows by what the model says and the tools find; every growth is emitted.
 
     What the model thinks, or says before it may call a tool, is held until it is known whether it does:
     then it is a status like those of the tools, else the thoughts and the beginning of the answer.
@@ -66,7 +77,7 @@ class Draft:
 
     def status(self, text: str) -> None:
         self._steps.append(("status", [text]))
-        self._tell("status", text)
+        self._emit(Status(text))
 
     def add(self, text: str) -> None:
         """The user says something more."""
@@ -122,15 +133,15 @@ class Draft:
         self._think()
         if not self.begun:
             self.begun = True
-            self._tell("start_llm_response")
+            self._emit(AnswerBegins())
             if self.preface:
-                self._tell("message", self.preface)
+                self._emit(Text(self.preface))
         if text and self._paragraph_ended and self._text:
             text = f"\n\n{text}"
         if text:
             self._paragraph_ended = False
             self._text.append(text)
-            self._tell("message", text)
+            self._emit(Text(text))
 
     def end_paragraph(self) -> None:
         """What is said next, if anything, is another one."""
@@ -149,7 +160,7 @@ class Draft:
             return
         self.choose(["general"])
         first, self._told = self._told is None, self.references
-        self._tell("references", references_of(self.references))
+        self._emit(Found(self.references))
         if first:
             self._show(bool(self._images), bool(self._diagram))
             self.status(GENERATING)
@@ -157,9 +168,9 @@ class Draft:
     def _show(self, images: bool, diagram: bool) -> None:
         """All that was made so far: a client keeps the last list that it is told."""
         if images:
-            self._tell("generated_assets", {"images": list(self._images)})
-        if diagram:
-            self._tell("generated_assets", {"mermaidjsDiagram": self._diagram})
+            self._emit(Painted(self._images))
+        if diagram and self._diagram:
+            self._emit(Drawn(self._diagram))
 
     def _think(self) -> None:
         """Tell the thoughts that were held."""
@@ -169,7 +180,7 @@ class Draft:
         if not self._steps or self._steps[-1][0] != "thought":
             self._steps.append(("thought", []))
         self._steps[-1][1].append(text)
-        self._tell("thought", text)
+        self._emit(Thought(text))
 
     def _set_aside_thoughts(self) -> None:
         thoughts, self._thoughts = self._thoughts.strip(), ""
@@ -181,7 +192,7 @@ class Draft:
         self.release()
         self._failure = words
         self._chooses = False
-        self._tell("error", {"message": words})
+        self._emit(Failed(words))
         self.end_paragraph()
         self.say(words)
 
@@ -193,9 +204,9 @@ class Draft:
         self._text.append(self._talk)
         self._thoughts = self._talk = ""
         if words:
-            self._tell("error", {"message": words})
+            self._emit(Failed(words))
             if self.begun:
-                self._tell("end_llm_response")
+                self._emit(AnswerEnds())
 
     def use(self, used: Used) -> None:
         self._used = Used(*(a + b for a, b in zip(_numbers(self._used), _numbers(used), strict=True)))
@@ -204,8 +215,8 @@ class Draft:
         """The answer is whole."""
         if not self.begun:
             self.say("")
-        self._tell("end_llm_response")
-        self._tell("usage", usage_of(self._spent()))
+        self._emit(AnswerEnds())
+        self._emit(Accounted(self._spent()))
 
     def answered(self, turn_id: str, model: str) -> Answered:
         return Answered(
@@ -232,21 +243,6 @@ class Draft:
             cache_read_tokens=used.cache_read_tokens,
             cost=cost,
         )
-
-    def _tell(self, type: Type, data: Any = "") -> None:
-        self._emit(Emission(type, data))
-
-
-def usage_of(spent: Spent) -> dict[str, int | float]:
-    """As Khoj's clients read it."""
-    return {
-        "input_tokens": spent.input_tokens,
-        "output_tokens": spent.output_tokens,
-        "thought_tokens": spent.thought_tokens,
-        "cache_read_tokens": spent.cache_read_tokens,
-        "cache_write_tokens": 0,
-        "cost": spent.cost or 0.0,
-    }
 
 
 def _numbers(used: Used) -> tuple[int, ...]:

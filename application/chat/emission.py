@@ -1,26 +1,80 @@
-"""What a turn tells its client while it goes on (khoj.md, 2.2 and 2.3)."""
+"""What a turn tells while it goes on. Each door has its own way to say it."""
 
-from typing import Any, Literal
+from uuid import UUID
 
 import msgspec
 
-Type = Literal[
-    "metadata",
-    "status",
-    "thought",
-    "references",
-    "generated_assets",
-    "start_llm_response",
-    "message",
-    "end_llm_response",
-    "usage",
-    "error",
-    "end_response",
-]
+from domain.conversation import References, Spent
 
 
-class Emission(msgspec.Struct, frozen=True):
-    """One event of a stream. Each framing has its own way to write it."""
+class Began(msgspec.Struct, frozen=True):
+    """The question is kept, and its turn under way."""
 
-    type: Type
-    data: Any = ""
+    conversation_id: UUID
+    turn_id: str
+
+
+class Status(msgspec.Struct, frozen=True):
+    """What is being done: a short bold title, then detail, in Markdown."""
+
+    text: str
+
+
+class Thought(msgspec.Struct, frozen=True):
+    """A piece of what the model thinks."""
+
+    text: str
+
+
+class Found(msgspec.Struct, frozen=True):
+    """All that the answer is made of so far."""
+
+    references: References
+
+
+class Painted(msgspec.Struct, frozen=True):
+    """All pictures that were made so far, as data URIs."""
+
+    images: tuple[str, ...]
+
+
+class Drawn(msgspec.Struct, frozen=True):
+    """The diagram that was made last, in Mermaid."""
+
+    diagram: str
+
+
+class AnswerBegins(msgspec.Struct, frozen=True):
+    """What follows is the answer, and what else is found or done meanwhile."""
+
+
+class Text(msgspec.Struct, frozen=True):
+    """A piece of the answer."""
+
+    text: str
+
+
+class AnswerEnds(msgspec.Struct, frozen=True):
+    """The answer is whole."""
+
+
+class Accounted(msgspec.Struct, frozen=True):
+    """What the models have used for the turn."""
+
+    spent: Spent
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """There is no answer, or no more of it; why, in words for the user."""
+
+    message: str
+
+
+class TurnEnds(msgspec.Struct, frozen=True):
+    """The turn is kept, and tells no more."""
+
+
+Emission = (
+    Began | Status | Thought | Found | Painted | Drawn | AnswerBegins | Text | AnswerEnds | Accounted
+    | Failed | TurnEnds
+)  # fmt: skip

@@ -7,6 +7,7 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from api.dialects.khoj.options import ROUTES
+from api.dialects.khoj.question import unmarked
 from application.chat.commands import COMMANDS, parse
 from application.chat.tools import ALL, RESEARCH_ONLY
 
@@ -28,7 +29,7 @@ NAMES = st.sampled_from(sorted(COMMANDS))
     ],
 )
 def test_a_command_at_the_beginning_is_taken_off_once(q: str, command: str | None, rest: str) -> None:
-    assert parse(q) == (command, rest)
+    assert parse(unmarked(q)) == (command, rest)
 
 
 @pytest.mark.parametrize(
@@ -49,12 +50,12 @@ def test_a_command_at_the_beginning_is_taken_off_once(q: str, command: str | Non
     ],
 )
 def test_what_only_looks_like_a_command_is_a_question_as_it_is(q: str) -> None:
-    assert parse(q) == (None, q)
+    assert parse(unmarked(q)) == (None, q)
 
 
 @given(st.text() | st.text(alphabet="/ notescdeNOTES\n_"))
 def test_no_text_of_a_question_is_ever_lost(q: str) -> None:
-    command, rest = parse(q)
+    command, rest = parse(unmarked(q))
     assert q.endswith(rest)
     if command is None and not q.strip().lower().startswith("/automated_task"):
         assert rest == q
@@ -62,7 +63,7 @@ def test_no_text_of_a_question_is_ever_lost(q: str) -> None:
 
 @given(NAMES, st.text())
 def test_every_command_is_found_and_leaves_the_question(command: str, question: str) -> None:
-    assert parse(f"/{command} {question}") == (command, question.lstrip())
+    assert parse(unmarked(f"/{command} {question}")) == (command, question.lstrip())
 
 
 def test_a_client_without_a_key_can_ask_for_the_commands() -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from api.dialects.khoj import turns
 from api.dialects.khoj.framing import CLIENTS, DELIMITER, EVENTS, KHOJ, LINES, Framing, framing_for, written
-from application.chat.emission import Emission
+from application.chat.emission import Began, Emission, Text, Thought, TurnEnds
+from domain.ids import new_id
 from tests.support.chat_model import Scripted, ScriptedChat
 from tests.support.service import Service
 from tests.support.streams import KHOJS, Way, cut
@@ -61,11 +62,11 @@ CUTS = st.lists(st.integers(1, 12), max_size=40)
 def test_any_text_survives_and_no_piece_of_it_is_taken_for_an_event(
     framing: Framing, pieces: list[str], sizes: list[int]
 ) -> None:
-    emissions = [
-        Emission("metadata", {"conversationId": "c"}),
-        *(Emission("thought", piece) for piece in pieces),
-        *(Emission("message", piece) for piece in pieces),
-        Emission("end_response"),
+    emissions: list[Emission] = [
+        Began(new_id(), "t"),
+        *(Thought(piece) for piece in pieces),
+        *(Text(piece) for piece in pieces),
+        TurnEnds(),
     ]
     way = Way({}, {}, framing.media_type)
     events = way.read(cut(b"".join(_written(emissions, framing)), sizes))

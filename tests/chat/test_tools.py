@@ -19,7 +19,7 @@ from PIL import Image
 from application.asked import Asked, Caller
 from application.chat.chat import Chat
 from application.chat.draft import Draft
-from application.chat.emission import Emission
+from application.chat.emission import Emission, Painted
 from application.chat.plans import PLANS
 from application.chat.toolbox import Toolbox
 from application.chat.tools import ALL, RESEARCH_ONLY
@@ -606,10 +606,11 @@ def test_what_is_not_painted_is_not_counted_and_two_pictures_are_told_of_as_two(
     assert all("painted" in answer for answer in painted)
     assert "used up" in refused
     draft.say("Here.")
-    (made,) = [emission.data for emission in emitted if emission.type == "generated_assets"]
-    assert len(made["images"]) == allowed
+    (made,) = [emission for emission in emitted if isinstance(emission, Painted)]
+    assert len(made.images) == allowed
     draft.found(Outcome(told="", images=("one more",)))
-    assert len(emitted[-1].data["images"]) == allowed + 1
+    assert isinstance(emitted[-1], Painted)
+    assert len(emitted[-1].images) == allowed + 1
 
 
 def test_diagram_is_checked_and_shown(studio: Studio) -> None:

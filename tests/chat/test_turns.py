@@ -7,8 +7,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from api.dialects.khoj import turns
-from application.chat import answering
+from application.chat import answering, turns
 from application.chat.answering import Answering
 from application.chat.draft import CUT_OFF, CUT_OFF_HERE
 from application.chat.tools.notes import NONE_SYNCED

@@ -10,6 +10,7 @@ from litestar.params import FromPath, QueryParameter
 from api.dialects.khoj.errors import refusals
 from api.dialects.khoj.parameters import User, conversation_of
 from application.asked import Asked
+from application.chat import agents
 from application.engine import Engine
 from domain.errors import NotFound
 
@@ -46,8 +47,6 @@ class AgentOptions(msgspec.Struct, frozen=True, kw_only=True):
     output_modes: dict[str, str]
 
 
-DEFAULT = Agent(slug="khoj", name="Khoj", color="#7C3AED", icon="🦾")
-AGENTS = [DEFAULT]
 OPTIONS = AgentOptions(
     input_tools={
         "general": "Answer from general knowledge alone.",
@@ -60,10 +59,8 @@ OPTIONS = AgentOptions(
 )
 
 
-def agent_of(slug: str | None) -> Agent | None:
-    """The agent of this name, in whatever case; the default one where none is named."""
-    wanted = slug.casefold() if slug else DEFAULT.slug
-    return next((agent for agent in AGENTS if agent.slug == wanted), None)
+def shown(agent: agents.Agent) -> Agent:
+    return Agent(slug=agent.slug, name=agent.name, color=agent.color, icon=agent.icon)
 
 
 @get(
@@ -75,7 +72,7 @@ def agent_of(slug: str | None) -> Agent | None:
     summary="The agents one can talk to",
 )
 async def listing(asked: NamedDependency[Asked]) -> list[Agent]:
-    return AGENTS
+    return [shown(agent) for agent in agents.AGENTS]
 
 
 @get(
@@ -124,7 +121,7 @@ ROUTES = [listing, options, of_conversation, one]
 
 
 def _there(slug: str) -> Agent:
-    agent = agent_of(slug)
+    agent = agents.agent_of(slug)
     if agent is None:
         raise NotFound("Agent not found")
-    return agent
+    return shown(agent)

@@ -1,11 +1,8 @@
 """Conversations: begun, listed, read, named, exported and deleted (Khoj's contract for its chat)."""
 
-import unicodedata
 from http import HTTPStatus
 from typing import Annotated, Literal
-from uuid import UUID
 
-import anyio.to_thread
 import msgspec
 from litestar import Response, delete, get, patch, post
 from litestar.di import NamedDependency
@@ -14,7 +11,6 @@ from litestar.params import JSONBody, QueryParameter
 
 from api.auth import require
 from api.dialects.khoj import history
-from api.dialects.khoj.agents import DEFAULT, agent_of
 from api.dialects.khoj.errors import KhojError, refusals
 from api.dialects.khoj.history import HistoryAnswer, Message, messages_of, timestamp
 from api.dialects.khoj.parameters import (
@@ -30,29 +26,19 @@ from api.dialects.khoj.parameters import (
     required,
 )
 from application.asked import Asked
+from application.chat import conversations
+from application.chat.agents import DEFAULT, agent_of
 from application.chat.chat import Chat
+from application.chat.turns import NO_AGENT
 from application.engine import Engine
-from domain.conversation import (
-    Conversation,
-    DeleteConversation,
-    RemoveTurn,
-    Start,
-    Started,
-    Title,
-)
+from domain.conversation import Conversation
 from domain.errors import NotFound
-from domain.eventstore.cells import Cell
-from domain.eventstore.reading import head_now
-from domain.eventstore.states import states_of
-from domain.ids import new_id
-from domain.memory import Scope
-from projections import conversations
+from projections.conversations import Listed
 
 RECENT = 8
 """Conversations in the web client's side bar."""
 PAGE = 10
 MAX_PAGE = 100
-NO_AGENT = "No such agent currently exists."
 NO_MESSAGE = "Message not found"
 
 
@@ -155,7 +141,7 @@ async def start(
         # Not as a Refusal: of those Khoj's shape makes 422, but this one its clients know as 400.
         error = KhojError(error=NO_AGENT, message=NO_AGENT, detail=NO_AGENT)
         return Response(error, status_code=HTTPStatus.BAD_REQUEST)
-    begun = await started(asked, engine, said.user_id, agent.slug)
+    begun = await conversations.start(engine, asked, said.user_id, agent)
     return Response(SessionStarted(conversation_id=str(begun.id)), status_code=HTTPStatus.OK)
 
 
@@ -173,36 +159,11 @@ async def sessions(
     recent: Annotated[bool, QueryParameter()] = False,
     user_id: User = None,
 ) -> list[Session]:
-    async with engine.reading(asked, conversations.CONVERSATIONS) as (conn, build):
-        rows = await conversations.listing(conn, build, _of(asked, user_id), RECENT if recent else None)
+    rows = await conversations.listing(engine, asked, user_id, RECENT if recent else None)
     return [_session(row) for row in rows]
 
 
-async def started(asked: Asked, engine: Engine, user_id: str | None, agent: str) -> Conversation:
-    """A new conversation of the user's, with nothing in it."""
-    begun = Started(scope=_of(asked, user_id), agent=agent)
-    (result,) = await engine.execute(asked, [(new_id(), Start(started=begun))])
-    return result.state
-
-
-async def latest(asked: Asked, engine: Engine, user_id: str | None) -> Conversation | None:
-    """The conversation that the user last changed."""
-    async with engine.reading(asked, conversations.CONVERSATIONS) as (conn, build):
-        id = await conversations.latest(conn, build, _of(asked, user_id))
-    if id is None:
-        return None
-    try:
-        return await conversation_of(asked, engine, str(id), user_id)
-    except NotFound:  # deleted by somebody else a moment ago
-        return None
-
-
-def _of(asked: Asked, user_id: str | None) -> Scope:
-    """Whose conversations a list is about: a named user's, or those of no user."""
-    return Scope(owner=asked.caller.owner, user_id=user_id)
-
-
-def _session(row: conversations.Listed) -> Session:
+def _session(row: Listed) -> Session:
     agent = agent_of(row.agent)
     return Session(
         conversation_id=str(row.conversation_id),
@@ -212,7 +173,7 @@ def _session(row: conversations.Listed) -> Session:
         updated=timestamp(row.updated_at),
         agent_icon=agent.icon if agent else None,
         agent_color=agent.color if agent else None,
-        agent_is_hidden=bool(agent and agent.is_hidden),
+        agent_is_hidden=False,
     )
 
 
@@ -238,7 +199,8 @@ async def read_history(
         missing = f"Conversation: {conversation_id} not found"
         one = await conversation_of(asked, engine, conversation_id, user_id, missing)
     else:
-        one = await latest(asked, engine, user_id) or await _first(asked, engine, user_id)
+        last = await conversations.latest(engine, asked, user_id)
+        one = last or await _first(asked, engine, user_id)
     return history.shown(str(one.id), one.slug, one.agent, one.turns, n, is_owner=True)
 
 
@@ -263,13 +225,9 @@ async def clear(
     user_id = user_id or (data.user_id if data else None)
     named = conversation_id if conversation_id is not None else (data or ToDelete()).conversation_id
     if isinstance(named, msgspec.UnsetType):
-        doomed = await _all(asked, engine, user_id)
+        await conversations.delete_all(chats, asked, user_id)
     else:
-        doomed = await _existing(asked, engine, named, user_id)
-    if doomed:
-        await engine.execute(asked, [(id, DeleteConversation(missing_ok=True)) for id in doomed])
-    for id in doomed:
-        chats.stop(id)
+        await conversations.delete(chats, asked, named, user_id)
     return Cleared()
 
 
@@ -298,29 +256,13 @@ async def remove_turn(
     one = await conversation_of(asked, engine, id, said.user_id, NO_MESSAGE)
     if not one.turns:
         raise NotFound(NO_MESSAGE)
-    await engine.execute(asked, [(one.id, RemoveTurn(turn_id=turn))])
-    chats.stop(one.id, turn)
+    await conversations.remove_turn(chats, asked, one, turn)
     return Ok()
 
 
 async def _first(asked: Asked, engine: Engine, user_id: str | None) -> Conversation:
     require(asked.caller, "write")
-    return await started(asked, engine, user_id, DEFAULT.slug)
-
-
-async def _all(asked: Asked, engine: Engine, user_id: str | None) -> list[UUID]:
-    """All of the user's conversations, those of other keys included that were begun until now."""
-    async with engine.connection(asked.caller.owner) as conn:
-        last = await head_now(conn)
-    async with engine.reading(asked, conversations.CONVERSATIONS, last) as (conn, build):
-        return await conversations.ids(conn, build, _of(asked, user_id))
-
-
-async def _existing(asked: Asked, engine: Engine, conversation_id: str, user_id: str | None) -> list[UUID]:
-    try:
-        return [(await conversation_of(asked, engine, conversation_id, user_id)).id]
-    except NotFound:
-        return []
+    return await conversations.start(engine, asked, user_id, DEFAULT)
 
 
 # --- titles -----------------------------------------------------------------------------------------
@@ -344,21 +286,15 @@ async def rename(
 ) -> Renamed:
     """Without conversation_id it is the last changed one, as for Khoj."""
     said = combined(OfTitle(title=title, conversation_id=conversation_id, user_id=user_id), data)
-    wanted = clean(required("title", said.title))
+    title = required("title", said.title)
     if said.conversation_id is None:
-        one = await latest(asked, engine, said.user_id)
+        one = await conversations.latest(engine, asked, said.user_id)
     else:
         one = await conversation_of(asked, engine, said.conversation_id, said.user_id)
     if one is None:
         raise NotFound(MISSING)
-    await engine.execute(asked, [(one.id, Title(title=wanted))])
+    await conversations.rename(engine, asked, one, title)
     return Renamed()
-
-
-def clean(title: str) -> str:
-    """On one line and without control characters. Markup stays: it is text, which clients escape."""
-    line = " ".join(title.split())
-    return "".join(character for character in line if unicodedata.category(character) != "Cc")
 
 
 # --- export -----------------------------------------------------------------------------------------
@@ -375,9 +311,7 @@ def clean(title: str) -> str:
 async def stats(
     asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: User = None
 ) -> Stats:
-    async with engine.reading(asked, conversations.CONVERSATIONS) as (conn, build):
-        counted = await conversations.count(conn, build, _of(asked, user_id))
-    return Stats(num_conversations=counted)
+    return Stats(num_conversations=await conversations.count(engine, asked, user_id))
 
 
 @get(
@@ -395,11 +329,7 @@ async def export(
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = PAGE,
     user_id: User = None,
 ) -> list[Exported]:
-    async with engine.reading(asked, conversations.CONVERSATIONS) as (conn, build):
-        rows = await conversations.page(conn, build, _of(asked, user_id), limit, offset)
-    cell = await engine.cell_of(asked.caller.owner)
-    found = await anyio.to_thread.run_sync(_states, cell, [row.conversation_id for row in rows])
-    return [_exported(one) for one in found if not one.deleted]
+    return [_exported(one) for one in await conversations.page(engine, asked, user_id, limit, offset)]
 
 
 @post(
@@ -428,12 +358,6 @@ async def feedback(
 
 
 ROUTES = [start, sessions, read_history, clear, remove_turn, rename, stats, export, feedback]
-
-
-def _states(cell: Cell, ids: list[UUID]) -> list[Conversation]:
-    with cell.pool.connection() as conn:
-        states = states_of(conn, cell.log.mapper, Conversation, ids)
-    return [states[id] for id in ids if id in states]
 
 
 def _exported(one: Conversation) -> Exported:

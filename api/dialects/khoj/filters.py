@@ -8,10 +8,10 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from api.dialects.khoj.errors import refusals
 from api.dialects.khoj.parameters import OfConversation, User, Value, combined, conversation_of, required
-from application import finding
 from application.asked import Asked
+from application.chat import conversations
 from application.engine import Engine
-from domain.conversation import AddFiles, Conversation, RemoveFiles
+from domain.conversation import Conversation
 
 Names = Annotated[list[str] | None, QueryParameter()]
 
@@ -39,7 +39,7 @@ async def listing(
     user_id: User = None,
 ) -> list[str]:
     conversation = await conversation_of(asked, engine, conversation_id, user_id)
-    return _there(conversation, await _documents(asked, engine, conversation))
+    return await conversations.files_of(engine, asked, conversation)
 
 
 @post(
@@ -60,7 +60,8 @@ async def add(
     data: JSONBody[OfFile | None] = None,
 ) -> list[str]:
     said = combined(OfFile(conversation_id=conversation_id, filename=filename, user_id=user_id), data)
-    return await _add(asked, engine, said, [required("filename", said.filename)])
+    names = [required("filename", said.filename)]
+    return await conversations.add_files(engine, asked, await _named(asked, engine, said), names)
 
 
 @delete(
@@ -81,7 +82,8 @@ async def remove(
     data: JSONBody[OfFile | None] = None,
 ) -> list[str]:
     said = combined(OfFile(conversation_id=conversation_id, filename=filename, user_id=user_id), data)
-    return await _remove(asked, engine, said, [required("filename", said.filename)])
+    names = [required("filename", said.filename)]
+    return await conversations.remove_files(engine, asked, await _named(asked, engine, said), names)
 
 
 @post(
@@ -102,7 +104,8 @@ async def add_many(
     data: JSONBody[OfFiles | None] = None,
 ) -> list[str]:
     said = combined(OfFiles(conversation_id=conversation_id, filenames=filenames, user_id=user_id), data)
-    return await _add(asked, engine, said, required("filenames", said.filenames))
+    names = required("filenames", said.filenames)
+    return await conversations.add_files(engine, asked, await _named(asked, engine, said), names)
 
 
 @delete(
@@ -123,43 +126,13 @@ async def remove_many(
     data: JSONBody[OfFiles | None] = None,
 ) -> list[str]:
     said = combined(OfFiles(conversation_id=conversation_id, filenames=filenames, user_id=user_id), data)
-    return await _remove(asked, engine, said, required("filenames", said.filenames))
+    names = required("filenames", said.filenames)
+    return await conversations.remove_files(engine, asked, await _named(asked, engine, said), names)
 
 
 ROUTES = [listing, add, remove, add_many, remove_many]
 
 
-async def _add(asked: Asked, engine: Engine, said: OfConversation, names: list[str]) -> list[str]:
-    """Names that are no document of the user's are dropped: they may be a client's, of files not sent yet."""
-    conversation = await _named(asked, engine, said)
-    known = set(await _documents(asked, engine, conversation))
-    return await _do(
-        asked, engine, conversation, AddFiles(files=tuple(name for name in names if name in known))
-    )
-
-
-async def _remove(asked: Asked, engine: Engine, said: OfConversation, names: list[str]) -> list[str]:
-    conversation = await _named(asked, engine, said)
-    return await _do(asked, engine, conversation, RemoveFiles(files=tuple(names)))
-
-
 async def _named(asked: Asked, engine: Engine, said: OfConversation) -> Conversation:
     id = required("conversation_id", said.conversation_id)
     return await conversation_of(asked, engine, id, said.user_id)
-
-
-async def _do(
-    asked: Asked, engine: Engine, conversation: Conversation, command: AddFiles | RemoveFiles
-) -> list[str]:
-    (result,) = await engine.execute(asked, [(conversation.id, command)])
-    return _there(result.state, await _documents(asked, engine, conversation))
-
-
-async def _documents(asked: Asked, engine: Engine, conversation: Conversation) -> list[str]:
-    return await finding.names_of_documents(engine, asked, conversation.scope.user_id)
-
-
-def _there(conversation: Conversation, documents: list[str]) -> list[str]:
-    """The conversation's files without those that are gone."""
-    known = set(documents)
-    return [name for name in conversation.files if name in known]

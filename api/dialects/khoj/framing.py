@@ -1,4 +1,4 @@
-"""The three ways to write a stream of emissions, chosen by who asks (khoj.md, 2.4).
+"""The three ways to write a stream of events, chosen by who asks (khoj.md, 2.4).
 
 Khoj's clients split at a delimiter, EventSource reads server-sent events, and the seed's own sample reads a
 JSON object a line. No stream of bytes could be read by two of them.
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from api.dialects.khoj.events import Event, event_of
 from application.chat.emission import Emission
 
 DELIMITER = "␃🔚␗"
@@ -23,41 +24,41 @@ for the end of one."""
 
 
 class Framing(NamedTuple):
-    """How emissions are written."""
+    """How events are written."""
 
     media_type: str
     """Without its charset, which Litestar adds."""
-    write: Callable[[Emission], str]
+    write: Callable[[Event], str]
     heartbeat: str | None = None
     """What keeps a silent connection open and means nothing."""
 
 
-def as_json(emission: Emission) -> str:
-    return msgspec.json.encode(emission).decode().translate(ESCAPED)
+def as_json(event: Event) -> str:
+    return msgspec.json.encode(event).decode().translate(ESCAPED)
 
 
-def segments(emission: Emission) -> list[str]:
-    """An emission as Khoj's clients take it between two delimiters: text as it is, all else as JSON.
+def segments(event: Event) -> list[str]:
+    """An event as Khoj's clients take it between two delimiters: text as it is, all else as JSON.
 
     They take a text for an object where it begins and ends as one, so it is cut behind its last brace; and
     one that has the delimiter in it is cut there.
     """
-    if emission.type != "message":
-        return [as_json(emission)]
-    text: str = emission.data.replace(DELIMITER, DELIMITER[0] + DELIMITER + DELIMITER[1:])
+    if event.type != "message":
+        return [as_json(event)]
+    text: str = event.data.replace(DELIMITER, DELIMITER[0] + DELIMITER + DELIMITER[1:])
     head, brace, tail = text.rpartition("{")
     if brace and "}" in tail:
         text = head + brace + DELIMITER + tail
     return text.split(DELIMITER)
 
 
-def _delimited(emission: Emission) -> str:
-    return "".join(segment + DELIMITER for segment in segments(emission))
+def _delimited(event: Event) -> str:
+    return "".join(segment + DELIMITER for segment in segments(event))
 
 
 KHOJ = Framing("text/plain", _delimited)
-EVENTS = Framing("text/event-stream", lambda emission: f"data: {as_json(emission)}\n\n", ": still here\n\n")
-LINES = Framing("application/x-ndjson", lambda emission: as_json(emission) + "\n")
+EVENTS = Framing("text/event-stream", lambda event: f"data: {as_json(event)}\n\n", ": still here\n\n")
+LINES = Framing("application/x-ndjson", lambda event: as_json(event) + "\n")
 
 
 def framing_for(client: str | None, accept: str) -> Framing:
@@ -76,6 +77,6 @@ async def written(emissions: AsyncGenerator[Emission | None, None], framing: Fra
     """The bytes of a stream; for None, which is a while in which nothing happened, a heartbeat."""
     async with aclosing(emissions):
         async for emission in emissions:
-            text = framing.write(emission) if emission else framing.heartbeat
+            text = framing.write(event_of(emission)) if emission else framing.heartbeat
             if text:
                 yield text.encode()

@@ -3,18 +3,16 @@
 from http import HTTPStatus
 from typing import Annotated, TypeVar
 
-import anyio.to_thread
 import msgspec
 from litestar.params import QueryParameter
 
 from api.errors import REQUIRED, Refusal
 from application.asked import Asked
+from application.chat import conversations
 from application.engine import Engine
 from application.storable import Id
 from domain.conversation import Conversation
 from domain.errors import NotFound
-from domain.ids import read
-from domain.memory import Scope
 
 MISSING = "Conversation not found"
 MAX_MESSAGES = 2**31 - 1
@@ -72,15 +70,7 @@ async def conversation_of(
 
     Raises NotFound, with the text `missing`, for any other id.
     """
-    id = read("", conversation_id)
-    if id is None:
-        raise NotFound(missing)
-    cell = await engine.cell_of(asked.caller.owner)
     try:
-        conversation = await anyio.to_thread.run_sync(cell.log.get, Conversation, id)
+        return await conversations.get(engine, asked, conversation_id, user_id)
     except NotFound:
         raise NotFound(missing) from None
-    wanted = Scope(owner=asked.caller.owner, user_id=user_id)
-    if conversation.deleted or not wanted.holds(conversation.scope):
-        raise NotFound(missing)
-    return conversation

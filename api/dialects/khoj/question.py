@@ -1,11 +1,14 @@
 """What a client sends to be answered (seed 004; khoj.md, 1.3): over HTTP and over a WebSocket alike."""
 
+import re
 from typing import Annotated
 
 import msgspec
 
 from api.body import Body
+from application.chat.question import NOTES, Question
 from application.storable import Id, refuse_nul
+from domain.conversation import AttachedFile
 
 MAX_QUESTION = 100_000
 """Characters: more than any model is told at once; longer texts are attached as files."""
@@ -14,6 +17,10 @@ MAX_FILE = 2_000_000
 """Characters of an attached file."""
 MAX_NOTES = 100
 FLAGS = {"true": True, "1": True, "false": False, "0": False, "": False}
+
+
+MARK = re.compile(r"\s*/automated_task(?!\S)\s*", re.IGNORECASE)
+"""Of Khoj's scheduler on what it asks; it says nothing."""
 
 
 class TooMuch(ValueError):
@@ -31,8 +38,11 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     file_type: str | None = None
     size: int | None = None
 
+    def attached(self) -> AttachedFile:
+        return AttachedFile(name=self.name, content=self.content, file_type=self.file_type, size=self.size)
 
-class Question(Body, frozen=True, kw_only=True):
+
+class Asking(Body, frozen=True, kw_only=True):
     """The body of POST /api/chat. Numbers and flags may come as strings, as Khoj's server takes them."""
 
     q: str
@@ -71,12 +81,30 @@ class Question(Body, frozen=True, kw_only=True):
         """Whether to answer piece by piece: Emacs sends no `stream` and reads one body."""
         return client != "emacs" if self.stream is None else bool(self.stream)
 
-    def notes(self) -> int:
-        """How many passages of documents to look for."""
-        return self.n if isinstance(self.n, int) else 5
+    def question(self, client: str | None) -> Question:
+        """What is asked."""
+        conversation_id = None if self.create_new else self.conversation_id or None
+        return Question(
+            text=unmarked(self.q),
+            conversation_id=conversation_id,
+            # Emacs never names one: without this, each of its messages would be a conversation of its own.
+            goes_on=client == "emacs" and not self.create_new,
+            user_id=self.user_id,
+            agent=self.agent_slug,
+            title=self.title,
+            turn_id=self.turn_id,
+            images=tuple(self.images or ()),
+            files=tuple(file.attached() for file in self.files or ()),
+            notes=self.n if isinstance(self.n, int) else NOTES,
+            place=", ".join(part for part in (self.city, self.region, self.country) if part),
+            timezone=self.timezone,
+            streamed=self.stream is not False,
+        )
 
-    def place(self) -> str:
-        return ", ".join(part for part in (self.city, self.region, self.country) if part)
+
+def unmarked(q: str) -> str:
+    mark = MARK.match(q)
+    return q[mark.end() :] if mark else q
 
 
 def _flag(name: str, value: bool | str) -> bool:

@@ -20,7 +20,7 @@ from litestar.params import JSONBody, QueryParameter
 
 from api.auth import authenticate
 from api.dialects.khoj import history
-from api.dialects.khoj.conversations import Ok, clean
+from api.dialects.khoj.conversations import Ok
 from api.dialects.khoj.errors import refusals
 from api.dialects.khoj.history import HistoryAnswer
 from api.dialects.khoj.parameters import (
@@ -37,6 +37,7 @@ from api.dialects.khoj.parameters import (
 from api.errors import Refusal
 from application.asked import Asked
 from application.chat.chat import Chat
+from application.chat.conversations import clean
 from application.engine import Engine
 from domain.conversation import MAX_TITLE, Spent, Start, Started, Turn
 from domain.errors import NotFound

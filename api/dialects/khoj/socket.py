@@ -14,15 +14,19 @@ from litestar.exceptions import WebSocketDisconnect
 
 from api.auth import authenticate, require
 from api.dialect import Dialects
+from api.dialects.khoj.events import event_of
 from api.dialects.khoj.framing import DELIMITER, segments
-from api.dialects.khoj.question import MAX_QUESTION, Question, TooMuch
-from api.dialects.khoj.turns import Emissions, check, counted, greeting, is_blank, keep
+from api.dialects.khoj.question import MAX_QUESTION, Asking, TooMuch
+from api.dialects.khoj.turns import greeting
 from api.errors import Refusal, to_words
 from api.limits import admit
 from application.asked import Asked, Caller
+from application.chat import turns
 from application.chat.answering import Answering
 from application.chat.chat import Chat
-from application.chat.emission import Emission
+from application.chat.emission import Emission, Text, Thought
+from application.chat.question import Question
+from application.chat.turns import Emissions
 from application.engine import Engine
 from application.limits import Limits
 from domain.ids import new_id
@@ -30,7 +34,8 @@ from runtime.settings import Settings
 
 FLUSH_SECONDS = 0.1
 FLUSH_CHARACTERS = 512
-JOINED = ("message", "thought")
+Joined = Text | Thought
+"""What comes in pieces."""
 PROTOCOL = "everlog"
 KEY_PROTOCOL = "everlog.key."
 """Pages cannot send a header with a WebSocket; a key may come as one of the protocols they offer."""
@@ -101,7 +106,8 @@ class _Socket:
             elif frame.q is None:
                 await self._control({"error": MISSING_Q})
             else:
-                await self._ask(msgspec.json.decode(text, type=Question))
+                asking = msgspec.json.decode(text, type=Asking)
+                await self._ask(asking.question(self._client))
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             if not isinstance(error.__cause__, TooMuch):
                 await self._socket.close(INVALID_FRAME, _reason(error))
@@ -113,7 +119,7 @@ class _Socket:
         """Answer the question, in place of what is under way unless it is refused."""
         try:
             asked = Asked(caller=await self._allowed(), request_id=str(new_id()))
-            if is_blank(question):
+            if turns.is_blank(question):
                 await self._silence()
                 spoken = greeting()
             else:
@@ -124,11 +130,11 @@ class _Socket:
         self._speaking = asyncio.create_task(self._speak(spoken))
 
     async def _answer(self, asked: Asked, question: Question) -> Emissions:
-        ready = await check(self._chats, asked, question, self._client)
+        ready = await turns.check(self._chats, asked, question)
         await self._silence()  # what there is of the answer before is kept before the question
-        kept = await keep(self._chats, asked, ready)
-        self._answering = Answering(self._chats, asked, kept.conversation, kept.turn, question)
-        return counted(self._chats, asked, self._answering.emissions(FLUSH_SECONDS))
+        kept = await turns.keep(self._chats, asked, ready)
+        self._answering = turns.answer(self._chats, asked, kept)
+        return self._answering.emissions(FLUSH_SECONDS)
 
     async def _interrupt(self, text: str) -> None:
         if text and self._answering and self._speaking and not self._speaking.done():
@@ -170,13 +176,13 @@ class _Socket:
 
     async def _speak(self, emissions: Emissions) -> None:
         """Send what is told; pieces of text are joined for a moment, as each is a frame."""
-        pending: Emission | None = None
+        pending: Joined | None = None
         since = 0.0
         async with aclosing(emissions):
             async for emission in emissions:
-                if pending and emission and emission.type == pending.type:
-                    pending = Emission(pending.type, pending.data + emission.data)
-                elif emission and emission.type in JOINED:
+                if pending and type(emission) is type(pending):
+                    pending = type(pending)(pending.text + emission.text)
+                elif isinstance(emission, Joined):
                     await self._send(pending)
                     pending, since = emission, time.monotonic()
                 else:
@@ -191,7 +197,7 @@ class _Socket:
     async def _send(self, emission: Emission | None) -> None:
         if emission:
             async with self._sending:  # nothing comes between an event and its delimiter
-                for segment in segments(emission):
+                for segment in segments(event_of(emission)):
                     await self._socket.send_text(segment)
                     await self._socket.send_text(DELIMITER)
 
@@ -206,8 +212,8 @@ def _reason(error: Exception) -> str:
     return words.encode(errors="replace")[:MAX_REASON].decode(errors="ignore")
 
 
-def _due(pending: Emission, since: float) -> bool:
-    return len(pending.data) >= FLUSH_CHARACTERS or time.monotonic() - since >= FLUSH_SECONDS
+def _due(pending: Joined, since: float) -> bool:
+    return len(pending.text) >= FLUSH_CHARACTERS or time.monotonic() - since >= FLUSH_SECONDS
 
 
 async def _refuse(socket: "WebSocket[Any, Any, Any]", words: str) -> None:

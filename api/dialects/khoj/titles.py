@@ -11,12 +11,12 @@ from litestar import post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from api.dialects.khoj.conversations import clean
 from api.dialects.khoj.errors import refusals
 from api.dialects.khoj.parameters import OfConversation, User, Value, combined, conversation_of, required
 from application.asked import Asked
 from application.chat.chat import Chat
 from application.chat.context import PROMPTS, fenced
+from application.chat.conversations import clean
 from application.engine import Engine
 from domain.conversation import MAX_TITLE, Conversation, Spent, Title
 from providers.models.chat_model import ChatModel, ModelGarbage, ModelRefused, ModelUnavailable
