@@ -56,7 +56,7 @@ def create_app(
 
     @asynccontextmanager
     async def opened(app: Litestar) -> AsyncIterator[None]:
-        app.state.engine = engine = Engine(settings, cells_of(settings), embedders_of(settings))
+        app.state.engine = engine = Engine(settings, cells_of(settings, "api"), embedders_of(settings))
         app.state.limits = limits = Limits(settings.redis_url)
         app.state.usage = usage = Usage(engine)
         await engine.open()

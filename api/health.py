@@ -12,6 +12,7 @@ from api import metrics
 from api.native.log import status_of
 from application.engine import Engine
 from domain.eventstore.cells import Cell
+from domain.eventstore.formats import Incompatible
 from domain.eventstore.reading import head
 from projections import ALL
 from projections.catalogue import Build, builds
@@ -34,8 +35,13 @@ def live() -> Health:
     summary="The log and all projections can be read",
 )
 async def ready(engine: NamedDependency[Engine]) -> Response[Health]:
+    cells = engine.cells.all.values()
     try:
-        statuses = [await anyio.to_thread.run_sync(status_of, cell) for cell in engine.cells.all.values()]
+        for cell in cells:
+            await anyio.to_thread.run_sync(cell.require_readable)
+        statuses = [await anyio.to_thread.run_sync(status_of, cell) for cell in cells]
+    except Incompatible as error:
+        return Response(Health("incompatible", str(error)), status_code=503)
     except Exception:
         return Response(Health("unavailable", "the database cannot be reached"), status_code=503)
     for status in statuses:

@@ -1,6 +1,6 @@
 """An event with what surrounds it: whose it is, who caused it, when, and where it stands in the log."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 from uuid import UUID
@@ -12,6 +12,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A fact, as its stream stores it. `TYPE` is its stable stored name: it never follows a rename."""
 
     TYPE: ClassVar[str]
+    FORMAT: ClassVar[int] = 1
+    """The log format from which on it may be written (domain/eventstore/formats.py)."""
+    LATER_FIELDS: ClassVar[Mapping[str, int]] = {}
+    """Fields that may be filled only from a higher one on → that format."""
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +65,14 @@ def register(cls: type[Event]) -> type[Event]:
 def stored_names(prefix: str) -> list[str]:
     """All names, of old versions too, under which events of this kind may be stored: `memory.`."""
     return sorted(name for name in EVENT_TYPES.keys() | UPCASTERS.keys() if name.startswith(prefix))
+
+
+def format_of(event: Event) -> int:
+    """The log format from which on an event with these fields may be written."""
+    if not event.LATER_FIELDS:
+        return event.FORMAT
+    filled = msgspec.to_builtins(event).keys()  # defaults are left out, there and in the log
+    return max(event.FORMAT, *(format for name, format in event.LATER_FIELDS.items() if name in filled), 1)
 
 
 def encode(event: Event) -> bytes:

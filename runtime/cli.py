@@ -1,6 +1,7 @@
 """The `everlog` command."""
 
 import argparse
+import contextlib
 import logging
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import msgspec
 import psycopg
 from redis.exceptions import RedisError
 
+from domain.eventstore.cells import require_compatible
 from domain.eventstore.cipher import WrongMasterKey
+from domain.eventstore.formats import Incompatible
 from domain.key import Plan, Terms
 from runtime.settings import Settings, SettingsError, load
 
@@ -30,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         settings = load(data_dir=options.data_dir, host=options.host, port=options.port)
         options.run(settings, options)
-    except (SettingsError, WrongMasterKey) as error:
+    except (SettingsError, WrongMasterKey, Incompatible) as error:
         sys.exit(_failed(str(error)))
     except psycopg.OperationalError as error:
         sys.exit(
@@ -59,10 +62,13 @@ def _serve(settings: Settings, options: argparse.Namespace) -> None:
 
 
 def _api(settings: Settings, options: argparse.Namespace) -> None:
+    settings = _connected(settings)
+    with contextlib.suppress(psycopg.OperationalError):  # then /health/ready says so
+        require_compatible(settings.database_url or "", "api")  # later it would be a stack trace
     from api.app import serve
 
     _log(settings)
-    serve(_connected(settings))
+    serve(settings)
 
 
 def _worker(settings: Settings, options: argparse.Namespace) -> None:
@@ -82,7 +88,11 @@ def _model(settings: Settings, options: argparse.Namespace) -> None:
 def _migrate(settings: Settings, options: argparse.Namespace) -> None:
     from runtime.servers.migrate import migrate
 
-    migrate(_connected(settings))
+    waiting = migrate(_connected(settings), contract=options.contract, force=options.force)
+    if waiting:
+        print(
+            f"Once all programs are of this release, run `everlog migrate --contract`: {', '.join(waiting)}"
+        )
 
 
 def _keys_create(settings: Settings, options: argparse.Namespace) -> None:
@@ -222,7 +232,11 @@ def _parser() -> argparse.ArgumentParser:
     _add(commands, "api", _api, "run the API alone")
     _add(commands, "worker", _worker, "run one worker alone")
     _add(commands, "model", _model, "run the local chat model alone, as `serve` does")
-    _add(commands, "migrate", _migrate, "bring the database up to date")
+    migrate = _add(commands, "migrate", _migrate, "bring the database up to date")
+    migrate.add_argument(
+        "--contract", action="store_true", help="also to what only programs of this release understand"
+    )
+    migrate.add_argument("--force", action="store_true", help="cut off the programs that do not")
     keys = commands.add_parser("keys", help="make, list and revoke API keys")
     _key_commands(keys.add_subparsers(metavar="WHAT", required=True))
     _add(commands, "status", _status, "how far the projections are")

@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 # --- the log ------------------------------------------------------------------------------------------
 
 
-def cells_of(settings: Settings) -> "Cells":
+def cells_of(settings: Settings, program: str = "command") -> "Cells":
+    """`program` is what their connections call themselves. Raises Incompatible."""
     from domain.eventstore.cells import Cells
     from domain.eventstore.cipher import master_key
 
     assert settings.database_url  # noqa: S101 - the commands see to it
-    return Cells(settings.database_url, master_key(settings.master_key, Path(settings.data_dir)))
+    master = master_key(settings.master_key, Path(settings.data_dir))
+    return Cells(settings.database_url, master, program=program)
 
 
 # --- models -------------------------------------------------------------------------------------------
@@ -135,4 +137,4 @@ def worker_of(settings: Settings) -> "WorkerProcess":
     assert settings.redis_url  # noqa: S101 - the commands see to it
     readers, embedders = readers_of(settings), embedders_of(settings)
     queue = broker.connect(settings.redis_url)
-    return WorkerProcess(cells_of(settings), queue, readers, embedders, settings.worker_threads)
+    return WorkerProcess(cells_of(settings, "worker"), queue, readers, embedders, settings.worker_threads)

@@ -49,14 +49,24 @@ def redis_url(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def new_database(server: Postgres) -> Callable[[], str]:
-    """Makes an empty, migrated database and returns its URL."""
+def empty_database(server: Postgres) -> Callable[[], str]:
+    """Makes a database without any schema of ours and returns its URL."""
 
     def make() -> str:
         name = f"test_{uuid4().hex[:12]}"
         with psycopg.connect(server.url, autocommit=True) as conn:
             conn.execute(f"CREATE DATABASE {name}")
-        url = server.url.replace("/everlog?", f"/{name}?")
+        return server.url.replace("/everlog?", f"/{name}?")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def new_database(empty_database: Callable[[], str]) -> Callable[[], str]:
+    """Makes an empty, migrated database and returns its URL."""
+
+    def make() -> str:
+        url = empty_database()
         migrate(Settings(database_url=url))
         return url
 

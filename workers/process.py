@@ -19,6 +19,9 @@ from workers.jobs import Jobs
 from workers.means import Means
 from workers.recall import Recaller
 
+LOOK_SECONDS = 1.0
+"""Between looks whether the log can be read still."""
+
 
 class WorkerProcess:
     """All that a worker does, startable within a test as well."""
@@ -65,10 +68,15 @@ class WorkerProcess:
 
 
 def run(process: WorkerProcess) -> None:
-    """Work until told to stop by SIGTERM or SIGINT."""
+    """Work until told to stop by SIGTERM or SIGINT. Raises Incompatible once the log is of a newer format."""
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())
     process.start()
-    told.wait()
-    process.stop()
+    try:
+        while not told.wait(LOOK_SECONDS):
+            for cell in process.cells.all.values():
+                if cell.format.refusal:
+                    raise cell.format.refusal
+    finally:
+        process.stop()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from eventsourcing.persistence import IntegrityError
 from psycopg import Connection
 from psycopg.conninfo import make_conninfo
@@ -17,6 +18,7 @@ from psycopg_pool import ConnectionPool
 from domain import key, owner
 from domain.errors import Contended, Revoked
 from domain.eventstore.cipher import MasterKey, Subjects
+from domain.eventstore.formats import LogFormat, application_name, current, require_readable
 from domain.eventstore.log import EventLog
 from domain.eventstore.mapper import record
 from domain.eventstore.signals import Signals
@@ -36,11 +38,22 @@ LOCK_WAIT_MS = 10_000
 """An append that cannot have the log's lock by then fails and is tried again."""
 
 
+def named(database_url: str, program: str) -> str:
+    """`database_url` for a program of this name, whose connections tell which log format it reads."""
+    return make_conninfo(database_url, application_name=application_name(program))
+
+
 def connection_string(database_url: str, schema: str) -> str:
     """`database_url` with the schema as search path; extensions live in public."""
     return make_conninfo(
         database_url, options=f"-csearch_path={schema},public -clock_timeout={LOCK_WAIT_MS} -ctimezone=UTC"
     )
+
+
+def require_compatible(database_url: str, program: str, names: Sequence[str] = DEFAULT_CELLS) -> None:
+    """Raises Incompatible where this program does not fit the log of a cell; OperationalError."""
+    for name in names:
+        _look(connection_string(named(database_url, program), name), LogFormat())
 
 
 class Cell:
@@ -50,19 +63,31 @@ class Cell:
         self.name = name
         self.signals = signals
         self.conninfo = connection_string(database_url, name)
+        self.format = LogFormat()
+        # While nobody answers, this cannot be known; each connection of the pool asks again.
+        with contextlib.suppress(psycopg.OperationalError):
+            _look(self.conninfo, self.format)
         self.pool: ConnectionPool[Connection[Any]] = ConnectionPool(
             self.conninfo,
             min_size=1,
             max_size=POOL_SIZE,
             timeout=POOL_WAIT_SECONDS,
             kwargs={"autocommit": True},
+            configure=self.format.look,
             check=ConnectionPool.check_connection,
             open=True,
             name=f"cell-{name}",
         )
         self.subjects = Subjects(master)
-        self.log = EventLog(self.pool, self.subjects)
+        self.log = EventLog(self.pool, self.subjects, self.format)
         self.writer = Writer(self.log, self.pool)
+
+    def require_readable(self) -> None:
+        """Raises Incompatible once the log is of a higher format than this program reads."""
+        if self.format.refusal:
+            raise self.format.refusal
+        with self.pool.connection() as conn:
+            require_readable(current(conn))
 
     def close(self) -> None:
         self.writer.close()
@@ -72,7 +97,15 @@ class Cell:
 class Cells:
     """The one place that knows which cell an owner lives in, and which keys there are."""
 
-    def __init__(self, database_url: str, master: MasterKey, names: Sequence[str] = DEFAULT_CELLS) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        master: MasterKey,
+        names: Sequence[str] = DEFAULT_CELLS,
+        program: str = "command",
+    ) -> None:
+        """`program` is what the connections call themselves. Raises Incompatible."""
+        database_url = named(database_url, program)
         self._master = master
         self._signals = Signals(database_url, names)
         self.all = {name: Cell(name, database_url, master, self._signals) for name in names}
@@ -158,7 +191,14 @@ class Cells:
     def _append(self, stream_id: UUID, version: int, event: Event, context: Context) -> None:
         with self.first.pool.connection() as conn:
             self.first.subjects.ensure(conn, [(context.owner, None)])
+        self.first.log.require_written(event)
         self.first.log.save(record(event, stream_id=stream_id, version=version, context=context))
+
+
+def _look(conninfo: str, log_format: LogFormat) -> None:
+    seconds = int(POOL_WAIT_SECONDS)
+    with psycopg.connect(conninfo, autocommit=True, connect_timeout=seconds) as conn:
+        log_format.look(conn)
 
 
 def _operating(owner_name: str, actor: str = OPERATOR) -> Context:

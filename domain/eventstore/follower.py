@@ -8,6 +8,7 @@ import psycopg
 from psycopg import Connection
 
 from domain.eventstore.cells import Cell
+from domain.eventstore.formats import Incompatible
 from domain.eventstore.signals import log_of, told_of
 
 log = logging.getLogger(__name__)
@@ -62,12 +63,16 @@ class Follower(threading.Thread):
         while not self._stopping.is_set():
             try:
                 with psycopg.connect(self.cell.conninfo, autocommit=True) as conn:
+                    self.cell.format.look(conn)
                     self.begin(conn)
                     self._follow(conn)
             except psycopg.OperationalError as error:
                 log.warning(
                     "%s: lost the database, reconnecting: %s", self.name, str(error).partition("\n")[0]
                 )
+            except Incompatible as error:
+                log.error("%s: %s", self.name, error)
+                self._stopping.wait(POLL_SECONDS)
             except Exception as error:
                 log.exception("%s: stopped by an error, trying again", self.name)
                 self.failed(error)

@@ -13,10 +13,11 @@ from domain.aggregate import S
 from domain.aggregates import name_of, project_stream
 from domain.errors import NotFound
 from domain.eventstore.cipher import Subjects
+from domain.eventstore.formats import LogFormat
 from domain.eventstore.mapper import EventMapper, LogEntry
 from domain.eventstore.reading import Filter, read_log
 from domain.eventstore.recorder import LogRecorder
-from domain.recorded import Recorded
+from domain.recorded import Event, Recorded
 
 
 class EventLog(Application[UUID]):
@@ -26,9 +27,12 @@ class EventLog(Application[UUID]):
     env: ClassVar[dict[str, str]] = {"PERSISTENCE_MODULE": "eventsourcing.popo"}
     mapper: EventMapper
 
-    def __init__(self, pool: "ConnectionPool[Connection[Any]]", subjects: Subjects) -> None:
+    def __init__(
+        self, pool: "ConnectionPool[Connection[Any]]", subjects: Subjects, log_format: LogFormat
+    ) -> None:
         self._pool = pool
         self._subjects = subjects
+        self._format = log_format
         super().__init__()
 
     def construct_mapper(self) -> EventMapper:
@@ -36,6 +40,10 @@ class EventLog(Application[UUID]):
 
     def construct_recorder(self) -> LogRecorder:
         return LogRecorder(self._pool)
+
+    def require_written(self, event: Event) -> None:
+        """Raises NotYetWritten for an event that programs which read this log may not know."""
+        self._format.require_written(self._pool, event)
 
     def get(self, kind: type[S], id: UUID, version: int | None = None) -> S:
         """The state as of `version`, or now; also of what is deleted. With State, of whatever kind it is.

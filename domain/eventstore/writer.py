@@ -80,7 +80,7 @@ class Writer:
     def submit(self, work: Work[S]) -> "Future[list[Result[S]]]":
         """Results in the order of the commands, none for a command that found nothing to do.
 
-        The future raises what `decide` refuses with, IdempotencyMismatch, or Unavailable.
+        The future raises what `decide` refuses with, IdempotencyMismatch, NotYetWritten, or Unavailable.
         """
         try:
             self._queue.put_nowait(work)
@@ -189,6 +189,7 @@ class Writer:
                 before = after.get(stream_id) or states.get(stream_id)
                 event = decide(before, command, work.context.owner)
                 if event is not None:
+                    self._log.require_written(event)
                     recorded = _next(stream_id, before, event, work.context)
                     events.append(recorded)
                     after[stream_id] = evolve(before, recorded)

@@ -16,7 +16,7 @@ import msgspec
 
 from runtime.commands.keys import ensure_first_key
 from runtime.servers.local_model import Place, for_model, pointed
-from runtime.servers.migrate import migrate
+from runtime.servers.migrate import StillConnected, migrate
 from runtime.servers.postgres import Postgres
 from runtime.servers.processes import start, stop, wait_for
 from runtime.servers.running import Running, only_one, publish, withdraw
@@ -70,6 +70,7 @@ def serve(settings: Settings) -> None:
     data_dir = Path(settings.data_dir).resolve()
     settings = msgspec.structs.replace(settings, data_dir=str(data_dir))
     _require_port(settings)
+    alone = settings.database_url is None
     place = Place(settings) if settings.local_model else None
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -81,7 +82,7 @@ def serve(settings: Settings) -> None:
             if place:
                 settings = pointed(settings, place.endpoint)
                 children.append(_part("model", for_model(settings), _without_ours()))
-            migrate(settings)
+            _migrate(settings, alone)
             first_key = ensure_first_key(settings)
             parts = ["worker", *["api"] * settings.api_processes]
             children += [_part(part, settings) for part in parts]
@@ -100,6 +101,14 @@ def serve(settings: Settings) -> None:
                     child.process.terminate()
             for child in reversed(children):
                 child.end()
+
+
+def _migrate(settings: Settings, alone: bool) -> None:
+    """Contract as well on a database of our own, which no program of another release serves meanwhile."""
+    try:
+        migrate(settings, contract=alone)
+    except StillConnected as error:  # a command of another release; the next start tries again
+        _say(f"everlog: {error}")
 
 
 def _start_servers(settings: Settings, data_dir: Path, children: list[Child]) -> Settings:

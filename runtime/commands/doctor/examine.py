@@ -4,6 +4,7 @@ import msgspec
 import psycopg
 from redis import Redis
 
+from domain.eventstore.cells import require_compatible
 from runtime.commands.doctor.chats import findings
 from runtime.commands.doctor.finding import Finding, found
 from runtime.composition import chat_model_of, embedders_of, readers_of
@@ -51,6 +52,7 @@ def _database(settings: Settings) -> Finding:
             detail=f"PostgreSQL {server} answers, but has no pgvector",
             next="run `everlog migrate`; if it cannot make the extension, install pgvector 0.8.4 or newer",
         )
+    require_compatible(settings.database_url or "", "doctor")
     return Finding(name="database", state="ok", detail=f"PostgreSQL {server} with pgvector {row[0]}")
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 import msgspec
 
+from domain.eventstore.formats import Incompatible
 from runtime.settings import SettingsError
 
 
@@ -28,7 +29,7 @@ def found(name: str, look: Callable[[], Finding], next: str) -> Finding:
     try:
         return look()
     except Exception as error:
-        known = isinstance(error, SettingsError)  # says itself what to do
+        known = isinstance(error, SettingsError | Incompatible)  # says itself what to do
         return Finding(
             name=name, state="fails", detail=str(error).partition("\n")[0], next=None if known else next
         )

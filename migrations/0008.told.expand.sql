@@ -1,4 +1,4 @@
--- depends: 0006.refusals
+-- depends: 0007.log_format.expand
 
 -- Who waits for an ingestion or a review is told, in the commit that ends the waiting.
 CREATE OR REPLACE FUNCTION keep_backlog() RETURNS trigger LANGUAGE plpgsql AS $$
