@@ -20,12 +20,12 @@ from litestar.types import ASGIApp
 
 from api import docs, health
 from api.errors import to_problem
-from api.native.usage import Usage
 from api.request import RequestMiddleware, provide_asked, provide_chat, provide_engine
 from api.spoken import SPOKEN
 from application.chat.chat import Chat
 from application.engine import Engine
 from application.limits import Limits
+from application.usage import Usage
 from providers.sandbox.sandbox import Sandbox, available
 from providers.web.page import Browser
 from runtime.composition import cells_of, embedders_of

@@ -9,8 +9,8 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 
 from api import metrics
-from api.native.log import status_of
 from application.engine import Engine
+from application.status import status_of
 from domain.eventstore.cells import Cell
 from domain.eventstore.formats import Incompatible
 from domain.eventstore.reading import head

@@ -20,11 +20,11 @@ from api.auth import authenticate, require
 from api.dialect import Dialects
 from api.errors import Refusal, of_body, to_problem, without_body
 from api.limits import admit
-from api.native.usage import Usage
 from application.asked import Asked, Caller
 from application.chat.chat import Chat
 from application.engine import Engine
 from application.limits import Limits
+from application.usage import Usage
 from domain.eventstore.receipts import Receipt
 from domain.ids import new_id
 from domain.key import KeyScope

@@ -2,11 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import anyio.to_thread
 from psycopg import AsyncConnection
 
 from application.asked import Asked
@@ -22,6 +24,9 @@ from projections.projection import Projection
 from providers.embedding.embedder import Embedder
 from providers.embedding.embedders import Embedders
 from runtime.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 THREADS = 16
 """For by-id reads and query embedding, which block; more would only queue for two cores."""
@@ -76,6 +81,13 @@ class Engine:
         """Do all commands or none, as `submit` says."""
         cell = await self.cell_of(asked.caller.owner)
         return await asyncio.wrap_future(submit(cell, asked, commands, cause))
+
+    async def run(
+        self, asked: Asked, use_case: Callable[Concatenate[Cell, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """A use case over the log, in a thread, on the cell of who asks."""
+        cell = await self.cell_of(asked.caller.owner)
+        return await anyio.to_thread.run_sync(partial(use_case, cell, *args, **kwargs))
 
     @asynccontextmanager
     async def connection(self, owner: str) -> AsyncIterator[AsyncConnection[Any]]:

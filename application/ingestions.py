@@ -18,9 +18,9 @@ from domain.eventstore import backlog
 from domain.eventstore.cells import Cell
 from domain.eventstore.reading import Filter, read_log
 from domain.eventstore.states import states_of
-from domain.ids import new_id
-from domain.ingestion import Ingestion, Receive, Received, Retry, Status
-from domain.memory import Scope
+from domain.ids import INGESTION_PREFIX, MEMORY_PREFIX, new_id, spell
+from domain.ingestion import Action, Decision, Ingestion, Receive, Received, Retry, Status, Usage
+from domain.memory import Entity, Relation, Scope
 from domain.recorded import stored_names
 
 PAGE_EVENTS = 20
@@ -120,3 +120,96 @@ def attempts_of(cell: Cell, ids: Sequence[UUID]) -> dict[UUID, Attempts]:
     with cell.pool.connection() as conn:
         rows = backlog.attempts_of(conn, ids)
     return {id: Attempts(count, error, due_at) for id, count, error, due_at in rows}
+
+
+class MessageAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    role: str
+    content: str
+    at: datetime | None
+
+
+class DecisionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One statement of the conversation, and what became of it."""
+
+    event: Action
+    memory_id: str | None
+    memory: str
+    prev_memory: str | None
+    reason: str
+    sources: Sequence[int]
+    """Indexes of the messages that say so."""
+    type: str | None
+    confidence: float | None
+    entities: Sequence[Entity]
+    relations: Sequence[Relation]
+
+
+class IngestionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    status: Status
+    user_id: str | None
+    agent_id: str | None
+    run_id: str | None
+    project_id: str | None
+    messages: list[MessageAnswer]
+    decisions: list[DecisionAnswer]
+    extractor: str | None
+    model: str | None
+    prompts: dict[str, str]
+    usage: Usage | None
+    attempts: int
+    """Failed ones, so far."""
+    reason: str | None
+    """Why it failed, or what keeps it waiting."""
+    next_try_at: datetime | None
+    received_at: datetime
+    updated_at: datetime
+    position: int
+
+
+def answers(cell: Cell, found: Sequence[Ingestion]) -> list[IngestionAnswer]:
+    """Ingestions as clients are told of them, with the attempts at those that wait."""
+    attempts = attempts_of(cell, [one.id for one in found])
+    return [answer(one, attempts.get(one.id)) for one in found]
+
+
+def answer(ingestion: Ingestion, attempts: Attempts | None = None) -> IngestionAnswer:
+    """An ingestion as clients are told of it; `attempts` while it waits."""
+    scope, extracted, failed = ingestion.scope, ingestion.extracted, ingestion.failed
+    by = extracted.extractor if extracted else failed.extractor if failed else None
+    return IngestionAnswer(
+        id=spell(INGESTION_PREFIX, ingestion.id),
+        status=ingestion.status,
+        user_id=scope.user_id,
+        agent_id=scope.agent_id,
+        run_id=scope.run_id,
+        project_id=scope.project_id,
+        messages=[MessageAnswer(role=m.role, content=m.text, at=m.at) for m in ingestion.received.messages],
+        decisions=[decided(one) for one in extracted.decisions] if extracted else [],
+        extractor=by.name if by else None,
+        model=by.model if by else None,
+        prompts=by.prompts if by else {},
+        usage=extracted.usage if extracted else None,
+        attempts=attempts.count if attempts else failed.attempts if failed else 0,
+        reason=attempts.error if attempts else failed.reason if failed else None,
+        next_try_at=attempts.due_at if attempts and attempts.count else None,
+        received_at=ingestion.received_at,
+        updated_at=ingestion.updated_at,
+        position=ingestion.position,
+    )
+
+
+def decided(decision: Decision) -> DecisionAnswer:
+    """A decision as clients are told of it."""
+    return DecisionAnswer(
+        event=decision.action,
+        memory_id=spell(MEMORY_PREFIX, decision.memory_id) if decision.memory_id else None,
+        memory=decision.text,
+        prev_memory=decision.before,
+        reason=decision.reason,
+        sources=decision.sources,
+        type=decision.traits.type,
+        confidence=decision.traits.confidence,
+        entities=decision.traits.entities,
+        relations=decision.traits.relations,
+    )

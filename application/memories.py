@@ -4,24 +4,22 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import NamedTuple
+from datetime import date, datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
-import psycopg
-from psycopg_pool import PoolTimeout
+import msgspec
 
 from application.asked import Asked
 from application.engine import Engine
-from domain.aggregate import Commands
 from domain.errors import Contended, NotFound, VersionConflict
-from domain.eventstore.cells import Cell
-from domain.eventstore.memories import unerased_of
+from domain.eventstore.cells import Cell, Cells
 from domain.eventstore.reading import head_now
 from domain.eventstore.writer import Result
-from domain.memory import Memory, UpdateMemory, is_of_memory, project
+from domain.ids import MEMORY_PREFIX, spell
+from domain.memory import Entity, Memory, Relation, UpdateMemory, is_of_memory, project
 from domain.recorded import Recorded, now
-from projections import erasure, history, memories
+from projections import history, memories
 from projections.selection import Selection
 
 log = logging.getLogger(__name__)
@@ -29,6 +27,29 @@ log = logging.getLogger(__name__)
 CHANGE_TRIES = 50
 """Each time that somebody else changes it first, that one is through."""
 CHANGE_PAUSE_SECONDS = 0.002
+
+
+class FlatMemory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A memory; what few have is told only of those that have it."""
+
+    id: str
+    memory: str
+    user_id: str | None
+    agent_id: str | None
+    run_id: str | None
+    project_id: str | None
+    metadata: dict[str, Any]
+    tags: Sequence[str]
+    type: str | None
+    confidence: float | None
+    categories: Sequence[str]
+    happened_on: date | None
+    expires_on: date | None = None
+    entities: Sequence[Entity] = ()
+    relations: Sequence[Relation] = ()
+    version: int
+    created_at: datetime
+    updated_at: datetime
 
 
 class Page(NamedTuple):
@@ -62,6 +83,15 @@ async def events_of(engine: Engine, asked: Asked, id: UUID) -> list[Recorded]:
     if memory and _expired(memory):
         raise NotFound("no such memory")
     return events
+
+
+def found_in(cells: Cells, id: UUID | None) -> tuple[Cell, list[Recorded]]:
+    """The cell that a memory lives in, and all its events, whoever owns it. Raises NotFound."""
+    for cell in cells.all.values():
+        events = cell.log.stream(id) if id else []
+        if events and is_of_memory(events[0]):
+            return cell, events
+    raise NotFound("no such memory")
 
 
 async def listing(
@@ -122,33 +152,31 @@ async def change(
     raise Contended("this memory is being changed too fast by others; try again")
 
 
-async def erase(engine: Engine, asked: Asked, commands: Commands[Memory]) -> list[Result[Memory]]:
-    """Erase all of these memories or none, and take their words out of the log and what is built of it.
-
-    From the commit of the commands on they are gone; should the rest fail, a worker's sweep does it.
-    """
-    results = await engine.execute(asked, commands)
-    cell = await engine.cell_of(asked.caller.owner)
-    ids = [result.state.id for result in results]
-    try:
-        await asyncio.to_thread(take_words_out, cell, asked.caller.owner, ids)
-    except (psycopg.OperationalError, PoolTimeout):
-        log.warning("an erasure is left to the sweep", exc_info=True)
-    return results
-
-
-async def unerased(engine: Engine, asked: Asked, ids: Sequence[UUID]) -> list[UUID]:
-    """Of these, the caller's memories that can be erased: also those that are deleted."""
-    async with engine.connection(asked.caller.owner) as conn:
-        return await unerased_of(conn, asked.caller.owner, ids)
-
-
-def take_words_out(cell: Cell, owner: str, ids: Sequence[UUID]) -> None:
-    """The second half of an erasure; it may run twice."""
-    with cell.pool.connection() as conn:
-        erasure.erase(conn, cell.log.mapper, owner, ids)
-
-
 def _expired(memory: Memory) -> bool:
     """Whether it is hidden already; a worker erases it within a minute."""
     return memory.traits.expired(now().date())
+
+
+def fields_of(memory: Memory) -> dict[str, Any]:
+    """Those of a FlatMemory."""
+    scope = memory.scope
+    return {
+        "id": spell(MEMORY_PREFIX, memory.id),
+        "memory": memory.text,
+        "user_id": scope.user_id,
+        "agent_id": scope.agent_id,
+        "run_id": scope.run_id,
+        "project_id": scope.project_id,
+        "metadata": memory.metadata,
+        "tags": memory.tags,
+        "type": memory.traits.type,
+        "confidence": memory.traits.confidence,
+        "categories": memory.traits.categories,
+        "happened_on": memory.traits.happened_on,
+        "expires_on": memory.traits.expires_on,
+        "entities": memory.traits.entities,
+        "relations": memory.traits.relations,
+        "version": memory.version,
+        "created_at": memory.created_at,
+        "updated_at": memory.updated_at,
+    }

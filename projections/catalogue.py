@@ -84,3 +84,9 @@ def set_position(conn: Connection[Any], build: Build, position: int) -> None:
         " SELECT pg_notify(current_schema() || '_told', name || ' ' || position) FROM moved",
         (position, build.name, build.version),
     )
+
+
+def parked(conn: Connection[Any]) -> dict[tuple[str, int], int]:
+    """Name and version of a build → how many events were set aside as it could not apply them."""
+    rows = conn.execute("SELECT projection, version, count(*) FROM parked GROUP BY projection, version")
+    return {(name, version): count for name, version, count in rows}

@@ -95,6 +95,14 @@ class Searched(Projection[S], frozen=True, kw_only=True):
         )
         return [Waiting(*row) for row in rows]
 
+    def count_waiting(self, conn: Connection[Any], build: Build) -> int:
+        """How many rows `waiting` could give."""
+        row = conn.execute(
+            f"SELECT count(*) FROM {build.table} WHERE {LACKING.format(table=build.table)}",
+            {"model": build.model},
+        ).fetchone()
+        return row[0] if row else 0
+
     def fill(self, conn: Connection[Any], build: Build, embedder: Embedder, ids: Sequence[UUID]) -> int:
         """Embed what the rows `ids` still lack and return how many of them got a vector. May run twice.
 

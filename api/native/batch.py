@@ -10,20 +10,17 @@ from litestar.params import JSONBody
 
 from api.body import Body
 from api.errors import refusals
-from api.native.memories import (
-    DeleteAnswer,
-    FlatMemory,
-    UpdateRequest,
-    fields_of,
-    memory_id_of,
-    position_header,
-)
+from api.ids import id_of
+from api.native.memories import DeleteAnswer, UpdateRequest
+from api.position import at_results
 from api.request import IdempotencyKey
 from application import memories
 from application.asked import Asked
 from application.engine import Engine
+from application.memories import FlatMemory, fields_of
 from application.storable import Id
 from domain.aggregate import Command
+from domain.ids import MEMORY_PREFIX
 from domain.memory import DeleteMemory, Memory, Scope, UpdateMemory
 from projections.selection import Selection
 
@@ -73,7 +70,7 @@ async def update(
 ) -> Response[BatchAnswer]:
     commands: list[tuple[UUID, Command[Memory]]] = [
         (
-            memory_id_of(one.id),
+            id_of(MEMORY_PREFIX, one.id),
             UpdateMemory(
                 text=one.memory,
                 metadata=one.metadata,
@@ -84,7 +81,7 @@ async def update(
     ]
     results = await engine.execute(asked, commands)
     changed = [FlatMemory(**fields_of(result.state)) for result in results]
-    return Response(BatchAnswer(results=changed, memories=changed), headers=position_header(results))
+    return Response(BatchAnswer(results=changed, memories=changed), headers=at_results(results))
 
 
 @delete(
@@ -101,7 +98,7 @@ async def remove(
     engine: NamedDependency[Engine],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[DeleteAnswer]:
-    named = list(dict.fromkeys(memory_id_of(id) for id in data.memory_ids))
+    named = list(dict.fromkeys(id_of(MEMORY_PREFIX, id) for id in data.memory_ids))
     commands: list[tuple[UUID, Command[Memory]]] = [(id, DeleteMemory()) for id in named]
     if data.user_id or data.agent_id:
         scope = Scope(owner=asked.caller.owner, user_id=data.user_id, agent_id=data.agent_id)
@@ -110,7 +107,7 @@ async def remove(
     results = await engine.execute(asked, commands)
     deleted = sum(result.changed for result in results)
     answer = DeleteAnswer(message=f"{deleted} memories deleted", deleted=deleted)
-    return Response(answer, headers=position_header(results))
+    return Response(answer, headers=at_results(results))
 
 
 ROUTES = [update, remove]

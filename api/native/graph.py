@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from api.errors import refusals
+from api.position import at_position
 from api.request import MinPosition
 from api.scope import SCOPED
 from application.asked import Asked
@@ -82,7 +83,7 @@ async def whole(
         total_entities=total_entities,
         total_relations=total_relations,
     )
-    return Response(answer, headers={"Everlog-Position": str(build.position)})
+    return Response(answer, headers=at_position(build.position))
 
 
 @get(
@@ -105,7 +106,7 @@ async def entities(
         nodes = await graph.entities(conn, build, within, min(limit, MAX_NODES), offset)
         total, _ = await graph.totals(conn, build, within)
     answer = EntitiesAnswer(entities=_entities(asked.caller.owner, nodes), total_entities=total)
-    return Response(answer, headers={"Everlog-Position": str(build.position)})
+    return Response(answer, headers=at_position(build.position))
 
 
 ROUTES = [whole, entities]

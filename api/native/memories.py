@@ -3,8 +3,7 @@
 Where the contract's text and its SDK name a list differently, both names are answered.
 """
 
-from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, cast
 from uuid import UUID
@@ -18,31 +17,28 @@ from litestar.params import BodyKwarg, FromPath, QueryParameter
 
 from api.body import Body
 from api.errors import Refusal, refusals
-from api.native.projects import guidance_of
+from api.ids import id_of
+from api.position import at_position, at_results
 from api.request import IdempotencyKey, IfMatch, MinPosition, Prefer, expected_version, patience
 from api.scope import SCOPED
-from application import finding, ingestions, memories
+from application import erasure, finding, ingestions, memories
 from application.asked import Asked
 from application.engine import Engine
+from application.memories import FlatMemory, fields_of
+from application.projects import guidance_of
 from application.storable import Id, Tag, check_metadata, check_text
+from application.versions import Version, versions
 from domain.aggregate import Command
-from domain.errors import NotFound
-from domain.eventstore.writer import Result
-from domain.ids import INGESTION_PREFIX, MEMORY_PREFIX, new_id, read, spell
+from domain.ids import INGESTION_PREFIX, MEMORY_PREFIX, new_id, spell
 from domain.ingestion import Ingestion, Message, Received, Role, Status
 from domain.memory import (
-    CHANGE_NAMES,
     AddMemory,
     DeleteMemory,
-    Entity,
     EraseMemory,
     Memory,
-    Relation,
     Scope,
     UpdateMemory,
-    evolve,
 )
-from domain.recorded import Recorded
 from projections import search
 from projections.selection import Selection
 
@@ -161,29 +157,6 @@ class SearchRequest(Body, frozen=True, kw_only=True):
 # --- answers ----------------------------------------------------------------------------------------
 
 
-class FlatMemory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A memory; what few have is told only of those that have it."""
-
-    id: str
-    memory: str
-    user_id: str | None
-    agent_id: str | None
-    run_id: str | None
-    project_id: str | None
-    metadata: dict[str, Any]
-    tags: Sequence[str]
-    type: str | None
-    confidence: float | None
-    categories: Sequence[str]
-    happened_on: date | None
-    expires_on: date | None = None
-    entities: Sequence[Entity] = ()
-    relations: Sequence[Relation] = ()
-    version: int
-    created_at: datetime
-    updated_at: datetime
-
-
 class FoundMemory(FlatMemory, frozen=True, kw_only=True):
     score: float
 
@@ -218,29 +191,6 @@ class SearchAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class DeleteAnswer(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     deleted: int
-
-
-class Version(msgspec.Struct, frozen=True, kw_only=True):
-    """One change, with the keys of the contract's text and those of its SDK."""
-
-    id: str
-    memory_id: str
-    event: str
-    memory: str
-    prev_memory: str | None
-    new_memory: str | None
-    metadata: dict[str, Any]
-    tags: Sequence[str]
-    version: int
-    actor: str
-    cause: str
-    request_id: str
-    extractor: str | None
-    changed_at: datetime
-    created_at: datetime
-    position: int
-    erased: bool | msgspec.UnsetType = msgspec.UNSET
-    """Only where the memory is erased, and this version without its words."""
 
 
 class HistoryAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -307,7 +257,7 @@ async def add(
         Changed(id=spell(MEMORY_PREFIX, r.state.id), memory=r.state.text, event="ADD") for r in results
     ]
     return Response(
-        AddAnswer(results=changed, memories=changed), status_code=201, headers=position_header(results)
+        AddAnswer(results=changed, memories=changed), status_code=201, headers=at_results(results)
     )
 
 
@@ -334,7 +284,7 @@ async def listing(
     page = await memories.page(engine, asked, Selection(scope=within), limit, offset, as_of)
     flat = [FlatMemory(**fields_of(memory)) for memory in page.memories]
     answer = ListAnswer(results=flat, memories=flat, total=page.total)
-    return Response(answer, headers={"Everlog-Position": str(page.position)})
+    return Response(answer, headers=at_position(page.position))
 
 
 @post(
@@ -365,7 +315,7 @@ async def find(
     )
     hits, position = await finding.find(engine, asked, query)
     found = [FoundMemory(**fields_of(hit.memory), score=round(hit.score, 4)) for hit in hits]
-    return Response(SearchAnswer(results=found), headers={"Everlog-Position": str(position)})
+    return Response(SearchAnswer(results=found), headers=at_position(position))
 
 
 @get(
@@ -381,7 +331,7 @@ async def get_one(
     engine: NamedDependency[Engine],
     version: Annotated[int | None, QueryParameter(ge=1, description="As it was at this version")] = None,
 ) -> Response[FlatMemory]:
-    return _one(await memories.get(engine, asked, memory_id_of(memory_id), version))
+    return _one(await memories.get(engine, asked, id_of(MEMORY_PREFIX, memory_id), version))
 
 
 @put(
@@ -410,7 +360,7 @@ async def update(
         tags=None if data.tags is None else tuple(data.tags),
         expected_version=expected_version(if_match),
     )
-    (result,) = await engine.execute(asked, [(memory_id_of(memory_id), command)])
+    (result,) = await engine.execute(asked, [(id_of(MEMORY_PREFIX, memory_id), command)])
     return _one(result.state)
 
 
@@ -430,13 +380,15 @@ async def delete_one(
     if_match: IfMatch = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response[DeleteAnswer]:
-    id, expected = memory_id_of(memory_id), expected_version(if_match)
+    id, expected = id_of(MEMORY_PREFIX, memory_id), expected_version(if_match)
     if erase:
-        results = await memories.erase(engine, asked, [(id, EraseMemory(expected_version=expected))])
+        results = await engine.run(
+            asked, erasure.erase, asked, [(id, EraseMemory(expected_version=expected))]
+        )
     else:
         results = await engine.execute(asked, [(id, DeleteMemory(expected_version=expected))])
     message = "Memory erased" if erase else "Memory deleted"
-    return Response(DeleteAnswer(message=message, deleted=1), headers=position_header(results))
+    return Response(DeleteAnswer(message=message, deleted=1), headers=at_results(results))
 
 
 @delete(
@@ -464,7 +416,7 @@ async def delete_many(
     results = await engine.execute(asked, [(id, DeleteMemory(missing_ok=True)) for id in ids])
     deleted = sum(result.changed for result in results)
     return Response(
-        DeleteAnswer(message=f"{deleted} memories deleted", deleted=deleted), headers=position_header(results)
+        DeleteAnswer(message=f"{deleted} memories deleted", deleted=deleted), headers=at_results(results)
     )
 
 
@@ -478,14 +430,16 @@ async def delete_many(
 async def get_history(
     memory_id: FromPath[str], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
 ) -> HistoryAnswer:
-    return HistoryAnswer(history=versions(await memories.events_of(engine, asked, memory_id_of(memory_id))))
+    return HistoryAnswer(
+        history=versions(await memories.events_of(engine, asked, id_of(MEMORY_PREFIX, memory_id)))
+    )
 
 
 ROUTES = [add, listing, find, get_one, update, delete_one, delete_many, get_history]
 
 
 async def _received(asked: Asked, engine: Engine, data: AddRequest) -> Received:
-    guidance = await guidance_of(asked, engine, data.project_id)
+    guidance = await guidance_of(engine, asked, data.project_id)
     return Received(
         scope=_scope(asked, data),
         messages=tuple(said.message() for said in data.messages),
@@ -498,37 +452,6 @@ async def _received(asked: Asked, engine: Engine, data: AddRequest) -> Received:
 
 
 # --- shaping ----------------------------------------------------------------------------------------
-
-
-def versions(events: Sequence[Recorded]) -> list[Version]:
-    """A stream as the contract tells it, newest first."""
-    memory: Memory | None = None
-    told: list[Version] = []
-    for recorded in events:
-        before, memory = memory, evolve(memory, recorded)
-        told.append(
-            Version(
-                id=str(recorded.event_id),
-                memory_id=spell(MEMORY_PREFIX, memory.id),
-                event=CHANGE_NAMES[type(recorded.event)],
-                memory=memory.text,
-                prev_memory=before.text if before and not before.deleted else None,
-                new_memory=None if memory.deleted else memory.text,
-                metadata=memory.metadata,
-                tags=memory.tags,
-                version=memory.version,
-                actor=recorded.context.actor,
-                cause=recorded.context.cause,
-                request_id=recorded.context.correlation,
-                extractor=getattr(recorded.event, "extractor", None),
-                changed_at=recorded.occurred_at,
-                created_at=recorded.occurred_at,
-                position=recorded.position,
-            )
-        )
-    if memory and memory.erased:
-        told = [msgspec.structs.replace(version, erased=True) for version in told]
-    return told[::-1]
 
 
 def told(ingestion: Ingestion) -> Response[AddAnswer]:
@@ -547,45 +470,15 @@ def told(ingestion: Ingestion) -> Response[AddAnswer]:
         status=ingestion.status,
         reason=ingestion.failed.reason if ingestion.failed else None,
     )
-    headers = {"Everlog-Position": str(ingestion.position)}
+    headers = at_position(ingestion.position)
     if ingestion.status == "extracted":
         return Response(answer, status_code=201, headers=headers)
     return Response(answer, status_code=202, headers={**headers, "Location": f"/v1/ingestions/{id}"})
 
 
-def fields_of(memory: Memory) -> dict[str, Any]:
-    scope = memory.scope
-    return {
-        "id": spell(MEMORY_PREFIX, memory.id),
-        "memory": memory.text,
-        "user_id": scope.user_id,
-        "agent_id": scope.agent_id,
-        "run_id": scope.run_id,
-        "project_id": scope.project_id,
-        "metadata": memory.metadata,
-        "tags": memory.tags,
-        "type": memory.traits.type,
-        "confidence": memory.traits.confidence,
-        "categories": memory.traits.categories,
-        "happened_on": memory.traits.happened_on,
-        "expires_on": memory.traits.expires_on,
-        "entities": memory.traits.entities,
-        "relations": memory.traits.relations,
-        "version": memory.version,
-        "created_at": memory.created_at,
-        "updated_at": memory.updated_at,
-    }
-
-
 def _one(memory: Memory) -> Response[FlatMemory]:
-    headers = {"ETag": f'"{memory.version}"', "Everlog-Position": str(memory.position)}
+    headers = {"ETag": f'"{memory.version}"', **at_position(memory.position)}
     return Response(FlatMemory(**fields_of(memory)), headers=headers)
-
-
-def position_header(results: Sequence[Result[Memory]]) -> dict[str, str]:
-    if not results:
-        return {}
-    return {"Everlog-Position": str(max(result.state.position for result in results))}
 
 
 def _scope(asked: Asked, body: AddRequest | SearchRequest) -> Scope:
@@ -596,10 +489,3 @@ def _scope(asked: Asked, body: AddRequest | SearchRequest) -> Scope:
         run_id=body.run_id,
         project_id=body.project_id,
     )
-
-
-def memory_id_of(text: str) -> UUID:
-    id = read(MEMORY_PREFIX, text)
-    if id is None:
-        raise NotFound("no such memory")
-    return id

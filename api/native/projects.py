@@ -2,9 +2,7 @@
 
 from datetime import datetime
 from typing import Annotated
-from uuid import UUID
 
-import anyio.to_thread
 import msgspec
 from litestar import Response, delete, get, patch, post
 from litestar.di import NamedDependency
@@ -12,20 +10,17 @@ from litestar.params import FromPath, JSONBody
 
 from api.body import Body
 from api.errors import refusals
+from api.ids import id_of
+from api.position import at_position
 from api.request import IdempotencyKey
+from application import projects
 from application.asked import Asked
 from application.engine import Engine
 from application.storable import check_text
-from domain.errors import NotFound
-from domain.eventstore.cells import Cell
-from domain.eventstore.reading import Filter, read_log
-from domain.eventstore.states import states_of
 from domain.eventstore.writer import Result
-from domain.ids import PROJECT_PREFIX, new_id, read, spell
+from domain.ids import PROJECT_PREFIX, new_id, spell
 from domain.project import ChangeProject, CreateProject, DeleteProject, Guidance, Project
-from domain.recorded import stored_names
 
-READ_EVENTS = 1_000
 MAX_INSTRUCTIONS = 10_000
 """Characters: they go into every prompt."""
 MAX_CATEGORIES = 100
@@ -96,8 +91,7 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True):
     summary="List projects, oldest first",
 )
 async def listing(asked: NamedDependency[Asked], engine: NamedDependency[Engine]) -> ProjectsAnswer:
-    cell = await engine.cell_of(asked.caller.owner)
-    found = await anyio.to_thread.run_sync(_projects, cell, asked.caller.owner)
+    found = await engine.run(asked, projects.every, asked.caller.owner)
     return ProjectsAnswer(projects=[_told(one) for one in found])
 
 
@@ -139,9 +133,7 @@ async def update(
     command = ChangeProject(
         name=data.name, custom_instructions=data.custom_instructions, custom_categories=data.categories()
     )
-    id = read(PROJECT_PREFIX, project_id)
-    if id is None:
-        raise NotFound("no such project")
+    id = id_of(PROJECT_PREFIX, project_id)
     (result,) = await engine.execute(asked, [(id, command)])
     return _answer(result)
 
@@ -160,48 +152,17 @@ async def remove(
     engine: NamedDependency[Engine],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[Deletion]:
-    id = read(PROJECT_PREFIX, project_id)
-    if id is None:
-        raise NotFound("no such project")
+    id = id_of(PROJECT_PREFIX, project_id)
     (result,) = await engine.execute(asked, [(id, DeleteProject())])
-    return Response(
-        Deletion(message="Project deleted"), headers={"Everlog-Position": str(result.state.position)}
-    )
+    return Response(Deletion(message="Project deleted"), headers=at_position(result.state.position))
 
 
 ROUTES = [listing, create, update, remove]
 
 
-async def guidance_of(asked: Asked, engine: Engine, project_id: str | None) -> Guidance:
-    """What a project tells extraction; nothing where the id is only a name that the client chose."""
-    id = read(PROJECT_PREFIX, project_id) if project_id else None
-    if id is None:
-        return Guidance()
-    cell = await engine.cell_of(asked.caller.owner)
-    try:
-        found = await anyio.to_thread.run_sync(cell.log.get, Project, id)
-    except NotFound:
-        return Guidance()
-    mine = found.scope.owner == asked.caller.owner and not found.deleted
-    return found.guidance if mine else Guidance()
-
-
-def _projects(cell: Cell, owner: str) -> list[Project]:
-    only = Filter(owner=owner, types=stored_names("project.set."))
-    ids: dict[UUID, None] = {}
-    after = 0
-    with cell.pool.connection() as conn:
-        while entries := read_log(conn, after, READ_EVENTS, only):
-            after = entries[-1].position
-            ids |= {entry.originator_id: None for entry in entries}
-        states = states_of(conn, cell.log.mapper, Project, list(ids))
-    return [state for state in states.values() if not state.deleted]
-
-
 def _answer(result: Result[Project], status: int = 200) -> Response[ProjectAnswer]:
     project = result.state
-    headers = {"Everlog-Position": str(project.position)}
-    return Response(_told(project), status_code=status, headers=headers)
+    return Response(_told(project), status_code=status, headers=at_position(project.position))
 
 
 def _told(one: Project) -> ProjectAnswer:

@@ -1,17 +1,16 @@
 """`everlog erase`: delete memories for good, after a look at what they are."""
 
 from collections.abc import Sequence
-from uuid import UUID
 
 import msgspec
 
+from application import erasure
+from application.asked import asked_by
+from application.erasure import erasable
 from domain.errors import NotFound, Refused
-from domain.eventstore.cells import Cell, Cells
-from domain.eventstore.writer import Work
-from domain.ids import MEMORY_PREFIX, new_id, read, spell
+from domain.eventstore.cells import OPERATOR, Cell, Cells
+from domain.ids import MEMORY_PREFIX, read, spell
 from domain.memory import EraseMemory, Memory
-from domain.recorded import Context
-from projections import erasure
 from runtime.commands.keys import opened
 from runtime.settings import Settings, SettingsError
 
@@ -28,7 +27,7 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
 def erase(settings: Settings, memory_ids: Sequence[str], sure: bool, as_json: bool) -> None:
     """Without `sure` only show what would be erased. Raises SettingsError unless all of it can be."""
     with opened(settings) as cells:
-        found = [_find(cells, memory_id) for memory_id in dict.fromkeys(memory_ids)]
+        found = [_found(cells, memory_id) for memory_id in dict.fromkeys(memory_ids)]
         for cell, memory in found if sure else []:
             _erase(cell, memory)
     told = [
@@ -52,29 +51,18 @@ def erase(settings: Settings, memory_ids: Sequence[str], sure: bool, as_json: bo
     )
 
 
-def _find(cells: Cells, memory_id: str) -> tuple[Cell, Memory]:
-    id = read(MEMORY_PREFIX, memory_id)
-    for cell in cells.all.values():
-        memory = _memory(cell, id) if id else None
-        if memory and not memory.erased:
-            return cell, memory
-    raise SettingsError(f"there is no memory {memory_id}, or it is erased already; nothing was erased")
-
-
-def _memory(cell: Cell, id: UUID) -> Memory | None:
+def _found(cells: Cells, memory_id: str) -> tuple[Cell, Memory]:
     try:
-        return cell.log.get(Memory, id)
+        return erasable(cells, read(MEMORY_PREFIX, memory_id))
     except NotFound:
-        return None
+        raise SettingsError(
+            f"there is no memory {memory_id}, or it is erased already; nothing was erased"
+        ) from None
 
 
 def _erase(cell: Cell, memory: Memory) -> None:
-    owner = memory.scope.owner
-    context = Context(owner=owner, actor="operator", cause=str(new_id()), correlation="")
     command = EraseMemory(missing_ok=True)  # somebody else may be faster
     try:
-        cell.writer.submit(Work(context=context, commands=[(memory.id, command)])).result()
+        erasure.erase(cell, asked_by(OPERATOR, memory.scope.owner), [(memory.id, command)])
     except Refused as error:
         raise SettingsError(str(error)) from None
-    with cell.pool.connection() as conn:
-        erasure.erase(conn, cell.log.mapper, owner, [memory.id])

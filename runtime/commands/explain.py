@@ -2,26 +2,20 @@
 
 import msgspec
 
-from api.native.explain import explanation
+from application.explanations import explanation
+from application.memories import found_in
+from domain.errors import NotFound
 from domain.ids import MEMORY_PREFIX, read
-from domain.memory import is_of_memory
 from runtime.commands.keys import opened
 from runtime.settings import Settings, SettingsError
 
 
 def show(settings: Settings, memory_id: str, as_json: bool) -> None:
-    id = read(MEMORY_PREFIX, memory_id)
-    with opened(settings) as cells:
-        told = next(
-            (
-                explanation(cell, events)
-                for cell in cells.all.values()
-                if id and (events := cell.log.stream(id)) and is_of_memory(events[0])
-            ),
-            None,
-        )
-    if told is None:
-        raise SettingsError(f"there is no memory {memory_id}")
+    try:
+        with opened(settings) as cells:
+            told = explanation(*found_in(cells, read(MEMORY_PREFIX, memory_id)))
+    except NotFound:
+        raise SettingsError(f"there is no memory {memory_id}") from None
     if as_json:
         print(msgspec.json.encode(told).decode())
         return

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import msgspec
 
-from api.native.log import LoggedEvent, _logged, _page
-from api.native.memories import FlatMemory, fields_of
+from application.events import LoggedEvent, page
+from application.memories import FlatMemory, fields_of
 from domain.eventstore.cells import Cell
 from domain.eventstore.memories import page_as_of
 from domain.eventstore.reading import Filter, head
@@ -81,12 +81,12 @@ def _exported(memory: Memory) -> ExportedMemory:
 
 def _events(cell: Cell, owner: str, user_id: str | None, last: int) -> Iterator[LoggedEvent]:
     after = 0
-    while page := _page(cell, Filter(owner=owner), user_id, after, PAGE):
-        for entry, recorded in page:
-            if recorded.position > last:
+    while found := page(cell, Filter(owner=owner), user_id, after, PAGE):
+        for event in found:
+            if event.position > last:
                 return
-            yield _logged(entry, recorded)
-        after = page[-1][1].position
+            yield event
+        after = found[-1].position
 
 
 def _write(lines: Iterator[msgspec.Struct], sink: BinaryIO) -> int:

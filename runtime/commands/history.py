@@ -2,20 +2,20 @@
 
 import msgspec
 
-from api.native.memories import versions
+from application.memories import found_in
+from application.versions import versions
+from domain.errors import NotFound
 from domain.ids import MEMORY_PREFIX, read
-from domain.memory import is_of_memory
 from runtime.commands.keys import opened
 from runtime.settings import Settings, SettingsError
 
 
 def show(settings: Settings, memory_id: str, as_json: bool) -> None:
-    id = read(MEMORY_PREFIX, memory_id)
-    with opened(settings) as cells:
-        streams = [cell.log.stream(id) for cell in cells.all.values()] if id else []
-    events = next((stream for stream in streams if stream and is_of_memory(stream[0])), None)
-    if not events:
-        raise SettingsError(f"there is no memory {memory_id}")
+    try:
+        with opened(settings) as cells:
+            _, events = found_in(cells, read(MEMORY_PREFIX, memory_id))
+    except NotFound:
+        raise SettingsError(f"there is no memory {memory_id}") from None
     told = versions(events)
     if as_json:
         print(msgspec.json.encode({"history": told}).decode())

@@ -2,9 +2,8 @@
 
 import msgspec
 
-from api.native.ingestions import IngestionAnswer, answer
 from application.asked import asked_by
-from application.ingestions import every, retry_failed
+from application.ingestions import IngestionAnswer, answer, every, retry_failed
 from domain.errors import NotFound
 from domain.eventstore.cells import OPERATOR
 from domain.ingestion import Status

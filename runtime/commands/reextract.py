@@ -10,16 +10,14 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from api.native.reviews import ReviewAnswer, ReviewRequest, answer, commands_to_apply
+from application import reviews
+from application.asked import Asked, asked_by
 from application.ingestions import every
-from domain.aggregate import Command, State
+from application.reviews import ReviewAnswer, ReviewRequest
 from domain.errors import Refused
-from domain.eventstore.cells import Cell
-from domain.eventstore.writer import Work
-from domain.ids import REVIEW_PREFIX, new_id, read
-from domain.memory import Scope
-from domain.recorded import Context
-from domain.review import Request, Requested, Review
+from domain.eventstore.cells import OPERATOR, Cell
+from domain.ids import REVIEW_PREFIX, read
+from domain.review import Review
 from runtime.commands.keys import opened
 from runtime.settings import Settings, SettingsError
 
@@ -44,10 +42,8 @@ def reextract(
         with opened(settings) as cells:
             cell = cells.of(owner)
             for id in _ids(cell, owner, request, review_id, every_user):
-                review = _proposed(cell, id, as_json)
-                if apply:
-                    _apply(cell, owner, review, apply)
-                told = answer(cell.log.get(Review, id))
+                by = asked_by(OPERATOR, _proposed(cell, id, as_json).scope.owner)
+                told = _applied(cell, by, id, apply) if apply else reviews.told(cell, by, id)
                 if as_json:
                     print(msgspec.json.encode(told).decode())
                 else:
@@ -68,26 +64,13 @@ def _ids(
         return
     users = _users(cell, owner) if every_user else [asked.user_id]
     for user_id in users:
-        yield _request(cell, owner, msgspec.structs.replace(asked, user_id=user_id))
+        one = msgspec.structs.replace(asked, user_id=user_id)
+        yield reviews.request(cell, asked_by(OPERATOR, owner), one).id
 
 
 def _users(cell: Cell, owner: str) -> list[str | None]:
     """Everybody whose conversations an owner has sent."""
     return list(dict.fromkeys(ingestion.scope.user_id for ingestion in every(cell, owner, None)))
-
-
-def _request(cell: Cell, owner: str, asked: ReviewRequest) -> UUID:
-    scope = Scope(
-        owner=owner,
-        user_id=asked.user_id,
-        agent_id=asked.agent_id,
-        run_id=asked.run_id,
-        project_id=asked.project_id,
-    )
-    requested = Requested(scope=scope, extractor=asked.extractor, since=asked.since, until=asked.until)
-    id = new_id()
-    _submit(cell, owner, str(id), [(id, Request(requested=requested))])
-    return id
 
 
 def _proposed(cell: Cell, id: UUID, as_json: bool) -> Review:
@@ -102,18 +85,13 @@ def _proposed(cell: Cell, id: UUID, as_json: bool) -> Review:
     return review
 
 
-def _apply(cell: Cell, owner: str, review: Review, which: str) -> None:
+def _applied(cell: Cell, asked: Asked, id: UUID, which: str) -> ReviewAnswer:
     try:
         numbers = None if which == "all" else [int(number) for number in which.split(",")]
     except ValueError:
         raise SettingsError(f"--apply: `all` or numbers such as 1,3 are wanted, not {which!r}") from None
-    if commands := commands_to_apply(cell, review, numbers):
-        _submit(cell, owner, str(review.id), commands)
-
-
-def _submit(cell: Cell, owner: str, cause: str, commands: list[tuple[UUID, Command[State]]]) -> None:
-    context = Context(owner=owner, actor="operator", cause=cause, correlation="")
-    cell.writer.submit(Work(context=context, commands=commands)).result()
+    told, _ = reviews.apply(cell, asked, id, numbers)
+    return told
 
 
 def _show(told: ReviewAnswer, applied: bool) -> None:

@@ -4,14 +4,11 @@ from typing import Any
 
 import msgspec
 
-from api.errors import Refusal
-from api.native.reverts import RevertAnswer, RevertRequest, answer, answer_of, commands, plan
+from application import reverts
+from application.asked import asked_by
+from application.reverts import RevertRequest
 from domain.errors import Refused
-from domain.eventstore.cells import Cell
-from domain.eventstore.writer import Work
-from domain.ids import REVERT_PREFIX, new_id, spell
-from domain.recorded import Context
-from domain.revert import Revert
+from domain.eventstore.cells import OPERATOR
 from runtime.commands.keys import opened
 from runtime.settings import Settings, SettingsError
 
@@ -21,8 +18,8 @@ def revert(settings: Settings, owner: str, asked: dict[str, Any], as_json: bool)
     try:
         request = msgspec.convert(asked, RevertRequest, strict=False)
         with opened(settings) as cells:
-            told = _revert(cells.of(owner), owner, request)
-    except (msgspec.ValidationError, Refused, Refusal) as error:
+            told, _ = reverts.revert(cells.of(owner), asked_by(OPERATOR, owner), request)
+    except (msgspec.ValidationError, Refused) as error:
         raise SettingsError(str(error)) from None
     if as_json:
         print(msgspec.json.encode(told).decode())
@@ -36,14 +33,3 @@ def revert(settings: Settings, owner: str, asked: dict[str, Any], as_json: bool)
         if told.dry_run
         else f"{memories} are undone; `everlog revert --cause {told.id}` takes that back"
     )
-
-
-def _revert(cell: Cell, owner: str, request: RevertRequest) -> RevertAnswer:
-    undos, events = plan(cell, owner, request)
-    id = new_id()
-    if request.dry_run:
-        return answer(id, undos, events, request)
-    context = Context(owner=owner, actor="operator", cause=spell(REVERT_PREFIX, id), correlation="")
-    work = Work(context=context, commands=commands(id, owner, request, undos, events))
-    done = cell.writer.submit(work).result()
-    return answer_of(cell, cell.log.get(Revert, id)) if done else answer(id, undos, events, request)

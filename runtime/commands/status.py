@@ -4,7 +4,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from api.native.log import Backlog, StatusAnswer, status_of
+from application.status import Backlog, StatusAnswer, status_of
 from runtime.commands.keys import opened
 from runtime.settings import Settings
 

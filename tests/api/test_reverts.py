@@ -7,7 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from api.native import reverts
+from application import reverts
 from domain.errors import VersionConflict
 from domain.eventstore.writer import Work
 from domain.ids import new_id

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from urllib.parse import unquote_to_bytes, urlencode
 from uuid import UUID
 
-import anyio.to_thread
 import msgspec
 from litestar import HttpMethod, Request, delete, get, patch, post, route
 from litestar.di import NamedDependency
@@ -16,15 +15,15 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from api.errors import Problem, Refusal
-from api.native.projects import NewProjectRequest, ProjectRequest, guidance_of
-from application import memories
+from api.ids import id_of
+from api.native.projects import NewProjectRequest, ProjectRequest
+from application import memories, projects
 from application.asked import Asked
 from application.engine import Engine
-from domain import project
 from domain.errors import NotFound
-from domain.ids import PROJECT_PREFIX, named_id, new_id, read, spell
+from domain.ids import PROJECT_PREFIX, named_id, new_id, spell
 from domain.memory import DeleteMemory, Scope
-from domain.project import ChangeProject, CreateProject, DeleteProject, Guidance, Project
+from domain.project import ChangeProject, CreateProject, DeleteProject, Guidance
 from projections import memories as directory
 from projections.selection import Selection
 
@@ -357,7 +356,7 @@ async def get_project(
     fields: Annotated[list[str] | None, QueryParameter()] = None,
 ) -> Settings:
     id = _project_id(asked, org_id, project_id)
-    found = await _project(asked, engine, id)
+    found = await projects.find(engine, asked, id)
     if found is None and id != project_of(asked):
         raise NotFound("no such project")
     guidance = found.guidance if found else Guidance()
@@ -395,7 +394,7 @@ async def update_project(
     change = ChangeProject(
         name=data.name, custom_instructions=data.custom_instructions, custom_categories=data.categories()
     )
-    if id == project_of(asked) and await _project(asked, engine, id) is None:
+    if id == project_of(asked) and await projects.find(engine, asked, id) is None:
         first = CreateProject(name=data.name or "default", guidance=Guidance())
         await engine.execute(asked, [(id, first), (id, change)])
     else:
@@ -429,29 +428,17 @@ async def delete_project(
 
 async def guidance(asked: Asked, engine: Engine, app_id: str | None) -> Guidance:
     """What extraction is told: by the app, where it is a project, and else by the key's own project."""
-    by_app = await guidance_of(asked, engine, app_id)
-    by_key = await guidance_of(asked, engine, spell(PROJECT_PREFIX, project_of(asked)))
+    by_app = await projects.guidance_of(engine, asked, app_id)
+    by_key = await projects.guidance_of(engine, asked, spell(PROJECT_PREFIX, project_of(asked)))
     return Guidance(
         custom_instructions=by_app.custom_instructions or by_key.custom_instructions,
         custom_categories=by_app.custom_categories or by_key.custom_categories,
     )
 
 
-async def _project(asked: Asked, engine: Engine, id: UUID) -> project.Project | None:
-    cell = await engine.cell_of(asked.caller.owner)
-    try:
-        found = await anyio.to_thread.run_sync(cell.log.get, Project, id)
-    except NotFound:
-        return None
-    return None if found.deleted or found.scope.owner != asked.caller.owner else found
-
-
 def _project_id(asked: Asked, org_id: str, project_id: str) -> UUID:
     _require_own(asked, org_id)
-    id = read(PROJECT_PREFIX, project_id)
-    if id is None:
-        raise NotFound("no such project")
-    return id
+    return id_of(PROJECT_PREFIX, project_id)
 
 
 def _require_own(asked: Asked, org_id: str) -> None:

@@ -8,7 +8,6 @@ from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
 
-import anyio.to_thread
 import msgspec
 from litestar import Request, delete, get, post, put
 from litestar.di import NamedDependency
@@ -42,10 +41,10 @@ from api.dialects.mem0.bodies import (
 )
 from api.dialects.mem0.jobs import idle_id
 from api.errors import Refusal
-from api.native.explain import Step, explanation
 from application import finding, ingestions, memories
 from application.asked import Asked
 from application.engine import Engine
+from application.explanations import Step, explanation
 from domain.aggregate import Command, Commands
 from domain.errors import NotFound
 from domain.eventstore.writer import Result as Done
@@ -293,8 +292,7 @@ async def get_history(
     memory_id: FromPath[str], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
 ) -> list[Version]:
     events = await memories.events_of(engine, asked, _id(memory_id))
-    cell = await engine.cell_of(asked.caller.owner)
-    explained = await anyio.to_thread.run_sync(explanation, cell, events)
+    explained = await engine.run(asked, explanation, events)
     versions: list[Version] = []
     memory: Memory | None = None
     for recorded, step in zip(events, explained.chain, strict=True):

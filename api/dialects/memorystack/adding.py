@@ -15,11 +15,11 @@ from api.body import Body
 from api.dialects.memorystack.answers import EVERYBODY, NOBODY, ORIGIN, TAGS, answers, wrong
 from api.dialects.memorystack.repeats import ONCE
 from api.native.memories import ROLES, Part
-from api.native.projects import guidance_of
 from api.request import IdempotencyKey, Prefer, patience
 from application import ingestions
 from application.asked import Asked
 from application.engine import Engine
+from application.projects import guidance_of
 from application.storable import MAX_TEXT, Id, check_metadata
 from domain.ingestion import Ingestion, Message, Received, Role
 from domain.memory import Scope
@@ -118,7 +118,7 @@ async def add(
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
 ) -> Response[AddAnswer]:
-    guidance = await guidance_of(once, engine, data.project_id)
+    guidance = await guidance_of(engine, once, data.project_id)
     received = Received(
         scope=_scope(once, data),
         messages=tuple(turn.message() for turn in data.messages),

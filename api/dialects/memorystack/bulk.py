@@ -20,6 +20,7 @@ from api.request import IdempotencyKey, MinPosition
 from application.asked import Asked
 from application.engine import Engine
 from application.storable import Id
+from application.usage import total_since
 from domain.aggregate import Command
 from domain.errors import Contended, NotFound, VersionConflict
 from domain.memory import DeleteMemory, Memory, Scope, UpdateMemory
@@ -70,13 +71,8 @@ async def stats(asked: NamedDependency[Asked], engine: NamedDependency[Engine]) 
             (owner,),
         )
         total, users, agents, text, metadata = await cursor.fetchone() or (0, 0, 0, 0, 0)
-        cursor = await conn.execute(
-            "SELECT coalesce(sum(calls), 0)::bigint, coalesce(sum(searches), 0)::bigint"
-            " FROM usage WHERE owner = %s AND day >= %s",
-            (owner, datetime.now(UTC).date().replace(day=1)),
-        )
-        calls, searches = await cursor.fetchone() or (0, 0)
-    usage = {"current_month_api_calls": calls, "current_month_searches": searches}
+        used = await total_since(conn, owner, datetime.now(UTC).date().replace(day=1))
+    usage = {"current_month_api_calls": used.calls, "current_month_searches": used.searches}
     if limit := asked.caller.terms.per_month:
         usage["monthly_api_limit"] = limit
     return StatsAnswer(

@@ -25,7 +25,7 @@ from api.dialects.memorystack.answers import (
 )
 from api.dialects.memorystack.repeats import ONCE, anew
 from api.request import IdempotencyKey, MinPosition
-from application import finding, memories
+from application import erasure, finding, memories
 from application.asked import Asked
 from application.engine import Engine
 from application.storable import MAX_TEXT, Id, check_metadata, check_text
@@ -290,7 +290,7 @@ async def delete_one(
 ) -> DeleteAnswer:
     id = _id(memory_id)
     if hard:
-        await memories.erase(engine, once, [(id, EraseMemory())])
+        await engine.run(once, erasure.erase, once, [(id, EraseMemory())])
     else:
         await engine.execute(once, [(id, DeleteMemory())])
     return DeleteAnswer(success=True, deleted_count=1, hard_delete=hard)
@@ -316,9 +316,10 @@ async def delete_many(
     # Only those that are there: a receipt does not tell which of its results changed nothing. A repetition
     # finds none.
     if data.hard:
-        ids = await memories.unerased(engine, once, named)
+        ids = await erasure.unerased(engine, once, named)
         erasures = [(id, EraseMemory(missing_ok=True)) for id in ids]
-        results = await memories.erase(engine, anew(once) if ids else once, erasures)
+        by = anew(once) if ids else once
+        results = await engine.run(by, erasure.erase, by, erasures)
         return DeleteAnswer(success=True, deleted_count=_changed(results), hard_delete=True)
     there = selected(once)
     there = msgspec.structs.replace(there, also="memory_id = ANY(%(named)s)", values={"named": named})

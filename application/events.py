@@ -1,0 +1,63 @@
+"""The log itself: the audit trail in order of position."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from domain.eventstore.cells import Cell
+from domain.eventstore.mapper import LogEntry
+from domain.eventstore.reading import Filter
+from domain.ids import MEMORY_PREFIX, spell
+from domain.memory import CHANGE_NAMES
+from domain.recorded import Recorded
+
+
+class LoggedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One event of the log, as the owner may read it."""
+
+    position: int
+    id: str
+    type: str
+    event: str | None
+    """ADD, UPDATE or DELETE; null for what did not happen to a memory."""
+    memory_id: str | None
+    stream_id: str
+    """Of the memory, ingestion, review or project that it happened to."""
+    version: int
+    actor: str
+    cause: str
+    request_id: str
+    occurred_at: datetime
+    recorded_at: datetime | None
+    data: Any
+
+
+def page(cell: Cell, only: Filter, user_id: str | None, after: int, limit: int) -> list[LoggedEvent]:
+    """At most `limit` events above position `after`; with a `user_id` only those of that user."""
+    if user_id is not None:
+        with cell.pool.connection() as conn:
+            subject_id = cell.subjects.find(conn, only.owner or "", user_id)
+        if subject_id is None:
+            return []
+        only = only._replace(subject_id=subject_id)
+    return [_logged(entry, recorded) for entry, recorded in cell.log.page(after, limit, only)]
+
+
+def _logged(entry: LogEntry, recorded: Recorded) -> LoggedEvent:
+    event = CHANGE_NAMES.get(type(recorded.event))
+    return LoggedEvent(
+        position=recorded.position,
+        id=str(recorded.event_id),
+        type=entry.topic,
+        event=event,
+        memory_id=spell(MEMORY_PREFIX, recorded.originator_id) if event else None,
+        stream_id=str(recorded.originator_id),
+        version=recorded.originator_version,
+        actor=recorded.context.actor,
+        cause=recorded.context.cause,
+        request_id=recorded.context.correlation,
+        occurred_at=recorded.occurred_at,
+        recorded_at=entry.recorded_at,
+        data=msgspec.to_builtins(recorded.event),
+    )
