@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from domain.eventstore.cells import Cell, Cells
 from domain.key import ALL_SCOPES
+from providers.sandbox.sandbox import Sandbox
 from runtime.servers.migrate import migrate
 from runtime.servers.postgres import Postgres
 from runtime.servers.valkey import Valkey
@@ -75,6 +76,17 @@ def new_database(copy_of: Callable[[str], str], empty_database: Callable[[], str
     model = empty_database()
     migrate(Settings(database_url=model))  # once: a copy takes a third of the time
     return partial(copy_of, conninfo_to_dict(model)["dbname"])
+
+
+@pytest.fixture(scope="session")
+def compiled(folder: Path) -> Path:
+    """A data folder in which CPython is compiled for sandboxes, where the extra `code` is installed.
+
+    Two warm up at once, as two servers may that start together."""
+    home = folder / "compiled"
+    for warming in [Sandbox(home).warm(), Sandbox(home).warm()]:
+        warming.join()
+    return home
 
 
 @pytest.fixture(scope="module")

@@ -448,14 +448,9 @@ def test_a_hostile_megabyte_is_looked_through_at_once() -> None:
 # --- code -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("sandbox")
-
-
 @pytest.fixture
-def box(cache: Path) -> Sandbox:
-    return Sandbox(cache, seconds=30.0)
+def box(compiled: Path) -> Sandbox:
+    return Sandbox(compiled, seconds=30.0)
 
 
 @needs_sandbox
@@ -482,14 +477,14 @@ def test_code_that_fails_is_told_with_its_last_words(studio: Studio, box: Sandbo
 ENDLESS = "open('started', 'w')\nwhile True: pass"
 
 
-def running(cache: Path) -> list[Path]:
+def running(compiled: Path) -> list[Path]:
     """The programs that began and are not yet cleared away."""
-    return list((cache / "sandbox" / "runs").glob("*/started"))
+    return list((compiled / "sandbox" / "runs").glob("*/started"))
 
 
 @needs_sandbox
-def test_endless_code_of_one_owner_keeps_no_thread_and_no_other_owner(studio: Studio, cache: Path) -> None:
-    box = Sandbox(cache, seconds=600.0)
+def test_endless_code_of_one_owner_keeps_no_thread_and_no_other_owner(studio: Studio, compiled: Path) -> None:
+    box = Sandbox(compiled, seconds=600.0)
     box.prepare()
 
     def using(program: str, asked: Asked) -> "asyncio.Task[Used]":
@@ -498,7 +493,7 @@ def test_endless_code_of_one_owner_keeps_no_thread_and_no_other_owner(studio: St
 
     async def use() -> None:
         endless = [using(ENDLESS, ANN_KEY) for _ in range(12)]
-        await asyncio.to_thread(eventually, lambda: running(cache))
+        await asyncio.to_thread(eventually, lambda: running(compiled))
         assert anyio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
         assert (await using("print(7)", STRANGER)).told["output"] == "7\n"
         assert not any(turn.done() for turn in endless)
@@ -507,23 +502,23 @@ def test_endless_code_of_one_owner_keeps_no_thread_and_no_other_owner(studio: St
         await asyncio.gather(*endless, return_exceptions=True)
 
     studio.runner.run(use())
-    eventually(lambda: not running(cache))
+    eventually(lambda: not running(compiled))
 
 
 @needs_sandbox
-def test_code_that_goes_on_keeps_nobody_who_stops_waiting(studio: Studio, cache: Path) -> None:
-    box = Sandbox(cache, seconds=600.0)
+def test_code_that_goes_on_keeps_nobody_who_stops_waiting(studio: Studio, compiled: Path) -> None:
+    box = Sandbox(compiled, seconds=600.0)
     box.prepare()
 
     async def stop() -> None:
         turn = asyncio.create_task(studio.using(CODE, Program(ENDLESS), {}, {"sandbox": box}))
-        await asyncio.to_thread(eventually, lambda: running(cache))
+        await asyncio.to_thread(eventually, lambda: running(compiled))
         turn.cancel()
         with pytest.raises(asyncio.CancelledError):
             await turn
 
     studio.runner.run(stop())
-    eventually(lambda: not running(cache))
+    eventually(lambda: not running(compiled))
     assert studio.use(CODE, Program("print(7)"), sandbox=box).told["output"] == "7\n"
 
 

@@ -12,6 +12,7 @@ import pytest
 from tests.support.chat import Json
 from tests.support.chat_model import Scripted, ScriptedChat
 from tests.support.processes import KEY, Served
+from tests.support.sandboxes import share
 from tests.support.service import client_of, eventually
 
 HALVES = ["as far as this", " and then to the end"]
@@ -25,7 +26,8 @@ def model() -> Iterator[ScriptedChat]:
 
 
 @pytest.fixture(scope="module")
-def served(folder: Path, model: ScriptedChat) -> Iterator[Served]:
+def served(folder: Path, compiled: Path, model: ScriptedChat) -> Iterator[Served]:
+    share(compiled, folder / "chatting")
     served = Served(
         folder / "chatting",
         OPENAI_BASE_URL=model.url,

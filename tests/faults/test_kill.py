@@ -15,11 +15,13 @@ import httpx
 import pytest
 
 from tests.support.processes import KEY, Served
+from tests.support.sandboxes import share
 from tests.support.service import client_of, eventually, free_port
 
 
 @pytest.fixture(scope="module")
-def served(folder: Path) -> Iterator[Served]:
+def served(folder: Path, compiled: Path) -> Iterator[Served]:
+    share(compiled, folder / "served")
     served = Served(folder / "served")
     yield served
     served.stop()

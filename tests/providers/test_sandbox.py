@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -10,12 +11,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from providers.sandbox import sandbox
 from providers.sandbox.sandbox import Run, Sandbox, SandboxMissing, available
+from tests.support.sandboxes import share
 from tests.support.service import eventually
 
 pytestmark = pytest.mark.skipif(not available(), reason="the extra `code` is not installed")
@@ -25,12 +28,10 @@ SHORT_SECONDS = 2.0
 PATIENCE_SECONDS = 60.0
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two warm up at once, as two servers may that start together."""
+@pytest.fixture(scope="module")
+def cache(compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
-    for warming in [Sandbox(folder).warm(), Sandbox(folder).warm()]:
-        warming.join()
+    share(compiled, folder)
     assert len(list((folder / "sandbox").glob("*.cwasm"))) == 1
     return folder
 
@@ -445,8 +446,17 @@ def test_a_module_that_others_could_have_written_is_not_trusted(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["ours"]
 
 
-def test_a_module_that_does_not_load_is_made_anew(cache: Path, tmp_path: Path) -> None:
+@pytest.fixture(params=["copying", pytest.param("compiling", marks=pytest.mark.slow)])
+def made(request: pytest.FixtureRequest, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The compiled CPython; another is made by compiling it again, or by copying it."""
     (compiled,) = (cache / "sandbox").glob("*.cwasm")
+    if request.param == "copying":
+        monkeypatch.setattr(sandbox, "compile_module", partial(shutil.copy, compiled))
+    return compiled
+
+
+def test_a_module_that_does_not_load_is_made_anew(made: Path, tmp_path: Path) -> None:
+    compiled = made
     module = tmp_path / "sandbox" / compiled.name
     module.parent.mkdir()
     module.touch(0o600)

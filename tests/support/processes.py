@@ -30,10 +30,11 @@ class Served:
         eventually(lambda: "Everlog serves at" in self.output.read_text(), "serve does not get ready")
 
     def pids(self, part: str) -> list[int]:
-        """The processes of a part: `api`, `worker`, `postgres` (its first process) or `valkey`."""
+        """The processes of a part: `api`, `worker`, `model`, `postgres` (its first process) or `valkey`."""
         needle = {
             "api": "runtime.cli\0api",
             "worker": "runtime.cli\0worker",
+            "model": "runtime.cli\0model",
             "postgres": "bin/postgres\0-D",
             "valkey": "valkey-server",
         }[part]
