@@ -75,7 +75,7 @@ def new_database(copy_of: Callable[[str], str], empty_database: Callable[[], str
     """Makes an empty, migrated database and returns its URL."""
     model = empty_database()
     migrate(Settings(database_url=model))  # once: a copy takes a third of the time
-    return partial(copy_of, conninfo_to_dict(model)["dbname"])
+    return partial(copy_of, str(conninfo_to_dict(model)["dbname"]))
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from domain.eventstore.formats import Incompatible, NotYetWritten
 from domain.eventstore.writer import Result, Work
 from domain.ids import new_id
 from domain.key import KeyCreated
-from domain.memory import AddMemory, Command, Memory, Scope, Updated, UpdateMemory
+from domain.memory import AddMemory, Memory, MemoryCommand, Scope, Updated, UpdateMemory
 from domain.recorded import Context, format_of
 from runtime.servers.migrate import MIGRATIONS, StillConnected, is_contract, migrate
 from runtime.settings import Settings
@@ -36,7 +36,7 @@ CONTEXT = Context(owner="default", actor="key", cause="command", correlation="re
 HERE = Scope(owner="default", user_id="ann")
 
 
-def submit(cells: Cells, *commands: tuple[UUID, Command]) -> "Future[list[Result]]":
+def submit(cells: Cells, *commands: tuple[UUID, MemoryCommand]) -> "Future[list[Result[Memory]]]":
     return cells.first.writer.submit(Work(context=CONTEXT, commands=commands))
 
 
