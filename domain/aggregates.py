@@ -29,9 +29,14 @@ def kind_of(type_name: str) -> str:
     return type_name.partition(".")[0]
 
 
+def of(kind: type[S]) -> Aggregate[S]:
+    """The aggregate whose states are of this kind."""
+    return _BY_STATE[kind]
+
+
 def name_of(kind: type[State]) -> str:
     """What a state of this kind is called; State itself, which is any, is a thing."""
-    return "thing" if kind is State else _BY_STATE[kind].name
+    return "thing" if kind is State else of(kind).name
 
 
 def with_events(type_name: str, kind: type[S]) -> Aggregate[S] | None:

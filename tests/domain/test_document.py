@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given as any_of
 from hypothesis import strategies as st
 
-from domain import aggregates
 from domain.document import (
     Document,
     DocumentCommand,
@@ -15,14 +14,13 @@ from domain.document import (
     DocumentRemoved,
     IndexDocument,
     RemoveDocument,
-    decide,
     evolve,
     id_of,
 )
 from domain.errors import NotFound
 from domain.memory import Scope
 from domain.recorded import Event
-from tests.domain.test_memory import HIKING, OWNER, stream
+from tests.support.aggregates import HIKING, OWNER, given, stream
 
 NOTES = DocumentIndexed(
     scope=Scope(owner=OWNER, user_id="alice"),
@@ -34,65 +32,49 @@ NOTES = DocumentIndexed(
 LONGER = msgspec.structs.replace(NOTES, text="# Lisbon\nThe tram 28 and the tram 15", size=36)
 
 
-def state(*events: Event) -> Document | None:
-    return reduce(evolve, stream(*events), None)
-
-
-def when(command: DocumentCommand, *events: Event, owner: str = OWNER) -> Event | None:
-    """The event that follows from `command` after `events`."""
-    return decide(state(*events), command, owner)
-
-
 def test_a_document_is_indexed_as_it_is() -> None:
-    assert when(IndexDocument(indexed=NOTES)) == NOTES
-    assert when(IndexDocument(indexed=LONGER), NOTES) == LONGER
+    given().when(IndexDocument(indexed=NOTES)).then(NOTES)
+    given(NOTES).when(IndexDocument(indexed=LONGER)).then(LONGER)
 
 
 def test_a_document_that_is_there_already_makes_no_event() -> None:
-    assert when(IndexDocument(indexed=NOTES), NOTES) is None
+    given(NOTES).when(IndexDocument(indexed=NOTES)).then_nothing()
     from_elsewhere = msgspec.structs.replace(NOTES, source="github", size=99)
-    assert when(IndexDocument(indexed=from_elsewhere), NOTES) is None
+    given(NOTES).when(IndexDocument(indexed=from_elsewhere)).then_nothing()
 
 
 def test_the_same_text_of_another_kind_is_a_change() -> None:
     plain = msgspec.structs.replace(NOTES, media_type="text/plain")
-    assert when(IndexDocument(indexed=plain), NOTES) == plain
+    given(NOTES).when(IndexDocument(indexed=plain)).then(plain)
 
 
 def test_a_document_is_removed_once_and_can_come_back() -> None:
-    assert when(RemoveDocument(), NOTES) == DocumentRemoved()
-    with pytest.raises(NotFound):
-        when(RemoveDocument(), NOTES, DocumentRemoved())
-    assert when(IndexDocument(indexed=NOTES), NOTES, DocumentRemoved()) == NOTES
+    given(NOTES).when(RemoveDocument()).then(DocumentRemoved())
+    given(NOTES, DocumentRemoved()).when(RemoveDocument()).then_refused(NotFound)
+    given(NOTES, DocumentRemoved()).when(IndexDocument(indexed=NOTES)).then(NOTES)
 
 
 def test_what_is_absent_cannot_be_removed() -> None:
-    with pytest.raises(NotFound):
-        when(RemoveDocument())
+    given().when(RemoveDocument()).then_refused(NotFound)
 
 
 @pytest.mark.parametrize("command", [IndexDocument(indexed=LONGER), RemoveDocument()])
 def test_what_is_anothers_is_not_found(command: DocumentCommand) -> None:
-    with pytest.raises(NotFound):
-        when(command, NOTES, owner="another")
+    given(NOTES).when(command, owner="another").then_refused(NotFound)
 
 
 def test_nobody_indexes_for_another_owner() -> None:
-    with pytest.raises(NotFound):
-        when(IndexDocument(indexed=NOTES), owner="another")
+    given().when(IndexDocument(indexed=NOTES), owner="another").then_refused(NotFound)
     theirs = msgspec.structs.replace(LONGER, scope=Scope(owner="another"))
-    with pytest.raises(NotFound):
-        when(IndexDocument(indexed=theirs), NOTES, owner="another")
+    given(NOTES).when(IndexDocument(indexed=theirs), owner="another").then_refused(NotFound)
 
 
 def test_a_stream_of_another_kind_is_no_document() -> None:
-    with pytest.raises(NotFound):
-        aggregates.decide(aggregates.project_stream(None, stream(HIKING)), RemoveDocument(), OWNER)
+    given(HIKING).when(RemoveDocument()).then_refused(NotFound)
 
 
 def test_a_removed_document_is_remembered_as_it_was() -> None:
-    gone = state(NOTES, DocumentRemoved())
-    assert gone
+    gone = given(NOTES, DocumentRemoved()).state(Document)
     assert (gone.deleted, gone.name, gone.text, gone.version) == (True, NOTES.name, NOTES.text, 2)
 
 
@@ -108,7 +90,7 @@ def test_it_keeps_the_time_it_was_made() -> None:
 
 def test_a_removal_cannot_begin_a_document() -> None:
     with pytest.raises(ValueError, match="cannot follow"):
-        state(DocumentRemoved())
+        given(DocumentRemoved()).state(Document)
 
 
 words = st.text(max_size=4)
@@ -140,12 +122,12 @@ def test_after_any_commands_a_document_is_what_was_indexed_last_unless_it_was_re
     text = None
     for command in commands:
         try:
-            event = when(command, *events)
+            made = given(*events).when(command).events
         except NotFound:
             assert text is None
             continue
-        assert (event is None) == (isinstance(command, IndexDocument) and command.indexed.text == text)
-        events += [event] if event else []
+        assert (not made) == (isinstance(command, IndexDocument) and command.indexed.text == text)
+        events += made
         text = command.indexed.text if isinstance(command, IndexDocument) else None
-    document = state(*events)
+    document = given(*events).state(Document) if events else None
     assert (document.text if document and not document.deleted else None) == text

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given as any_of
 from hypothesis import strategies as st
 
-from domain import aggregates, memory
 from domain.errors import NotFound, NotWaiting
 from domain.ids import new_id
 from domain.ingestion import (
@@ -25,14 +24,13 @@ from domain.ingestion import (
     Retried,
     Retry,
     commands_of,
-    decide,
     evolve,
     silenced,
     without_memories,
 )
 from domain.memory import Added, AddMemory, Deleted, DeleteMemory, Scope, Traits, Updated, UpdateMemory
 from domain.recorded import Event
-from tests.domain.test_memory import HERE, HIKING, OWNER, stream
+from tests.support.aggregates import HERE, HIKING, OWNER, given, stream
 
 RULES = Extractor(name="rules-1")
 RECEIVED = Received(
@@ -46,58 +44,42 @@ FAILED = Failed(extractor=RULES, reason="the model refused", attempts=3)
 COMMANDS: list[IngestionCommand] = [Extract(extracted=EXTRACTED), Fail(failed=FAILED), Retry()]
 
 
-def state(*events: Event) -> Ingestion | None:
-    return reduce(evolve, stream(*events), None)
-
-
-def when(command: IngestionCommand, *events: Event, owner: str = OWNER) -> Event:
-    """The event that follows from `command` after `events`."""
-    return decide(state(*events), command, owner)
-
-
 def test_a_conversation_is_kept_as_it_was_sent() -> None:
-    assert when(Receive(received=RECEIVED)) == RECEIVED
+    given().when(Receive(received=RECEIVED)).then(RECEIVED)
 
 
 def test_it_cannot_be_received_for_another_owner_or_over_another() -> None:
-    with pytest.raises(NotFound):
-        when(Receive(received=RECEIVED), owner="another")
-    with pytest.raises(NotFound):
-        when(Receive(received=RECEIVED), RECEIVED)
+    given().when(Receive(received=RECEIVED), owner="another").then_refused(NotFound)
+    given(RECEIVED).when(Receive(received=RECEIVED)).then_refused(NotFound)
 
 
 def test_what_waits_is_extracted_or_failed() -> None:
-    assert when(Extract(extracted=EXTRACTED), RECEIVED) == EXTRACTED
-    assert when(Fail(failed=FAILED), RECEIVED) == FAILED
+    given(RECEIVED).when(Extract(extracted=EXTRACTED)).then(EXTRACTED)
+    given(RECEIVED).when(Fail(failed=FAILED)).then(FAILED)
 
 
 @pytest.mark.parametrize("done", [EXTRACTED, FAILED], ids=["extracted", "failed"])
 @pytest.mark.parametrize("command", COMMANDS[:2], ids=["Extract", "Fail"])
 def test_what_is_done_is_not_done_again(command: IngestionCommand, done: Event) -> None:
-    with pytest.raises(NotWaiting, match="already"):
-        when(command, RECEIVED, done)
+    given(RECEIVED, done).when(command).then_refused(NotWaiting, "already")
 
 
 def test_only_what_failed_is_tried_again_and_then_waits_as_before() -> None:
     for events in ([RECEIVED], [RECEIVED, EXTRACTED], [RECEIVED, FAILED, Retried()]):
-        with pytest.raises(NotWaiting, match="only a failed ingestion"):
-            when(Retry(), *events)
-    assert when(Retry(), RECEIVED, FAILED) == Retried()
-    assert when(Extract(extracted=EXTRACTED), RECEIVED, FAILED, Retried()) == EXTRACTED
+        given(*events).when(Retry()).then_refused(NotWaiting, "only a failed ingestion")
+    given(RECEIVED, FAILED).when(Retry()).then(Retried())
+    given(RECEIVED, FAILED, Retried()).when(Extract(extracted=EXTRACTED)).then(EXTRACTED)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=["Extract", "Fail", "Retry"])
 def test_what_is_absent_or_anothers_is_not_found(command: IngestionCommand) -> None:
-    with pytest.raises(NotFound):
-        when(command)
-    with pytest.raises(NotFound):
-        when(command, RECEIVED, FAILED, owner="another")
+    given().when(command).then_refused(NotFound)
+    given(RECEIVED, FAILED).when(command, owner="another").then_refused(NotFound)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=["Extract", "Fail", "Retry"])
 def test_a_stream_of_another_kind_is_no_ingestion(command: IngestionCommand) -> None:
-    with pytest.raises(NotFound):
-        aggregates.decide(aggregates.project_stream(None, stream(HIKING)), command, OWNER)
+    given(HIKING).when(command).then_refused(NotFound)
 
 
 def test_it_knows_who_sent_it_and_where_it_stands() -> None:
@@ -110,24 +92,24 @@ def test_it_knows_who_sent_it_and_where_it_stands() -> None:
 
 
 def test_its_state_tells_how_it_ended() -> None:
-    waiting, done, failed = state(RECEIVED), state(RECEIVED, EXTRACTED), state(RECEIVED, FAILED)
-    assert waiting and done and failed
+    waiting = given(RECEIVED).state(Ingestion)
+    done = given(RECEIVED, EXTRACTED).state(Ingestion)
+    failed = given(RECEIVED, FAILED).state(Ingestion)
     assert (waiting.status, waiting.extracted, waiting.failed) == ("waiting", None, None)
     assert (done.status, done.extracted, done.failed) == ("extracted", EXTRACTED, None)
     assert (failed.status, failed.extracted, failed.failed) == ("failed", None, FAILED)
 
 
 def test_another_try_forgets_the_failure() -> None:
-    again = state(RECEIVED, FAILED, Retried())
-    assert again
+    again = given(RECEIVED, FAILED, Retried()).state(Ingestion)
     assert (again.status, again.failed) == ("waiting", None)
 
 
 def test_a_stream_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot begin"):
-        state(EXTRACTED)
+        given(EXTRACTED).state(Ingestion)
     with pytest.raises(ValueError, match="no event of an ingestion"):
-        state(RECEIVED, HIKING)
+        given(RECEIVED, HIKING).state(Ingestion)
 
 
 @any_of(st.lists(st.sampled_from(COMMANDS), max_size=8))
@@ -137,7 +119,7 @@ def test_whatever_is_asked_an_ingestion_is_extracted_at_most_once_and_for_good(
     events: list[Event] = [RECEIVED]
     for command in commands:
         try:
-            events.append(when(command, *events))
+            events += given(*events).when(command).events
         except NotWaiting:
             continue
     assert EXTRACTED not in events[:-1]
@@ -190,19 +172,16 @@ def test_decisions_become_commands_on_their_memories_in_order() -> None:
 
 
 def test_their_events_name_the_extractor() -> None:
-    here = {"text": "User hikes", "reason": "said so", "memory_id": new_id(), "version": 1}
-    known = memory.project(None, stream(HIKING))
+    here = Decision(action="ADD", text="User hikes", reason="said so", memory_id=new_id(), version=1)
+    decisions = [msgspec.structs.replace(here, action=action) for action in ("ADD", "UPDATE", "DELETE")]
     events = [
-        memory.decide(None if decision.action == "ADD" else known, command, OWNER)
-        for decision in (
-            Decision(action="ADD", **here),
-            Decision(action="UPDATE", **here),
-            Decision(action="DELETE", **here),
-        )
+        event
+        for decision in decisions
         for _, command in commands_of(RECEIVED, [decision], "rules-1")
+        for event in (given() if decision.action == "ADD" else given(HIKING)).when(command).events
     ]
     assert [type(event) for event in events] == [Added, Updated, Deleted]
-    assert {event.extractor for event in events if event} == {"rules-1"}
+    assert {getattr(event, "extractor", None) for event in events} == {"rules-1"}
 
 
 def test_a_memory_is_added_where_its_conversation_belongs() -> None:

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given as any_of
 from hypothesis import strategies as st
 
-from domain import aggregates
 from domain.errors import NotFound, NotWaiting
 from domain.ids import new_id
 from domain.ingestion import Decision, Extractor
@@ -25,11 +24,10 @@ from domain.review import (
     ReviewCommand,
     ReviewFailed,
     chosen,
-    decide,
     evolve,
     without_memories,
 )
-from tests.domain.test_memory import HERE, HIKING, OWNER, stream
+from tests.support.aggregates import HERE, HIKING, given, stream
 
 REQUESTED = Requested(scope=HERE, extractor="model")
 PROPOSALS = tuple(
@@ -45,58 +43,44 @@ FAILED = ReviewFailed(reason="the model refused")
 COMMANDS: list[ReviewCommand] = [Propose(proposed=PROPOSED), FailReview(reason="x"), Apply(numbers=(1,))]
 
 
-def state(*events: Event) -> Review | None:
-    return reduce(evolve, stream(*events), None)
-
-
-def when(command: ReviewCommand, *events: Event, owner: str = OWNER) -> Event:
-    """The event that follows from `command` after `events`."""
-    return decide(state(*events), command, owner)
-
-
 def left(*events: Event, numbers: tuple[int, ...] | None = None) -> list[int]:
     """The numbers of what can be chosen after `events`."""
-    review = state(*events)
-    assert review
+    review = given(*events).state(Review)
     return [proposal.number for proposal in chosen(review, numbers)]
 
 
 def test_a_review_is_requested_for_a_scope_of_ones_own() -> None:
-    assert when(Request(requested=REQUESTED)) == REQUESTED
-    with pytest.raises(NotFound):
-        when(Request(requested=REQUESTED), owner="another")
-    with pytest.raises(NotFound):
-        when(Request(requested=REQUESTED), REQUESTED)
+    given().when(Request(requested=REQUESTED)).then(REQUESTED)
+    given().when(Request(requested=REQUESTED), owner="another").then_refused(NotFound)
+    given(REQUESTED).when(Request(requested=REQUESTED)).then_refused(NotFound)
 
 
 def test_what_waits_is_proposed_to_or_failed() -> None:
-    assert when(Propose(proposed=PROPOSED), REQUESTED) == PROPOSED
-    assert when(FailReview(reason="the model refused"), REQUESTED) == FAILED
+    given(REQUESTED).when(Propose(proposed=PROPOSED)).then(PROPOSED)
+    given(REQUESTED).when(FailReview(reason="the model refused")).then(FAILED)
 
 
 @pytest.mark.parametrize("command", COMMANDS[:2], ids=["Propose", "FailReview"])
 def test_what_is_read_is_not_read_again(command: ReviewCommand) -> None:
     for events in ([PROPOSED], [PROPOSED, Applied(numbers=(1,))], [FAILED]):
-        with pytest.raises(NotWaiting, match="already"):
-            when(command, REQUESTED, *events)
+        given(REQUESTED, *events).when(command).then_refused(NotWaiting, "already")
 
 
 def test_proposals_are_applied_some_at_a_time() -> None:
-    assert when(Apply(numbers=(2, 1)), REQUESTED, PROPOSED) == Applied(numbers=(2, 1))
-    assert when(Apply(numbers=(3,)), REQUESTED, PROPOSED, Applied(numbers=(2, 1))) == Applied(numbers=(3,))
+    given(REQUESTED, PROPOSED).when(Apply(numbers=(2, 1))).then(Applied(numbers=(2, 1)))
+    given(REQUESTED, PROPOSED, Applied(numbers=(2, 1))).when(Apply(numbers=(3,))).then(Applied(numbers=(3,)))
 
 
 @pytest.mark.parametrize("ending", [[], [FAILED]], ids=["waiting", "failed"])
 def test_without_proposals_there_is_nothing_to_apply(ending: list[Event]) -> None:
-    with pytest.raises(NotWaiting, match="nothing to apply"):
-        when(Apply(numbers=(1,)), REQUESTED, *ending)
+    given(REQUESTED, *ending).when(Apply(numbers=(1,))).then_refused(NotWaiting, "nothing to apply")
 
 
 def test_a_proposal_is_applied_only_once_and_only_if_there_is_one() -> None:
-    with pytest.raises(NotWaiting, match="applied before"):
-        when(Apply(numbers=(2, 1)), REQUESTED, PROPOSED, Applied(numbers=(1,)))
-    with pytest.raises(NotFound, match="no proposal 4"):
-        when(Apply(numbers=(1, 4)), REQUESTED, PROPOSED)
+    given(REQUESTED, PROPOSED, Applied(numbers=(1,))).when(Apply(numbers=(2, 1))).then_refused(
+        NotWaiting, "applied before"
+    )
+    given(REQUESTED, PROPOSED).when(Apply(numbers=(1, 4))).then_refused(NotFound, "no proposal 4")
 
 
 def test_those_that_are_left_are_chosen_by_number_or_all_of_them() -> None:
@@ -110,16 +94,13 @@ def test_those_that_are_left_are_chosen_by_number_or_all_of_them() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=["Propose", "FailReview", "Apply"])
 def test_what_is_absent_or_anothers_is_not_found(command: ReviewCommand) -> None:
-    with pytest.raises(NotFound):
-        when(command)
-    with pytest.raises(NotFound):
-        when(command, REQUESTED, owner="another")
+    given().when(command).then_refused(NotFound)
+    given(REQUESTED).when(command, owner="another").then_refused(NotFound)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=["Propose", "FailReview", "Apply"])
 def test_a_stream_of_another_kind_is_no_review(command: ReviewCommand) -> None:
-    with pytest.raises(NotFound):
-        aggregates.decide(aggregates.project_stream(None, stream(HIKING)), command, OWNER)
+    given(HIKING).when(command).then_refused(NotFound)
 
 
 def test_it_knows_who_asked_and_how_far_it_got() -> None:
@@ -128,20 +109,19 @@ def test_it_knows_who_asked_and_how_far_it_got() -> None:
     assert review
     assert (review.actor, review.correlation, review.scope) == ("key", "request", HERE)
     assert (review.requested_at, review.updated_at) == (events[0].occurred_at, events[2].occurred_at)
-    assert (review.status, review.proposed, review.applied) == ("applied", PROPOSED, {2})
+    assert (review.status, review.proposed, review.applied) == ("applied", PROPOSED, frozenset({2}))
 
 
 def test_a_failed_review_says_why() -> None:
-    review = state(REQUESTED, FAILED)
-    assert review
+    review = given(REQUESTED, FAILED).state(Review)
     assert (review.status, review.reason) == ("failed", "the model refused")
 
 
 def test_a_stream_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot begin"):
-        state(PROPOSED)
+        given(PROPOSED).state(Review)
     with pytest.raises(ValueError, match="no event of a review"):
-        state(REQUESTED, HIKING)
+        given(REQUESTED, HIKING).state(Review)
 
 
 @any_of(st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=3, unique=True), max_size=5))
@@ -150,15 +130,14 @@ def test_however_proposals_are_applied_each_is_applied_at_most_once(asked: list[
     applied: list[int] = []
     for numbers in asked:
         try:
-            events.append(when(Apply(numbers=tuple(numbers)), *events))
+            events += given(*events).when(Apply(numbers=tuple(numbers))).events
             applied += numbers
         except NotFound:
             assert 4 in numbers
         except NotWaiting:
             assert set(numbers) & set(applied)
         assert left(*events) == sorted({1, 2, 3} - set(applied))
-    review = state(*events)
-    assert review
+    review = given(*events).state(Review)
     assert review.applied == set(applied)
     assert len(applied) == len(review.applied)
 

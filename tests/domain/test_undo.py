@@ -19,10 +19,8 @@ from domain.memory import (
     Entity,
     Erased,
     Memory,
-    MemoryCommand,
     Relation,
     RestoreMemory,
-    Scope,
     Traits,
     Updated,
     UpdateMemory,
@@ -31,9 +29,8 @@ from domain.memory import (
 )
 from domain.recorded import Context, Event, Recorded
 from domain.undo import Undo, undo
+from tests.support.aggregates import HERE, OWNER
 
-OWNER = "acme"
-HERE = Scope(owner=OWNER, user_id="ann")
 TRAITS = Traits(
     type="fact",
     happened_on=date(2024, 5, 17),
@@ -81,7 +78,7 @@ def content_after(events: Iterable[Recorded]) -> tuple[object, ...] | None:
 def carried_out(events: list[Recorded], one: Undo) -> list[Recorded]:
     """The memory's events after the command that undoes, if there is one."""
     command = one.command()
-    event = command and decide(project(None, events), command, OWNER)
+    event = decide(project(None, events), command, OWNER) if command else None
     if event is None:
         return events
     id, version = events[0].originator_id, len(events) + 1
@@ -102,6 +99,7 @@ def test_what_was_changed_becomes_what_it_was() -> None:
     assert one.action == "UPDATE"
     assert one.before.text == "Ann lives in Rome"
     assert content(one.after) == content_after(stream(("human", BERN)))
+    assert one.after
     assert one.command() == RestoreMemory(to=one.after, expected_version=2)
 
 
@@ -195,7 +193,7 @@ additions = st.builds(AddMemory, text=texts, scope=st.just(HERE), metadata=metad
 causes = st.sampled_from(["ing", "human"])
 
 
-def lived(steps: list[tuple[str, MemoryCommand]]) -> list[Recorded]:
+def lived(steps: list[tuple[str, UpdateMemory | AddMemory | DeleteMemory]]) -> list[Recorded]:
     """The events of a memory after all commands that were not refused."""
     events = stream(("ing", BERN))
     for cause, command in steps:
