@@ -3,43 +3,28 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
-from itertools import count
+from collections.abc import AsyncGenerator
 from typing import Any
 from uuid import UUID
 
-import msgspec
-import psycopg
-from psycopg_pool import PoolTimeout
-
-from application import finding
 from application.asked import Asked
-from application.chat import context
+from application.chat.briefing import Briefing, desk_of
 from application.chat.chat import REMOVED, Chat
-from application.chat.context import Json, fenced
+from application.chat.commands import RESEARCH
 from application.chat.draft import Draft
 from application.chat.emission import Began, Emission, Failed, TurnEnds
 from application.chat.emission import Text as Said
 from application.chat.question import Question
-from application.chat.remembered import remembered, remembers
-from application.chat.toolbox import Toolbox, found
-from application.chat.tools.notes import without_filters
-from application.chat.tools.tool import Desk, Tool
+from application.chat.rounds import Rounds
+from application.chat.toolbox import Toolbox
 from application.chat.tools.webpage import addresses_in
-from application.refusals import Behind
 from domain import ingestion
 from domain.aggregate import Command, State
-from domain.conversation import Answer, Answered, Conversation, References, Turn, UsedMemory
+from domain.conversation import Answer, Answered, Conversation, Turn
 from domain.errors import NotFound
 from domain.ids import new_id
 from domain.ingestion import Message, Receive, Received
-from domain.memory import Memory
-from projections.catalogue import NotBuilt
-from providers.embedding.embedder import EmbedderUnavailable
 from providers.models.chat_model import ModelGarbage, ModelRefused, ModelUnavailable
-from providers.models.conversing import ImagesRefused
-from providers.models.streamed_answer import Call, CutOff, Miscalled, Text, Thought, Used
 
 log = logging.getLogger(__name__)
 
@@ -47,24 +32,6 @@ ROUNDS = 3
 """How often a turn may go to its tools: a search, a look at what it found, one repair."""
 MAX_ADDED = 5
 """Instructions that one answer takes; each is another call of the model."""
-LOOK_UP_SECONDS = 4.0
-"""For memories and documents: an answer without them is better than none."""
-UNREACHABLE = (
-    TimeoutError, Behind, NotBuilt, PoolTimeout, psycopg.OperationalError, EmbedderUnavailable,
-)  # fmt: skip
-LAST_ROUND = "Answer now, with what there is: no tool can be called any more."
-NOTHING_SAID = (
-    "I have looked into it, but the model found no words for an answer. What was found is among the "
-    "references: ask again, or ask for a part of it."
-)
-TOO_LONG = (
-    "**The question is too long**: {} characters in its middle are left out for the model. Attach long texts "
-    "as files, or set EVERLOG_CHAT_CONTEXT higher if the model takes more."
-)
-TALK_CHARACTERS = 120
-"""Held back of what a model says that is known to talk before it calls a tool: about a sentence."""
-ADDED_SHARE = 0.25
-"""Of the budget, for each thing that is said while the answer is under way."""
 LEARNT_CHARACTERS = 20_000
 """Of an answer, for extraction: what the user said is what counts."""
 
@@ -86,12 +53,20 @@ class Answering:
         self._asked = asked._replace(receipt=None, min_position=None)
         self._conversation = conversation
         self.turn = turn
-        self._question = question
-        self._remembers = False
-        self._added: list[str] = []
         self._emitted: asyncio.Queue[Emission | None] = asyncio.Queue()
         self._draft = Draft(self._emitted.put_nowait, chat.prices, chooses=turn.command is None)
-        self._toolbox = Toolbox(self._made_desk(), self._draft, turn.command)
+        desk = desk_of(chat, self._asked, conversation, turn, question.notes, self._draft.status)
+        self._toolbox = Toolbox(desk, self._draft, turn.command)
+        research = chat.settings.research_rounds if turn.command == RESEARCH else None
+        self._briefing = Briefing(conversation, turn, question, self._toolbox, self._draft, research)
+        self._rounds = Rounds(
+            self._model,
+            self._toolbox,
+            self._draft,
+            most=research or ROUNDS,
+            budget=chat.settings.chat_context,
+            streamed=question.streamed,
+        )
         self._begun = self._stopped = self._keeping = False
         self._counted = False
         """Whether it is settled that the question counts as a message, or does not."""
@@ -151,7 +126,7 @@ class Answering:
         if self._keeping or len(self._draft.added) >= MAX_ADDED:
             return False
         self._draft.add(text)
-        self._added.append(text)
+        self._rounds.add(text)
         self._toolbox.desk.addresses.update(addresses_in(text))
         return True
 
@@ -164,7 +139,7 @@ class Answering:
             if self._stopped:
                 raise asyncio.CancelledError
             await self._chat.leases.take((self._conversation.id, self.turn.id))
-            await self._answer()
+            await self._rounds.run(await self._briefing.messages())
             self._draft.end()
         except asyncio.CancelledError:
             _this_task().uncancel()
@@ -188,200 +163,13 @@ class Answering:
         self._draft.fail(words)
         self._draft.end()
 
-    async def _answer(self) -> None:
-        told = await self._beginning()
-        toolbox = self._toolbox
-        forced = toolbox.forced
-        for number in count():
-            may_call = number < self._rounds()
-            if number == self._rounds():
-                told.append({"role": "user", "content": LAST_ROUND})
-            force = forced if number == 0 else None
-            try:
-                calls, said = await self._ask(told, may_call, force)
-            except (ModelGarbage, Miscalled) as error:  # which fails no turn that has something already
-                if isinstance(error, ModelGarbage) and number == 0 and force is None:
-                    raise
-                self._draft.set_aside()
-                calls, said = [], ""
-            if calls and may_call:
-                told += await toolbox.call(calls, said)
-            elif force:
-                told += await self._guessed(force)
-            else:
-                told += toolbox.refuse(calls, said) if calls else self._so_far(said)
-                if calls or not said.strip():
-                    await self._insist(told)
-                if not self._added:
-                    return
-            self._draft.end_paragraph()
-            told += [{"role": "user", "content": self._shortened(text)} for text in self._added]
-            self._added.clear()
-
-    async def _insist(self, told: list[Json]) -> None:
-        """Ask for the answer once more; then what there is has to do."""
-        told.append({"role": "user", "content": LAST_ROUND})
-        self._draft.end_paragraph()
-        with suppress(ModelGarbage, Miscalled):
-            await self._ask(told, may_call=False, force=None)
-        if not self._draft.says:
-            self._draft.say(NOTHING_SAID)
-
-    async def _guessed(self, tool: Tool) -> list[Json]:
-        """For a model that did not call the tool that it had to call; it calls none."""
-        guessed = await self._toolbox.guess(tool)
-        if not guessed:
-            self._draft.status(f"**No tool was used**: the model did not call {tool.command}")
-        self._toolbox.tools = {}
-        return guessed
-
-    def _so_far(self, said: str) -> list[Json]:
-        return [{"role": "assistant", "content": self._shortened(said)}] if said.strip() else []
-
-    def _shortened(self, text: str) -> str:
-        return context.shortened(text, int(ADDED_SHARE * self._chat.settings.chat_context))
-
-    async def _beginning(self) -> list[Json]:
-        known, documents = await asyncio.gather(self._known(), self._documents())
-        if documents == []:
-            self._toolbox.without("notes")
-        earlier = [turn for turn in self._conversation.turns if turn.id != self.turn.id]
-        told = context.told(
-            context.system(self._conversation.agent.title(), self._question, self._research()),
-            [turn for turn in earlier if not self._is_own(turn)],
-            [turn for turn in earlier if self._is_own(turn)],
-            known,
-            msgspec.structs.replace(
-                self.turn, question=without_filters(self.turn.question) or self.turn.question
-            ),
-            self._chat.settings.chat_context,
-        )
-        if told.left_out:
-            self._draft.status(TOO_LONG.format(told.left_out))
-        if missing := self._toolbox.missing:
-            self._draft.status(missing)
-            self._draft.preface = f"{missing}\n\n"
-            error = {"error": missing, "note": "the user is told so already: answer without it"}
-            told.messages.append(found(fenced(error)))
-        used = tuple(UsedMemory(id=memory.id, text=memory.text) for memory in told.memories)
-        self._draft.references = References(memories=used)
-        return told.messages
-
-    async def _known(self) -> list[Memory]:
-        """The memories to tell of; none where they are switched off."""
-        user_id = self._conversation.scope.user_id
-        try:
-            async with asyncio.timeout(LOOK_UP_SECONDS):
-                self._remembers = await remembers(self._chat, self._asked.caller.owner)
-                if self._remembers:
-                    return await remembered(self._chat, self._asked, user_id, self.turn.question)
-        except UNREACHABLE as error:
-            log.warning("a turn goes on without memories: %s", type(error).__name__)
-            self._draft.status("**Memories cannot be reached**: answering without them")
-        if not self._remembers:
-            self._toolbox.without("memories")
-        return []
-
-    async def _documents(self) -> list[str] | None:
-        """The names of the user's documents; None where they matter to nothing, or cannot be told."""
-        if "notes" not in self._toolbox.tools:
-            return None
-        try:
-            async with asyncio.timeout(LOOK_UP_SECONDS):
-                return await finding.names_of_documents(
-                    self._chat.engine, self._asked, self._conversation.scope.user_id
-                )
-        except UNREACHABLE:
-            return None
-
-    def _is_own(self, turn: Turn) -> bool:
-        """Whether this user asked it; what came with a fork is older than the fork."""
-        return turn.asked_at >= self._conversation.created_at
-
-    def _research(self) -> int | None:
-        """The rounds of research; None: it is none."""
-        return self._chat.settings.research_rounds if self.turn.command == "research" else None
-
-    def _rounds(self) -> int:
-        return self._research() or ROUNDS
-
-    def _made_desk(self) -> Desk:
-        own = [turn.said for turn in self._conversation.turns if self._is_own(turn)]
-        return Desk(
-            chat=self._chat,
-            asked=self._asked,
-            user_id=self._conversation.scope.user_id,
-            question=self.turn.question,
-            notes=self._question.notes,
-            files=self._conversation.files,
-            addresses={url for said in own for url in addresses_in(said)},
-            say=self._draft.status,
-        )
-
-    # --- the model ------------------------------------------------------------------------------------
-
-    async def _ask(self, told: list[Json], may_call: bool, force: Tool | None) -> tuple[list[Call], str]:
-        """One answer of the model: its calls, and its text. The user is told as it comes."""
-        try:
-            return await self._listen(told, may_call, force)
-        except ImagesRefused:
-            self._draft.status("**This model takes no images**: answering without them")
-            told[:] = context.without_images(told)
-            return await self._listen(told, may_call, force)
-
-    async def _listen(
-        self, told: Sequence[Json], may_call: bool, force: Tool | None
-    ) -> tuple[list[Call], str]:
-        calls: list[Call] = []
-        said: list[str] = []
-        cut_off = False
-        tools = self._toolbox.specs()
-        calling = may_call and bool(tools)
-        held = self._held() if calling else 0
-        fit = context.fitting(told, self._chat.settings.chat_context)
-        name = force.command if force else None
-        async with aclosing(self._model.stream(fit, tools, name, may_call=may_call)) as pieces:
-            async for piece in pieces:
-                match piece:
-                    case Text(text=text):
-                        said.append(text)
-                        if force is None:  # who must call a tool first does not answer yet
-                            self._draft.hold(text, held)
-                    case Thought(text=text):
-                        self._draft.think(text, calling)
-                    case Call():
-                        calls.append(piece)
-                    case Used():
-                        self._draft.use(piece)
-                    case CutOff():
-                        cut_off = True
-        self._settle(bool(calls) and may_call, force is None and bool("".join(said).strip()))
-        if cut_off and not calls and force is None:
-            self._draft.cut_off()
-        return calls, "".join(said)
-
-    def _held(self) -> float:
-        """How many characters of what may come before a call are held back, so that all is told in order."""
-        if not self._question.streamed:
-            return math.inf
-        return TALK_CHARACTERS if self._model.talks_first else 0
-
-    def _settle(self, called: bool, said: bool) -> None:
-        """What was held is the answer, or came before a call."""
-        if not called:
-            self._draft.release()
-            return
-        self._draft.set_aside()
-        if said:
-            self._model.note_talk()
-
     # --- keeping --------------------------------------------------------------------------------------
 
     async def _keep(self) -> None:
         """The answer and what is to be learnt from the turn: both or none."""
         answered = self._draft.answered(self.turn.id, self._model.name)
         commands: list[tuple[UUID, Command[State]]] = [(self._conversation.id, Answer(answered=answered))]
-        if self._remembers and self.turn.question.strip():
+        if self._briefing.remembers and self.turn.question.strip():
             commands.append((new_id(), Receive(received=self._lesson(answered))))
         try:
             await self._chat.engine.execute(self._asked, commands, cause=self.turn.id)

@@ -2,16 +2,16 @@
 
 import re
 
+from application.chat.tools import ALL
+
+GENERAL = "general"
+RESEARCH = "research"
 COMMANDS = {
-    "general": "Only talk, without searching anything.",
-    "notes": "Search only in your notes and documents.",
-    "online": "Search the web.",
-    "webpage": "Read the web pages whose addresses you give.",
-    "code": "Run Python code to find the answer.",
-    "image": "Paint a picture.",
-    "diagram": "Draw a diagram.",
-    "research": "Research in several rounds with all tools.",
+    GENERAL: "Only talk, without searching anything.",
+    **{tool.command: tool.help for tool in ALL.values() if tool.help},
+    RESEARCH: "Research in several rounds with all tools.",
 }
+"""Command → what it does, for users."""
 
 COMMAND = re.compile(rf"\s*/(?P<command>{'|'.join(COMMANDS)})(?!\S)\s*", re.IGNORECASE)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from application.chat.commands import GENERAL, RESEARCH
 from application.chat.context import Json, fenced
 from application.chat.draft import Draft
 from application.chat.tools import ALL, RESEARCH_ONLY
@@ -19,7 +20,6 @@ from providers.models.streamed_answer import Call
 log = logging.getLogger(__name__)
 
 CALLS_AT_ONCE = 4
-NO_TOOLS = frozenset({"general"})
 NO_MORE = "no tool can be called any more: answer with what there is"
 BROKEN = "{} does not work at the moment: something is wrong on the server, whose log says more."
 NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
@@ -48,9 +48,15 @@ class Toolbox:
         tool = ALL.get(self._command or "")
         return tool.missing() if tool and not self.forced else None
 
-    def without(self, name: str) -> None:
-        """Offer this tool no longer."""
-        self.tools = {other: tool for other, tool in self.tools.items() if other != name}
+    async def keep_useful(self) -> None:
+        """Offer no longer what can do nothing for this user at the moment."""
+        offered = self.tools.items()
+        useful = await asyncio.gather(*(tool.useful(self.desk) for _, tool in offered))
+        self.tools = dict(item for item, kept in zip(offered, useful, strict=True) if kept)
+
+    def close(self) -> None:
+        """Offer no tool any longer."""
+        self.tools = {}
 
     def specs(self) -> list[conversing.Tool]:
         """The tools as the model is told of them."""
@@ -81,12 +87,12 @@ class Toolbox:
         return [] if arguments is None else [found(await self._use(tool, arguments))]
 
     def _offered(self) -> dict[str, Tool]:
-        if self._command in NO_TOOLS:
+        if self._command == GENERAL:
             return {}
         ready = {name: tool for name, tool in ALL.items() if tool.available(self.desk.chat)}
         if self._command in ALL:
             return {name: tool for name, tool in ready.items() if name == self._command}
-        if self._command == "research":
+        if self._command == RESEARCH:
             return ready
         return {name: tool for name, tool in ready.items() if name not in RESEARCH_ONLY}
 
@@ -118,17 +124,11 @@ class Toolbox:
 
     async def _run(self, tool: Tool, arguments: Any) -> Outcome:
         """Raises ToolFailed, whatever goes wrong."""
-        plans, caller = self.desk.chat.plans, self.desk.asked.caller
-        paints = tool.command == "image"
-        if paints and not await plans.take_image(caller):
-            raise ToolFailed("Today's images are used up: painting goes on tomorrow.")
         try:
             return await tool.run(self.desk, arguments)
-        except Exception as error:
-            if paints:
-                await plans.give_back_image(caller)
-            if isinstance(error, ToolFailed):
-                raise
+        except ToolFailed:
+            raise
+        except Exception:
             log.exception("the tool %s failed", tool.command)
             raise ToolFailed(BROKEN.format(tool.command)) from None
 

@@ -7,9 +7,10 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from application.chat import answering, turns
-from application.chat.answering import Answering
+from application.chat import turns
+from application.chat.answering import ROUNDS, Answering
 from application.chat.draft import CUT_OFF, CUT_OFF_HERE
+from application.chat.rounds import NOTHING_SAID
 from application.chat.tools.notes import NONE_SYNCED
 from providers.models.conversing import ConversingModel
 from tests.support.chat import Json, ask, history, learnt, streamed
@@ -332,7 +333,7 @@ def test_the_last_round_has_the_tools_and_may_not_call_them(
     client: httpx.Client, model: ScriptedChat
 ) -> None:
     endless = Scripted(calls=[PLAN])
-    model.answers = [endless] * answering.ROUNDS
+    model.answers = [endless] * ROUNDS
     assert ask(client, "Draw a plan")["response"] == "Hello"
     *rounds, last = model.asked
     assert not any("tool_choice" in body for body in rounds)
@@ -343,7 +344,7 @@ def test_the_last_round_has_the_tools_and_may_not_call_them(
 def test_a_model_that_calls_in_the_last_round_is_asked_once_more(
     client: httpx.Client, model: ScriptedChat
 ) -> None:
-    model.answers = [Scripted(calls=[PLAN])] * (answering.ROUNDS + 1) + ["Here it is."]
+    model.answers = [Scripted(calls=[PLAN])] * (ROUNDS + 1) + ["Here it is."]
     answer = ask(client, "Draw a plan")
     assert answer["response"] == "Here it is."
     assert "Start" in answer["mermaidjsDiagram"]
@@ -354,9 +355,9 @@ def test_a_model_that_calls_in_the_last_round_is_asked_once_more(
 @pytest.mark.parametrize(
     ("last", "response"),
     [
-        (Scripted(calls=[PLAN]), answering.NOTHING_SAID),
-        (Scripted(calls=[("shell", {})]), answering.NOTHING_SAID),
-        (Scripted(pieces=[" "]), answering.NOTHING_SAID),
+        (Scripted(calls=[PLAN]), NOTHING_SAID),
+        (Scripted(calls=[("shell", {})]), NOTHING_SAID),
+        (Scripted(pieces=[" "]), NOTHING_SAID),
         (Scripted(text="Nearly.", calls=[PLAN]), "Nearly.\n\nNearly."),
     ],
     ids=["calls", "calls of nothing", "nothing", "text and calls"],
@@ -364,12 +365,12 @@ def test_a_model_that_calls_in_the_last_round_is_asked_once_more(
 def test_a_model_that_never_answers_leaves_what_there_is(
     client: httpx.Client, model: ScriptedChat, last: Scripted, response: str
 ) -> None:
-    model.answers = [Scripted(calls=[PLAN])] * answering.ROUNDS
+    model.answers = [Scripted(calls=[PLAN])] * ROUNDS
     model.reply = last
     answer = ask(client, "Draw a plan")
     assert answer["response"] == response
     assert "Start" in answer["mermaidjsDiagram"]
-    assert len(model.asked) == answering.ROUNDS + 2
+    assert len(model.asked) == ROUNDS + 2
 
 
 # The order of what is told

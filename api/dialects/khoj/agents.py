@@ -11,6 +11,8 @@ from api.dialects.khoj.errors import refusals
 from api.dialects.khoj.parameters import User, conversation_of
 from application.asked import Asked
 from application.chat import agents
+from application.chat.commands import GENERAL
+from application.chat.tools import ALL
 from application.engine import Engine
 from domain.errors import NotFound
 
@@ -49,13 +51,10 @@ class AgentOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 OPTIONS = AgentOptions(
     input_tools={
-        "general": "Answer from general knowledge alone.",
-        "notes": "Search the user's documents.",
-        "online": "Search the web.",
-        "webpage": "Read a web page.",
-        "code": "Run Python code.",
+        GENERAL: "Answer from general knowledge alone.",
+        **{tool.command: tool.option for tool in ALL.values() if tool.option and not tool.makes},
     },
-    output_modes={"image": "Paint an image.", "diagram": "Draw a diagram."},
+    output_modes={tool.command: tool.option for tool in ALL.values() if tool.option and tool.makes},
 )
 
 

@@ -1,17 +1,13 @@
 """What a model can do beside talking; a file each, named as the command that asks for it."""
 
-from application.chat.tools.code import CODE
-from application.chat.tools.diagram import DIAGRAM
-from application.chat.tools.image import IMAGE
-from application.chat.tools.memories import MEMORIES
-from application.chat.tools.notes import NOTES
-from application.chat.tools.online import ONLINE
+from application.chat.tools import code, diagram, image, memories, notes, online, webpage
 from application.chat.tools.tool import Tool
-from application.chat.tools.webpage import WEBPAGE
 
-ALL: dict[str, Tool] = {
-    tool.command: tool for tool in (NOTES, ONLINE, WEBPAGE, CODE, IMAGE, DIAGRAM, MEMORIES)
-}
-"""By command, in the order in which they are offered."""
-RESEARCH_ONLY = {MEMORIES.command}
+TOOLS: tuple[Tool, ...] = (
+    notes.NOTES, online.ONLINE, webpage.WEBPAGE, code.CODE, image.IMAGE, diagram.DIAGRAM, memories.MEMORIES,
+)  # fmt: skip
+"""In the order in which they are offered."""
+ALL = {tool.command: tool for tool in TOOLS}
+"""By command."""
+RESEARCH_ONLY = {tool.command for tool in ALL.values() if not tool.help}
 """No commands of the user's: other turns look for such things by themselves."""

@@ -6,7 +6,7 @@ import msgspec
 
 from application.chat.chat import Chat
 from application.chat.tools.telling import cut, fenced, plain
-from application.chat.tools.tool import Desk, Outcome, ToolFailed
+from application.chat.tools.tool import Desk, Outcome, Tool, ToolFailed
 from domain.conversation import CodeRun, OutputFile, References
 from providers.sandbox.sandbox import Run, Sandbox, SandboxMissing
 
@@ -35,8 +35,10 @@ class Told(msgspec.Struct, frozen=True):
     files: list[str]
 
 
-class Code:
+class Code(Tool):
     command = "code"
+    help = "Run Python code to find the answer."
+    option = "Run Python code."
     description = (
         "Runs Python with the standard library alone, with no network and in an empty folder, for some "
         "seconds. Use it to calculate, count, convert, simulate, or write a file such as CSV for the user."
@@ -48,9 +50,6 @@ class Code:
 
     def missing(self) -> str:
         return MISSING
-
-    def guess(self, question: str) -> Program | None:
-        return None
 
     async def run(self, desk: Desk, arguments: Program) -> Outcome:
         if desk.chat.sandbox is None:

@@ -4,9 +4,8 @@ from typing import Annotated
 
 import msgspec
 
-from application.chat.chat import Chat
 from application.chat.tools.telling import fenced
-from application.chat.tools.tool import Desk, Outcome, ToolFailed
+from application.chat.tools.tool import Desk, Outcome, Tool, ToolFailed
 from providers.diagrams import DiagramInvalid, check
 
 TOLD = '{"diagram":"is valid, and the user sees it beside your answer: do not repeat it"}'
@@ -22,22 +21,16 @@ class Drawing(msgspec.Struct, frozen=True):
     ]
 
 
-class Diagram:
+class Diagram(Tool):
     command = "diagram"
+    help = "Draw a diagram."
+    option = "Draw a diagram."
+    makes = True
     description = (
         "Draws a diagram and shows it to the user: a flow chart, a sequence, a mind map, a timeline, a pie. "
         "Use it when the user wants something drawn as a diagram or chart."
     )
     arguments: type[msgspec.Struct] = Drawing
-
-    def available(self, chat: Chat) -> bool:
-        return True
-
-    def missing(self) -> str:
-        return "Diagrams are drawn wherever chats are."
-
-    def guess(self, question: str) -> Drawing | None:
-        return None
 
     async def run(self, desk: Desk, arguments: Drawing) -> Outcome:
         try:

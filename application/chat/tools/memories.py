@@ -1,14 +1,17 @@
 """What is remembered of the user, for research: other turns have the memories that fit in their prompt."""
 
+import asyncio
 from typing import Annotated
 
 import msgspec
 
 from application import finding
 from application.chat.chat import Chat
+from application.chat.lookups import LOOK_UP_SECONDS, UNREACHABLE
+from application.chat.remembered import remembers
 from application.chat.tools.notes import CANNOT_SEARCH, without_filters
 from application.chat.tools.telling import listed, phrases, told
-from application.chat.tools.tool import Desk, Outcome, ToolFailed
+from application.chat.tools.tool import Desk, Outcome, Tool, ToolFailed
 from domain.conversation import References, UsedMemory
 from domain.memory import Memory, Scope
 from projections.search import Query
@@ -21,7 +24,7 @@ class Recalling(msgspec.Struct, frozen=True):
     query: Annotated[str, msgspec.Meta(description="What to look for, as a short phrase.")]
 
 
-class Memories:
+class Memories(Tool):
     command = "memories"
     description = (
         "Searches what is remembered of the user from earlier conversations: facts, preferences, plans, "
@@ -31,6 +34,14 @@ class Memories:
 
     def available(self, chat: Chat) -> bool:
         return chat.settings.chat_memory != "disabled"
+
+    async def useful(self, desk: Desk) -> bool:
+        """Whether the user lets chats remember."""
+        try:
+            async with asyncio.timeout(LOOK_UP_SECONDS):
+                return await remembers(desk.chat, desk.asked.caller.owner)
+        except UNREACHABLE:
+            return False
 
     def missing(self) -> str:
         return "Chats use no memories on this server: EVERLOG_CHAT_MEMORY is `disabled`."

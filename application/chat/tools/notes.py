@@ -10,10 +10,10 @@ from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
 from application import finding
-from application.chat.chat import Chat
+from application.chat.lookups import LOOK_UP_SECONDS, UNREACHABLE
 from application.chat.query_filters import filtered
 from application.chat.tools.telling import listed, phrases, told
-from application.chat.tools.tool import Desk, Outcome, ToolFailed
+from application.chat.tools.tool import Desk, Outcome, Tool, ToolFailed
 from application.refusals import Behind
 from domain.conversation import Note, References
 from projections.passages import Passage
@@ -38,16 +38,23 @@ class Queries(msgspec.Struct, frozen=True):
     ]
 
 
-class Notes:
+class Notes(Tool):
     command = "notes"
+    help = "Search only in your notes and documents."
+    option = "Search the user's documents."
     description = (
         "Searches the documents and notes that the user has synced, by meaning and by words. Use it for "
         "questions on what the user wrote, read or keeps: journals, plans, reports, people, projects."
     )
     arguments: type[msgspec.Struct] = Queries
 
-    def available(self, chat: Chat) -> bool:
-        return True
+    async def useful(self, desk: Desk) -> bool:
+        """Whether there are documents; also where that cannot be told."""
+        try:
+            async with asyncio.timeout(LOOK_UP_SECONDS):
+                return bool(await finding.names_of_documents(desk.chat.engine, desk.asked, desk.user_id))
+        except UNREACHABLE:
+            return True
 
     def missing(self) -> str:
         return NONE_SYNCED

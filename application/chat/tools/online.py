@@ -7,7 +7,7 @@ import msgspec
 from application.chat.chat import Chat
 from application.chat.tools.notes import Queries, without_filters
 from application.chat.tools.telling import MAX_TOLD, listed, phrases, told
-from application.chat.tools.tool import Desk, Outcome, ToolFailed
+from application.chat.tools.tool import Desk, Outcome, Tool, ToolFailed
 from application.chat.tools.webpage import Pages, read
 from domain.conversation import Link, References, WebSearch
 from providers.web.search import SearchUnavailable
@@ -22,8 +22,10 @@ MISSING = (
 )
 
 
-class Online:
+class Online(Tool):
     command = "online"
+    help = "Search the web."
+    option = "Search the web."
     description = (
         "Searches the web and reads the best pages. Use it for what is recent, changes, or is not certain: "
         "news, prices, weather, versions, facts to verify. Queries must hold nothing private of the user."

@@ -9,9 +9,8 @@ from typing import Annotated
 import httpx
 import msgspec
 
-from application.chat.chat import Chat
 from application.chat.tools.telling import MAX_LINE, MAX_TOLD, Item, cut, few, listed, told
-from application.chat.tools.tool import Desk, Outcome, ToolFailed
+from application.chat.tools.tool import Desk, Outcome, Tool, ToolFailed
 from domain.conversation import References, WebPage
 from providers.web.page import PageRefused, PageUnavailable
 
@@ -40,19 +39,15 @@ class Addresses(msgspec.Struct, frozen=True):
     ]
 
 
-class Webpage:
+class Webpage(Tool):
     command = "webpage"
+    help = "Read the web pages whose addresses you give."
+    option = "Read a web page."
     description = (
         "Reads pages of the web. Use it when the user gives an address, or for more of a page that a web "
         "search found; no other addresses are read."
     )
     arguments: type[msgspec.Struct] = Addresses
-
-    def available(self, chat: Chat) -> bool:
-        return True
-
-    def missing(self) -> str:
-        return "Pages of the web are read wherever chats are."
 
     def guess(self, question: str) -> Addresses | None:
         addresses = few(addresses_in(question))
