@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from domain.errors import NotFound
-from domain.ids import INGESTION_PREFIX, MEMORY_PREFIX, PROJECT_PREFIX, REVIEW_PREFIX, read
+from domain.ids import INGESTION_PREFIX, MEMORY_PREFIX, PROJECT_PREFIX, REVIEW_PREFIX, parse
 
 KINDS = {
     MEMORY_PREFIX: "memory",
@@ -15,7 +15,7 @@ KINDS = {
 
 def id_of(prefix: str, text: str) -> UUID:
     """The id that `text` spells. Raises NotFound: what is no id names nothing that there is."""
-    id = read(prefix, text)
+    id = parse(prefix, text)
     if id is None:
         raise NotFound(f"no such {KINDS[prefix]}")
     return id

@@ -4,7 +4,7 @@ from litestar.di import NamedDependency, Provide
 
 from api.body import IdParameter
 from application.asked import Asked
-from domain.memory import Scope
+from domain.scope import Scope
 
 
 async def provide_scope(

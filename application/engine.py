@@ -18,7 +18,7 @@ from application.refusals import Behind
 from domain.aggregate import Commands, S
 from domain.eventstore.cells import Cell, Cells
 from domain.eventstore.writer import Result, Work
-from domain.memory import Scope
+from domain.scope import Scope
 from projections.catalogue import Build, live
 from projections.projection import Projection
 from providers.embedding.embedder import Embedder

@@ -9,7 +9,7 @@ import msgspec
 from domain.aggregate import State
 from domain.eventstore.cells import Cell
 from domain.eventstore.states import states_of
-from domain.ids import INGESTION_PREFIX, MEMORY_PREFIX, REVERT_PREFIX, REVIEW_PREFIX, read, spell
+from domain.ids import INGESTION_PREFIX, MEMORY_PREFIX, REVERT_PREFIX, REVIEW_PREFIX, parse, spell
 from domain.ingestion import Decision, Extractor, Ingestion
 from domain.memory import CHANGE_NAMES, Memory, evolve
 from domain.recorded import Recorded
@@ -146,7 +146,7 @@ def _step(recorded: Recorded, before: Memory | None, memory: Memory, origin: Ori
 
 
 def _cause(recorded: Recorded) -> UUID | None:
-    return read(REVERT_PREFIX, recorded.context.cause)  # the others are spelled without a prefix
+    return parse(REVERT_PREFIX, recorded.context.cause)  # the others are spelled without a prefix
 
 
 def _undone(revert: Revert | None) -> str | None:

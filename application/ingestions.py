@@ -20,8 +20,9 @@ from domain.eventstore.reading import Filter, read_log
 from domain.eventstore.states import states_of
 from domain.ids import INGESTION_PREFIX, MEMORY_PREFIX, new_id, spell
 from domain.ingestion import Action, Decision, Ingestion, Receive, Received, Retry, Status, Usage
-from domain.memory import Entity, Relation, Scope
+from domain.memory import Entity, Relation
 from domain.recorded import stored_names
+from domain.scope import Scope
 
 PAGE_EVENTS = 20
 """A conversation may be as large as a request."""

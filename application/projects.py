@@ -9,7 +9,7 @@ from domain.errors import NotFound
 from domain.eventstore.cells import Cell
 from domain.eventstore.reading import Filter, read_log
 from domain.eventstore.states import states_of
-from domain.ids import PROJECT_PREFIX, read
+from domain.ids import PROJECT_PREFIX, parse
 from domain.project import Guidance, Project
 from domain.recorded import stored_names
 
@@ -28,7 +28,7 @@ async def find(engine: Engine, asked: Asked, id: UUID) -> Project | None:
 
 async def guidance_of(engine: Engine, asked: Asked, project_id: str | None) -> Guidance:
     """What a project tells extraction; nothing where the id is only a name that the client chose."""
-    id = read(PROJECT_PREFIX, project_id) if project_id else None
+    id = parse(PROJECT_PREFIX, project_id) if project_id else None
     found = await find(engine, asked, id) if id else None
     return found.guidance if found else Guidance()
 

@@ -12,7 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from application.waiting import reaching, until
 from domain.eventstore.cells import Cell, Cells
-from domain.memory import Scope
+from domain.scope import Scope
 from projections import SEARCHED, retrieval
 from projections.catalogue import Build, live
 from projections.searched import VECTORS_OF

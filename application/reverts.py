@@ -17,7 +17,7 @@ from domain.aggregate import Command, State
 from domain.eventstore.cells import Cell
 from domain.eventstore.reading import Filter, read_log, read_streams
 from domain.eventstore.states import states_of
-from domain.ids import INGESTION_PREFIX, MEMORY_PREFIX, REVERT_PREFIX, REVIEW_PREFIX, new_id, read, spell
+from domain.ids import INGESTION_PREFIX, MEMORY_PREFIX, REVERT_PREFIX, REVIEW_PREFIX, new_id, parse, spell
 from domain.memory import DeleteMemory, Memory, MemoryCommand
 from domain.recorded import Recorded, stored_names
 from domain.revert import RecordRevert, Revert, Reverted, Undone
@@ -137,7 +137,7 @@ def _undoing(
     """The events of reverts that undid the same causes before, or took that back: they go with them."""
     everything = [recorded for stream in streams.values() for recorded in stream]
     causes = {r.context.cause for r in everything if r.event_id in undone[r.originator_id]}
-    ids = {r.context.cause: read(REVERT_PREFIX, r.context.cause) for r in everything}
+    ids = {r.context.cause: parse(REVERT_PREFIX, r.context.cause) for r in everything}
     others = [id for cause, id in ids.items() if id and cause not in causes]
     targets = {
         spell(REVERT_PREFIX, id): _cause(revert.reverted.cause)
@@ -229,7 +229,7 @@ def _told(one: Undone, before: Memory, after: Memory) -> UndoneAnswer:
 def _cause(text: str | None) -> str | None:
     """A cause as the log spells it: the ids of ingestions and reviews come with a prefix."""
     for prefix in (INGESTION_PREFIX, REVIEW_PREFIX):
-        if text and text.startswith(prefix) and (id := read(prefix, text)):
+        if text and text.startswith(prefix) and (id := parse(prefix, text)):
             return str(id)
     return text
 

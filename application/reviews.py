@@ -18,8 +18,8 @@ from domain.eventstore.cells import Cell
 from domain.eventstore.states import states_of
 from domain.ids import INGESTION_PREFIX, REVIEW_PREFIX, new_id, spell
 from domain.ingestion import Ingestion, Received, Usage, commands_of
-from domain.memory import Scope
 from domain.review import Apply, Request, Requested, Review, Status, chosen
+from domain.scope import Scope
 
 
 class ReviewRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from psycopg_pool import PoolTimeout
 
 from application.asked import Asked
 from application.engine import Engine
-from domain.memory import Scope
+from domain.scope import Scope
 from projections import history, memories
 from projections.selection import Selection
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from domain.ids import new_id
 from domain.ingestion import Decision, Message, Received, Role
-from domain.memory import Scope
+from domain.scope import Scope
 from providers.embedding.embedder import Embedder
 from runtime.composition import embedders_of, readers_of
 from runtime.settings import load

@@ -20,8 +20,9 @@ from bench.stand import stand
 from domain.eventstore.cells import Cell
 from domain.eventstore.writer import Work
 from domain.ids import new_id
-from domain.memory import AddMemory, Scope, UpdateMemory
+from domain.memory import AddMemory, UpdateMemory
 from domain.recorded import Context
+from domain.scope import Scope
 from projections import ALL, rebuild
 from projections.catalogue import builds
 from projections.runner import advance, ensure_live

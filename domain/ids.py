@@ -54,7 +54,7 @@ def spell(prefix: str, id: UUID) -> str:
     return prefix + id.hex
 
 
-def read(prefix: str, text: str) -> UUID | None:
+def parse(prefix: str, text: str) -> UUID | None:
     """The id that `text` spells, with or without prefix; None when it spells none."""
     digits = text.removeprefix(prefix)
     # UUID() also takes braces and `urn:uuid:`; an id has one spelling with dashes and one without.

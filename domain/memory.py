@@ -10,7 +10,7 @@ import msgspec
 from domain.aggregate import Aggregate, Command, State
 from domain.errors import NotFound, VersionConflict
 from domain.recorded import Event, Recorded, now, register
-from domain.scope import Scope as Scope  # noqa: PLC0414 - many still look for it here
+from domain.scope import Scope
 
 
 class Entity(msgspec.Struct, frozen=True, omit_defaults=True):

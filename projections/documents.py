@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from domain.document import Document
-from domain.memory import Scope
+from domain.scope import Scope
 from projections.catalogue import Build
 from projections.projection import Columns, Projection, Row, of_last_state, storable
 from projections.selection import Selection

@@ -10,7 +10,8 @@ from uuid import UUID
 import msgspec
 from psycopg import AsyncConnection, Connection
 
-from domain.memory import Memory, Scope
+from domain.memory import Memory
+from domain.scope import Scope
 from projections.catalogue import Build
 from projections.changes import Change, last_changes
 from projections.projection import Columns, Projection, Row, of_last_state

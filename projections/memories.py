@@ -10,7 +10,8 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from domain.eventstore.memories import NUMBERS
-from domain.memory import Memory, Scope, Traits
+from domain.memory import Memory, Traits
+from domain.scope import Scope
 from projections.catalogue import Build
 from projections.projection import Columns, Projection, Row, of_last_state
 from projections.selection import Selection

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pgvector import HalfVector
 from psycopg import AsyncConnection, Connection
 
-from domain.memory import Scope
+from domain.scope import Scope
 from projections.catalogue import Build
 from projections.ranking import Floats, fused, inverse_frequencies, keyword_evidence
 from projections.searched import LACKING, Searched

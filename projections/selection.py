@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from psycopg.types.json import Jsonb
 
-from domain.memory import Scope
+from domain.scope import Scope
 
 SCOPES = ("user_id", "agent_id", "run_id", "project_id")
 UNEXPIRED = "coalesce((traits ->> 'expires_on')::date > (now() AT TIME ZONE 'UTC')::date, true)"

@@ -14,7 +14,7 @@ from application.reader import Reader, Wanted
 from application.refusals import Behind
 from domain.eventstore.cells import Cell
 from domain.eventstore.memories import last_of_subject
-from domain.memory import Scope
+from domain.scope import Scope
 from projections import search
 from projections.catalogue import NotBuilt, live
 from projections.search import SEARCH

@@ -23,9 +23,10 @@ from domain.eventstore.reading import Filter, read_log, read_streams
 from domain.eventstore.states import states_of
 from domain.ids import REVERT_PREFIX
 from domain.ingestion import Decision, Ingestion, Usage
-from domain.memory import Memory, Scope
+from domain.memory import Memory
 from domain.recorded import stored_names
 from domain.review import Proposal, Propose, Proposed, Requested, Review
+from domain.scope import Scope
 from projections.catalogue import builds
 from projections.search import SEARCH
 from providers.embedding.embedder import Embedder

@@ -25,8 +25,9 @@ from application.asked import Asked
 from application.engine import Engine
 from application.storable import Id, Tag, check_metadata, check_text
 from domain.errors import NotFound
-from domain.ids import MEMORY_PREFIX, new_id, read, spell
-from domain.memory import AddMemory, DeleteMemory, Memory, Scope
+from domain.ids import MEMORY_PREFIX, new_id, parse, spell
+from domain.memory import AddMemory, DeleteMemory, Memory
+from domain.scope import Scope
 from projections import search
 from projections.selection import Selection
 
@@ -371,7 +372,7 @@ def _scope(asked: Asked, user_id: str | None, agent_id: str | None) -> Scope:
 
 
 def _id(text: str) -> UUID:
-    id = read(MEMORY_PREFIX, text)
+    id = parse(MEMORY_PREFIX, text)
     if id is None:
         raise NotFound(MISSING)
     return id

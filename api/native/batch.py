@@ -21,7 +21,8 @@ from application.memories import FlatMemory, fields_of
 from application.storable import Id
 from domain.aggregate import Command
 from domain.ids import MEMORY_PREFIX
-from domain.memory import DeleteMemory, Memory, Scope, UpdateMemory
+from domain.memory import DeleteMemory, Memory, UpdateMemory
+from domain.scope import Scope
 from projections.selection import Selection
 
 MAX_AT_ONCE = 1_000

@@ -14,7 +14,7 @@ from api.scope import SCOPED
 from application.asked import Asked
 from application.engine import Engine
 from domain.ids import MEMORY_PREFIX, named_id, spell
-from domain.memory import Scope
+from domain.scope import Scope
 from projections import graph
 
 MAX_NODES = 10_000

@@ -19,7 +19,7 @@ from application.engine import Engine
 from application.ingestions import IngestionAnswer
 from domain.ids import INGESTION_PREFIX
 from domain.ingestion import Status
-from domain.memory import Scope
+from domain.scope import Scope
 
 MAX_LIMIT = 200
 

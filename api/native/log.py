@@ -16,7 +16,7 @@ from application.engine import Engine
 from application.events import LoggedEvent, page
 from application.status import StatusAnswer, status_of
 from domain.eventstore.reading import Filter
-from domain.ids import MEMORY_PREFIX, read
+from domain.ids import MEMORY_PREFIX, parse
 
 MAX_PAGE = 1_000
 
@@ -48,7 +48,7 @@ async def events(
 ) -> EventsAnswer:
     only = Filter(owner=asked.caller.owner, actor=actor, cause=cause, since=since, until=until)
     if memory_id is not None:
-        only = only._replace(stream_id=read(MEMORY_PREFIX, memory_id))
+        only = only._replace(stream_id=parse(MEMORY_PREFIX, memory_id))
         if only.stream_id is None:
             raise Refusal(HTTPStatus.BAD_REQUEST, "malformed", f"{memory_id!r} is not the id of a memory")
     results = await engine.run(asked, page, only, user_id, after, limit)

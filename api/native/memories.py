@@ -31,14 +31,8 @@ from application.versions import Version, versions
 from domain.aggregate import Command
 from domain.ids import INGESTION_PREFIX, MEMORY_PREFIX, new_id, spell
 from domain.ingestion import Ingestion, Message, Received, Role, Status
-from domain.memory import (
-    AddMemory,
-    DeleteMemory,
-    EraseMemory,
-    Memory,
-    Scope,
-    UpdateMemory,
-)
+from domain.memory import AddMemory, DeleteMemory, EraseMemory, Memory, UpdateMemory
+from domain.scope import Scope
 from projections import search
 from projections.selection import Selection
 

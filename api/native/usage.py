@@ -13,7 +13,7 @@ from api.scope import SCOPED
 from application import usage
 from application.asked import Asked
 from application.engine import Engine
-from domain.memory import Scope
+from domain.scope import Scope
 
 MAX_DAYS = 366
 

@@ -24,8 +24,8 @@ from domain.errors import NotFound
 from domain.eventstore.cells import Cell
 from domain.eventstore.reading import head_now
 from domain.eventstore.states import states_of
-from domain.ids import new_id, read
-from domain.memory import Scope
+from domain.ids import new_id, parse
+from domain.scope import Scope
 from projections import conversations
 from projections.conversations import Listed
 
@@ -34,7 +34,7 @@ from projections.conversations import Listed
 
 async def get(engine: Engine, asked: Asked, conversation_id: str, user_id: str | None) -> Conversation:
     """The caller's conversation with this id; where a user is named, only one of theirs. Raises NotFound."""
-    id = read("", conversation_id)
+    id = parse("", conversation_id)
     if id is None:
         raise NotFound("no such conversation")
     cell = await engine.cell_of(asked.caller.owner)

@@ -9,7 +9,8 @@ from application.asked import Asked
 from application.chat.chat import Chat
 from application.waiting import until
 from domain.eventstore import backlog
-from domain.memory import Memory, Scope
+from domain.memory import Memory
+from domain.scope import Scope
 from projections import memories, search
 from projections.selection import Selection
 from providers.embedding.embedder import EmbedderRefused, EmbedderUnavailable

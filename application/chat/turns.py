@@ -48,8 +48,8 @@ from domain.conversation import (
 from domain.conversation import Asked as AskedEvent
 from domain.errors import NotFound, NotWaiting
 from domain.ids import new_id
-from domain.memory import Scope
 from domain.recorded import now
+from domain.scope import Scope
 from providers.pictures import PictureRefused, pictures_of
 
 BEGINNING = timedelta(seconds=5)

@@ -9,7 +9,7 @@ from application.asked import asked_by
 from application.erasure import erasable
 from domain.errors import NotFound, Refused
 from domain.eventstore.cells import OPERATOR, Cell, Cells
-from domain.ids import MEMORY_PREFIX, read, spell
+from domain.ids import MEMORY_PREFIX, parse, spell
 from domain.memory import EraseMemory, Memory
 from runtime.commands.keys import opened
 from runtime.settings import Settings, SettingsError
@@ -53,7 +53,7 @@ def erase(settings: Settings, memory_ids: Sequence[str], sure: bool, as_json: bo
 
 def _found(cells: Cells, memory_id: str) -> tuple[Cell, Memory]:
     try:
-        return erasable(cells, read(MEMORY_PREFIX, memory_id))
+        return erasable(cells, parse(MEMORY_PREFIX, memory_id))
     except NotFound:
         raise SettingsError(
             f"there is no memory {memory_id}, or it is erased already; nothing was erased"

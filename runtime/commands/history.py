@@ -5,7 +5,7 @@ import msgspec
 from application.memories import found_in
 from application.versions import versions
 from domain.errors import NotFound
-from domain.ids import MEMORY_PREFIX, read
+from domain.ids import MEMORY_PREFIX, parse
 from runtime.commands.keys import opened
 from runtime.settings import Settings, SettingsError
 
@@ -13,7 +13,7 @@ from runtime.settings import Settings, SettingsError
 def show(settings: Settings, memory_id: str, as_json: bool) -> None:
     try:
         with opened(settings) as cells:
-            _, events = found_in(cells, read(MEMORY_PREFIX, memory_id))
+            _, events = found_in(cells, parse(MEMORY_PREFIX, memory_id))
     except NotFound:
         raise SettingsError(f"there is no memory {memory_id}") from None
     told = versions(events)

@@ -22,9 +22,10 @@ from domain.eventstore.cells import Cell, Cells
 from domain.eventstore.memories import Ended, ends_of
 from domain.eventstore.states import states_of
 from domain.eventstore.writer import Work
-from domain.ids import EPOCH, MEMORY_PREFIX, REVERT_PREFIX, dated_id, new_id, read, spell
-from domain.memory import AddMemory, Deleted, Memory, RestoreMemory, Scope
+from domain.ids import EPOCH, MEMORY_PREFIX, REVERT_PREFIX, dated_id, new_id, parse, spell
+from domain.memory import AddMemory, Deleted, Memory, RestoreMemory
 from domain.recorded import Context
+from domain.scope import Scope
 from runtime.commands.keys import opened
 from runtime.commands.sources import LIVE, file
 from runtime.commands.sources.row import Page, Row, Unusable, read_row
@@ -165,7 +166,7 @@ def _ids(name: str, row: Row) -> tuple[UUID, UUID]:
 def _commands(cell: Cell, report: Report, wanted: dict[str, Row]) -> list[tuple[UUID, Command[Memory]]]:
     """What adds those of `wanted` that are not there; what a revert took away comes back."""
     named = {name: _ids(name, row) for name, row in wanted.items()}
-    ours = {name: read(MEMORY_PREFIX, row.id) for name, row in wanted.items()}
+    ours = {name: parse(MEMORY_PREFIX, row.id) for name, row in wanted.items()}
     with cell.pool.connection() as conn:
         ids = [*chain.from_iterable(named.values()), *filter(None, ours.values())]
         last = ends_of(conn, report.owner, ids)

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from domain.errors import NotFound
 from domain.eventstore.cells import Cells
-from domain.ids import KEY_PREFIX, read, spell
+from domain.ids import KEY_PREFIX, parse, spell
 from domain.key import ALL_SCOPES, KEY_BEGINNING, NO_TERMS, Key, KeyScope, Terms, new_secret
 from runtime.composition import cells_of
 from runtime.settings import Settings, SettingsError
@@ -37,7 +37,7 @@ def list_keys(settings: Settings, owner: str | None) -> list[dict[str, Any]]:
 
 def revoke(settings: Settings, key_id: str) -> dict[str, Any]:
     """Revoke a key by its id."""
-    id = read(KEY_PREFIX, key_id)
+    id = parse(KEY_PREFIX, key_id)
     try:
         if id is None:
             raise NotFound("no such key")

@@ -16,7 +16,7 @@ from application.ingestions import every
 from application.reviews import ReviewAnswer, ReviewRequest
 from domain.errors import Refused
 from domain.eventstore.cells import OPERATOR, Cell
-from domain.ids import REVIEW_PREFIX, read
+from domain.ids import REVIEW_PREFIX, parse
 from domain.review import Review
 from runtime.commands.keys import opened
 from runtime.settings import Settings, SettingsError
@@ -57,7 +57,7 @@ def _ids(
 ) -> Iterator[UUID]:
     """The reviews to look at: the one named, or new ones."""
     if review_id:
-        id = read(REVIEW_PREFIX, review_id)
+        id = parse(REVIEW_PREFIX, review_id)
         if id is None:
             raise SettingsError(f"--review: {review_id!r} is not the id of a review")
         yield id

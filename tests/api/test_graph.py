@@ -7,8 +7,9 @@ import pytest
 
 from domain.eventstore.writer import Work
 from domain.ids import new_id
-from domain.memory import AddMemory, Entity, Relation, Scope, Traits
+from domain.memory import AddMemory, Entity, Relation, Traits
 from domain.recorded import Context
+from domain.scope import Scope
 from tests.support.ingestions import ingestion, tell
 from tests.support.memories import add
 from tests.support.problems import is_problem

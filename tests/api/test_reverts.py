@@ -12,8 +12,9 @@ from domain.errors import VersionConflict
 from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.key import ALL_SCOPES
-from domain.memory import AddMemory, Scope
+from domain.memory import AddMemory
 from domain.recorded import Context
+from domain.scope import Scope
 from tests.support.ingestions import tell
 from tests.support.memories import add, last_change, texts
 from tests.support.problems import is_problem

@@ -10,8 +10,8 @@ import pytest
 from domain import review
 from domain.eventstore.writer import Work
 from domain.ids import REVIEW_PREFIX, new_id, spell
-from domain.memory import Scope
 from domain.recorded import Context
+from domain.scope import Scope
 from tests.support.ingestions import failed_ingestion, ingestion, tell
 from tests.support.memories import add, explain, last_change, texts
 from tests.support.problems import is_problem

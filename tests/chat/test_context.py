@@ -11,7 +11,8 @@ from application.chat import context
 from application.chat.context import CUT, fitting, shortened, tokens, told
 from domain.conversation import Answered, AttachedFile, Turn
 from domain.ids import new_id
-from domain.memory import Memory, Scope
+from domain.memory import Memory
+from domain.scope import Scope
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 FIRST = {"role": "system", "content": "Be kind."}

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from api.dialects.khoj.starters import LONGEST, chosen, question_on, quotation_of
 from domain.key import ALL_SCOPES, Terms
-from domain.memory import Memory, Scope, Traits
+from domain.memory import Memory, Traits
+from domain.scope import Scope
 from tests.support.service import Service, client_of
 
 DAY = date(2026, 11, 21)

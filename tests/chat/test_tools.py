@@ -37,7 +37,8 @@ from application.limits import Limits
 from domain.document import DocumentIndexed, IndexDocument, RemoveDocument, id_of
 from domain.ids import new_id
 from domain.key import ALL_SCOPES, Terms
-from domain.memory import AddMemory, Scope
+from domain.memory import AddMemory
+from domain.scope import Scope
 from providers.models.chat_model import strict_schema
 from providers.models.streamed_answer import Call
 from providers.sandbox import sandbox

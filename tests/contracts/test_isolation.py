@@ -14,7 +14,7 @@ from domain.ids import (
     PROJECT_PREFIX,
     REVIEW_PREFIX,
     new_id,
-    read,
+    parse,
     spell,
 )
 from domain.key import ALL_SCOPES, Terms
@@ -144,7 +144,7 @@ def own(service: Service) -> Own:
 
 
 def uuid_of(prefix: str, text: str) -> UUID:
-    id = read(prefix, text)
+    id = parse(prefix, text)
     assert id
     return id
 

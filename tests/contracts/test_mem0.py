@@ -24,8 +24,8 @@ from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.ingestion import Extractor, Fail, Failed, Ingestion, Message, Receive, Received
 from domain.key import ALL_SCOPES, Terms
-from domain.memory import Scope
 from domain.recorded import Context
+from domain.scope import Scope
 from tests.support.mem0 import SAID, client_of, kept, listed
 from tests.support.service import Service, eventually
 from workers import attempts

@@ -12,8 +12,9 @@ from memoid import MemoryClient
 from api.native import memories as memoid
 from domain.eventstore.writer import Work
 from domain.ids import new_id
-from domain.memory import AddMemory, Scope, Traits
+from domain.memory import AddMemory, Traits
 from domain.recorded import Context, now
+from domain.scope import Scope
 from tests.support.ingestions import nobody_extracting
 from tests.support.service import Service
 

@@ -27,8 +27,8 @@ from domain.conversation import (
     TurnRemoved,
 )
 from domain.errors import NotFound
-from domain.memory import Scope
 from domain.recorded import Event
+from domain.scope import Scope
 from domain.share import Publish, Published, Share, Withdraw, Withdrawn
 from tests.support.aggregates import HERE, HIKING, OWNER, given
 

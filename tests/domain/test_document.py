@@ -18,8 +18,8 @@ from domain.document import (
     id_of,
 )
 from domain.errors import NotFound
-from domain.memory import Scope
 from domain.recorded import Event
+from domain.scope import Scope
 from tests.support.aggregates import HIKING, OWNER, given, stream
 
 NOTES = DocumentIndexed(

@@ -7,7 +7,7 @@ from uuid import UUID
 from hypothesis import given as any_of
 from hypothesis import strategies as st
 
-from domain.ids import EPOCH, MEMORY_PREFIX, dated_id, new_id, read, spell
+from domain.ids import EPOCH, MEMORY_PREFIX, dated_id, new_id, parse, spell
 
 moments = st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC))
 
@@ -49,7 +49,7 @@ def test_a_dated_id_stands_among_new_ones_by_its_time() -> None:
 def test_an_id_is_read_from_its_spellings_and_from_nothing_else() -> None:
     id = new_id()
     for text in (spell(MEMORY_PREFIX, id), id.hex, str(id), f"mem_{id}"):
-        assert read(MEMORY_PREFIX, text) == id
+        assert parse(MEMORY_PREFIX, text) == id
     for text in (
         "",
         "mem_",
@@ -60,4 +60,4 @@ def test_an_id_is_read_from_its_spellings_and_from_nothing_else() -> None:
         id.hex[:-1],
         "é" * 32,
     ):
-        assert read(MEMORY_PREFIX, text) is None
+        assert parse(MEMORY_PREFIX, text) is None

@@ -28,8 +28,9 @@ from domain.ingestion import (
     silenced,
     without_memories,
 )
-from domain.memory import Added, AddMemory, Deleted, DeleteMemory, Scope, Traits, Updated, UpdateMemory
+from domain.memory import Added, AddMemory, Deleted, DeleteMemory, Traits, Updated, UpdateMemory
 from domain.recorded import Event
+from domain.scope import Scope
 from tests.support.aggregates import HERE, HIKING, OWNER, given, stream
 
 RULES = Extractor(name="rules-1")

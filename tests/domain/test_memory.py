@@ -21,7 +21,6 @@ from domain.memory import (
     MemoryCommand,
     Relation,
     RestoreMemory,
-    Scope,
     Traits,
     Updated,
     UpdateMemory,
@@ -30,6 +29,7 @@ from domain.memory import (
     redacted,
 )
 from domain.recorded import Event, now
+from domain.scope import Scope
 from tests.support.aggregates import HERE, HIKING, given, stream
 
 TRAITS = Traits(

@@ -7,7 +7,6 @@ from hypothesis import given as any_of
 from hypothesis import strategies as st
 
 from domain.errors import NotFound
-from domain.memory import Scope
 from domain.project import (
     ChangeProject,
     CreateProject,
@@ -20,6 +19,7 @@ from domain.project import (
     evolve,
 )
 from domain.recorded import Event
+from domain.scope import Scope
 from tests.support.aggregates import HIKING, OWNER, given, stream
 
 ORDERS = Guidance(custom_instructions="Remember orders", custom_categories={"orders": "what was bought"})

@@ -29,10 +29,11 @@ from domain.ingestion import (
     Received,
     Retry,
 )
-from domain.memory import AddMemory, DeleteMemory, Memory, Scope, UpdateMemory
+from domain.memory import AddMemory, DeleteMemory, Memory, UpdateMemory
 from domain.project import ChangeProject, CreateProject, Guidance, Project
 from domain.recorded import Context
 from domain.review import Apply, FailReview, Propose, Proposed, Request, Requested, Review
+from domain.scope import Scope
 from tests.support.service import eventually
 
 CONTEXT = Context(owner="default", actor="key", cause="command", correlation="request")

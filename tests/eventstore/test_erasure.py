@@ -22,7 +22,7 @@ from domain.eventstore.chain import broken_link
 from domain.eventstore.erasure import under_way
 from domain.eventstore.reading import EVERYTHING, Filter
 from domain.eventstore.writer import Work
-from domain.ids import MEMORY_PREFIX, new_id, read
+from domain.ids import MEMORY_PREFIX, new_id, parse
 from domain.ingestion import Decision, Extract, Extracted, Extractor, Ingestion, Message, Receive, Received
 from domain.memory import (
     Added,
@@ -32,12 +32,12 @@ from domain.memory import (
     EraseMemory,
     Memory,
     MemoryCommand,
-    Scope,
     Traits,
     UpdateMemory,
 )
 from domain.recorded import Context, encode
 from domain.review import Proposal, Propose, Proposed, Request, Requested, Review
+from domain.scope import Scope
 from projections import ALL, SEARCHED, catalogue, erasure, rebuild
 from projections.changes import changes_of
 from projections.runner import ensure_live
@@ -256,7 +256,7 @@ def test_of_two_erasures_at_once_one_finds_nothing_to_do(
 def test_a_crash_before_the_words_are_gone_is_mended_by_the_sweep(
     service: Service, home: Cell, user: str, word: str
 ) -> None:
-    id = read(MEMORY_PREFIX, add(service.client, f"I love {word}", user))
+    id = parse(MEMORY_PREFIX, add(service.client, f"I love {word}", user))
     assert id
     done(home, (id, EraseMemory()))  # and no more, as if killed
     eventually(lambda: not traces(home, word))
@@ -655,4 +655,4 @@ def test_conversations_that_wait_are_not_touched(service: Service, home: Cell, u
     eventually(lambda: service.client.get("/v1/memories", params={"user_id": user}).json()["total"] == 1)
     (left,) = service.client.get("/v1/memories", params={"user_id": user}).json()["results"]
     assert left["id"] != id
-    assert isinstance(home.log.get(Memory, read(MEMORY_PREFIX, left["id"]) or new_id()), Memory)
+    assert isinstance(home.log.get(Memory, parse(MEMORY_PREFIX, left["id"]) or new_id()), Memory)

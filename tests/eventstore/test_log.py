@@ -17,8 +17,9 @@ from domain.eventstore.reading import read_log
 from domain.eventstore.recorder import LogRecorder
 from domain.eventstore.writer import Work
 from domain.ids import new_id
-from domain.memory import AddMemory, Scope
+from domain.memory import AddMemory
 from domain.recorded import Context, now
+from domain.scope import Scope
 
 CONTEXT = Context(owner="default", actor="key", cause="command", correlation="request")
 

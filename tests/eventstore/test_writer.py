@@ -11,8 +11,9 @@ from domain.eventstore.cells import Cell, Cells
 from domain.eventstore.receipts import Receipt
 from domain.eventstore.writer import Result, Work
 from domain.ids import new_id
-from domain.memory import AddMemory, DeleteMemory, Memory, MemoryCommand, Scope, UpdateMemory
+from domain.memory import AddMemory, DeleteMemory, Memory, MemoryCommand, UpdateMemory
 from domain.recorded import Context
+from domain.scope import Scope
 from tests.support.service import MASTER
 
 CONTEXT = Context(owner="default", actor="key", cause="command", correlation="request")

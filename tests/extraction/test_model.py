@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from domain.ids import new_id
 from domain.ingestion import Decision, Extractor, Message, Received, Role, Usage
-from domain.memory import Entity, Relation, Scope, Traits
+from domain.memory import Entity, Relation, Traits
+from domain.scope import Scope
 from providers.models import chat_model
 from providers.models.chat_model import ModelGarbage, ModelRefused, ModelUnavailable
 from runtime.composition import chat_model_of, readers_of

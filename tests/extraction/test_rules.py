@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from bench.extraction import CONVERSATIONS, Case, measure
 from domain.ids import new_id
 from domain.ingestion import Decision, Message, Received
-from domain.memory import Relation, Scope
+from domain.memory import Relation
+from domain.scope import Scope
 from runtime.composition import embedders_of
 from runtime.settings import Settings
 from workers.extraction.extractor import Conversation, Known

@@ -15,8 +15,9 @@ from domain.eventstore.formats import Incompatible, NotYetWritten
 from domain.eventstore.writer import Result, Work
 from domain.ids import new_id
 from domain.key import KeyCreated
-from domain.memory import AddMemory, Memory, MemoryCommand, Scope, Updated, UpdateMemory
+from domain.memory import AddMemory, Memory, MemoryCommand, Updated, UpdateMemory
 from domain.recorded import Context, format_of
+from domain.scope import Scope
 from runtime.servers.migrate import MIGRATIONS, StillConnected, is_contract, migrate
 from runtime.settings import Settings
 from tests.support.releases import Release

@@ -17,8 +17,9 @@ from psycopg import AsyncConnection
 from domain.eventstore.cells import Cell
 from domain.eventstore.writer import Work
 from domain.ids import new_id
-from domain.memory import AddMemory, Scope, Traits
+from domain.memory import AddMemory, Traits
 from domain.recorded import Context
+from domain.scope import Scope
 from projections import memories
 from projections.catalogue import Build, builds
 from projections.conditions import MAX_CONDITIONS, MAX_DEPTH, MAX_LISTED, Unusable, compiled

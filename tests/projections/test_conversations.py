@@ -25,8 +25,8 @@ from domain.conversation import (
 from domain.eventstore.cells import Cell
 from domain.eventstore.writer import Work
 from domain.ids import new_id
-from domain.memory import Scope
 from domain.recorded import Context
+from domain.scope import Scope
 from projections import ALL, conversations
 from projections.catalogue import Build, builds
 from projections.conversations import Listed

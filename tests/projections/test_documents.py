@@ -11,8 +11,9 @@ import pytest
 from domain.eventstore.cells import Cell
 from domain.eventstore.writer import Work
 from domain.ids import new_id
-from domain.memory import AddMemory, Scope
+from domain.memory import AddMemory
 from domain.recorded import Context
+from domain.scope import Scope
 from projections import ALL, documents, rebuild
 from projections.catalogue import Build
 from projections.runner import ensure_live, lag

@@ -21,11 +21,11 @@ from domain.memory import (
     MemoryCommand,
     Relation,
     RestoreMemory,
-    Scope,
     Traits,
     UpdateMemory,
 )
 from domain.recorded import Context
+from domain.scope import Scope
 from projections import ALL, graph, rebuild
 from projections.catalogue import Build
 from projections.graph import Edge, Node

@@ -21,7 +21,8 @@ from domain.document import DocumentIndexed, id_of
 from domain.eventstore.cells import Cell, Cells
 from domain.ids import new_id
 from domain.key import ALL_SCOPES
-from domain.memory import AddMemory, Scope
+from domain.memory import AddMemory
+from domain.scope import Scope
 from projections import ALL, passages, rebuild, retrieval
 from projections.catalogue import builds
 from projections.documents import selection_of

@@ -9,7 +9,8 @@ import pytest
 
 from domain.eventstore.cells import Cell
 from domain.ids import new_id
-from domain.memory import AddMemory, DeleteMemory, MemoryCommand, Scope, UpdateMemory
+from domain.memory import AddMemory, DeleteMemory, MemoryCommand, UpdateMemory
+from domain.scope import Scope
 from projections import ALL, SEARCHED
 from projections.catalogue import Build
 from projections.projection import Projection

@@ -13,8 +13,9 @@ from pgvector.psycopg import register_vector, register_vector_async
 from domain.eventstore.cells import Cell
 from domain.eventstore.writer import Work
 from domain.ids import new_id
-from domain.memory import AddMemory, Scope
+from domain.memory import AddMemory
 from domain.recorded import Context
+from domain.scope import Scope
 from projections import catalogue, retrieval, search
 from projections.runner import advance, ensure_live
 from projections.search import SEARCH

@@ -15,8 +15,9 @@ import pytest
 from domain.eventstore.states import states_of
 from domain.eventstore.writer import Work
 from domain.ids import new_id
-from domain.memory import AddMemory, DeleteMemory, Entity, Relation, Scope, Traits, UpdateMemory
+from domain.memory import AddMemory, DeleteMemory, Entity, Relation, Traits, UpdateMemory
 from domain.recorded import Context
+from domain.scope import Scope
 from runtime.cli import main
 from runtime.commands import export as exporting
 from tests.support.service import Service, client_of

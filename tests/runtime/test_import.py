@@ -16,8 +16,9 @@ import pytest
 
 from domain.eventstore.writer import Work
 from domain.ids import new_id
-from domain.memory import AddMemory, Entity, Relation, Scope, Traits
+from domain.memory import AddMemory, Entity, Relation, Traits
 from domain.recorded import Context
+from domain.scope import Scope
 from runtime.cli import IMPORT_SOURCES, main
 from runtime.commands.sources import NAMES, row, site
 from tests.support.service import Service, client_of, eventually

@@ -24,8 +24,8 @@ from domain.conversation import (
 from domain.document import DocumentIndexed, IndexDocument, id_of
 from domain.eventstore.writer import Work
 from domain.ids import KEY_PREFIX, new_id, spell
-from domain.memory import Scope
 from domain.recorded import Context
+from domain.scope import Scope
 from tests.support.service import Service
 
 PIXEL = "data:image/webp;base64,AAAA"

@@ -3,8 +3,8 @@
 from domain.document import DocumentCommand, DocumentIndexed, IndexDocument, RemoveDocument, id_of
 from domain.eventstore.cells import Cell
 from domain.eventstore.writer import Work
-from domain.memory import Scope
 from domain.recorded import Context
+from domain.scope import Scope
 
 LISBON = "# Lisbon\nThe tram 28 leaves from Martim Moniz."
 

@@ -13,8 +13,8 @@ from domain.eventstore import backlog
 from domain.eventstore.writer import Work
 from domain.ids import INGESTION_PREFIX, new_id, spell
 from domain.ingestion import Extractor, Fail, Failed, Message, Receive, Received
-from domain.memory import Scope
 from domain.recorded import Context
+from domain.scope import Scope
 from tests.support.service import Service, eventually
 from workers import attempts
 

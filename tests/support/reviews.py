@@ -7,8 +7,8 @@ import httpx
 from domain.eventstore.writer import Work
 from domain.ids import INGESTION_PREFIX, MEMORY_PREFIX, new_id, spell
 from domain.ingestion import Decision, Extract, Extracted, Extractor, Message, Receive, Received, commands_of
-from domain.memory import Scope
 from domain.recorded import Context
+from domain.scope import Scope
 from tests.support.service import Service, eventually
 
 SAID = "I love hiking. I have a dog called Rex."

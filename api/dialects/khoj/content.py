@@ -38,7 +38,7 @@ from domain.eventstore.cells import Cell
 from domain.eventstore.reading import head_now
 from domain.eventstore.states import states_of
 from domain.ids import new_id
-from domain.memory import Scope
+from domain.scope import Scope
 from projections import documents
 from projections.documents import Listed
 from projections.passages import Passage

@@ -23,7 +23,8 @@ from application.storable import check_text
 from domain.errors import NotFound
 from domain.eventstore.memories import numbered
 from domain.ids import new_id
-from domain.memory import AddMemory, DeleteMemory, Scope, UpdateMemory
+from domain.memory import AddMemory, DeleteMemory, UpdateMemory
+from domain.scope import Scope
 from projections import memories
 from projections.selection import Selection
 

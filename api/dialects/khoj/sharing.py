@@ -43,7 +43,7 @@ from domain.conversation import MAX_TITLE, Spent, Start, Started, Turn
 from domain.errors import NotFound
 from domain.eventstore.cells import Cell
 from domain.ids import new_id
-from domain.memory import Scope
+from domain.scope import Scope
 from domain.share import Publish, Published, Share, Withdraw, id_of, new_slug
 from runtime.settings import Settings
 

@@ -18,8 +18,9 @@ from application.asked import Asked
 from application.chat.chat import Chat
 from application.chat.remembered import remembers
 from application.engine import Engine
-from domain.memory import Memory, Scope
+from domain.memory import Memory
 from domain.recorded import now
+from domain.scope import Scope
 from projections import memories
 from projections.selection import Selection
 

@@ -22,8 +22,9 @@ from application.asked import Asked
 from application.engine import Engine
 from domain.errors import NotFound
 from domain.ids import PROJECT_PREFIX, named_id, new_id, spell
-from domain.memory import DeleteMemory, Scope
+from domain.memory import DeleteMemory
 from domain.project import ChangeProject, CreateProject, DeleteProject, Guidance
+from domain.scope import Scope
 from projections import memories as directory
 from projections.selection import Selection
 

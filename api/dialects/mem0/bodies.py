@@ -18,7 +18,8 @@ from api.native.projects import Categories, ProjectRequest
 from application.asked import Asked
 from application.storable import Id, check_metadata, check_text
 from domain.ingestion import Message
-from domain.memory import Memory, Scope
+from domain.memory import Memory
+from domain.scope import Scope
 from projections.conditions import ENTITIES, Unusable, compiled
 from projections.selection import Selection
 

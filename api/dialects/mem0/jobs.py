@@ -25,7 +25,7 @@ from domain.errors import NotFound
 from domain.eventstore import backlog
 from domain.eventstore.cells import Cell
 from domain.eventstore.reading import Filter
-from domain.ids import named_id, read
+from domain.ids import named_id, parse
 from domain.ingestion import Ingestion
 from domain.memory import CHANGE_NAMES, Added, Deleted, Erased, Updated
 from domain.recorded import Recorded
@@ -65,7 +65,7 @@ class EventAnswer(msgspec.Struct, frozen=True, kw_only=True):
 async def get_event(
     event_id: FromPath[str], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
 ) -> EventAnswer:
-    id = read("", event_id)
+    id = parse("", event_id)
     if id is None:
         raise NotFound("no such event")
     with contextlib.suppress(NotFound):

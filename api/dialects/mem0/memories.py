@@ -48,10 +48,11 @@ from application.explanations import Step, explanation
 from domain.aggregate import Command, Commands
 from domain.errors import NotFound
 from domain.eventstore.writer import Result as Done
-from domain.ids import named_id, new_id, read
+from domain.ids import named_id, new_id, parse
 from domain.ingestion import Message, Received
-from domain.memory import Added, AddMemory, DeleteMemory, Memory, Scope, Traits, UpdateMemory, evolve
+from domain.memory import Added, AddMemory, DeleteMemory, Memory, Traits, UpdateMemory, evolve
 from domain.recorded import Recorded
+from domain.scope import Scope
 from projections import search
 from projections.conditions import ENTITIES, EVERY
 from projections.selection import Selection
@@ -430,7 +431,7 @@ def _event_id(asked: Asked) -> UUID:
 
 
 def _id(text: str) -> UUID:
-    id = read("", text)
+    id = parse("", text)
     if id is None:
         raise NotFound("no such memory")
     return id

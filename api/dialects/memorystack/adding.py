@@ -22,7 +22,7 @@ from application.engine import Engine
 from application.projects import guidance_of
 from application.storable import MAX_TEXT, Id, check_metadata
 from domain.ingestion import Ingestion, Message, Received, Role
-from domain.memory import Scope
+from domain.scope import Scope
 
 MAX_MESSAGES = 100
 WAIT_SECONDS = 20.0

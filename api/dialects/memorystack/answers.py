@@ -17,7 +17,8 @@ from litestar.params import QueryParameter
 from api.body import IdParameter
 from api.errors import Problem, Refusal
 from application.asked import Asked
-from domain.memory import Memory, Scope
+from domain.memory import Memory
+from domain.scope import Scope
 from projections.selection import Selection
 
 DEFAULT_TYPE = "fact"

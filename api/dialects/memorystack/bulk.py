@@ -23,7 +23,8 @@ from application.storable import Id
 from application.usage import total_since
 from domain.aggregate import Command
 from domain.errors import Contended, NotFound, VersionConflict
-from domain.memory import DeleteMemory, Memory, Scope, UpdateMemory
+from domain.memory import DeleteMemory, Memory, UpdateMemory
+from domain.scope import Scope
 from projections import graph, memories, search
 from projections.selection import Selection
 

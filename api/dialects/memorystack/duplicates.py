@@ -7,7 +7,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from domain.memory import Memory, Scope
+from domain.memory import Memory
+from domain.scope import Scope
 
 Words = tuple[str, ...]
 

@@ -31,8 +31,9 @@ from application.engine import Engine
 from application.storable import MAX_TEXT, Id, check_metadata, check_text
 from domain.errors import NotFound
 from domain.eventstore.writer import Result
-from domain.ids import MEMORY_PREFIX, read
-from domain.memory import DeleteMemory, EraseMemory, Memory, Scope, UpdateMemory
+from domain.ids import MEMORY_PREFIX, parse
+from domain.memory import DeleteMemory, EraseMemory, Memory, UpdateMemory
+from domain.scope import Scope
 from projections import memories as directory
 from projections import search
 from projections.catalogue import Build
@@ -312,7 +313,7 @@ async def delete_many(
     engine: NamedDependency[Engine],
     idempotency_key: IdempotencyKey = None,
 ) -> DeleteAnswer:
-    named = list({id for text in data.memory_ids if (id := read(MEMORY_PREFIX, text))})
+    named = list({id for text in data.memory_ids if (id := parse(MEMORY_PREFIX, text))})
     # Only those that are there: a receipt does not tell which of its results changed nothing. A repetition
     # finds none.
     if data.hard:
@@ -354,7 +355,7 @@ def _changed(results: Sequence[Result[Memory]]) -> int:
 
 
 def _id(text: str) -> UUID:
-    id = read(MEMORY_PREFIX, text)
+    id = parse(MEMORY_PREFIX, text)
     if id is None:
         raise NotFound("no such memory")
     return id

@@ -35,8 +35,9 @@ from application.engine import Engine
 from application.storable import MAX_TEXT, Id, Tag, check_metadata, refuse_nul
 from domain.aggregate import Command
 from domain.ids import new_id
-from domain.memory import AddMemory, Memory, Scope, Traits
+from domain.memory import AddMemory, Memory, Traits
 from domain.recorded import now
+from domain.scope import Scope
 from projections import memories
 from projections.selection import Selection
 

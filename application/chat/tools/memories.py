@@ -13,7 +13,8 @@ from application.chat.tools.notes import CANNOT_SEARCH, without_filters
 from application.chat.tools.telling import listed, phrases, told
 from application.chat.tools.tool import Desk, Outcome, Tool, ToolFailed
 from domain.conversation import References, UsedMemory
-from domain.memory import Memory, Scope
+from domain.memory import Memory
+from domain.scope import Scope
 from projections.search import Query
 from projections.selection import Selection
 
