@@ -1,6 +1,7 @@
 """The event-sourced application of one cell: its log, read and written through eventsourcing."""
 
-from typing import Any, ClassVar, cast
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError, Application
@@ -18,6 +19,10 @@ from domain.eventstore.mapper import EventMapper, LogEntry
 from domain.eventstore.reading import Filter, read_log
 from domain.eventstore.recorder import LogRecorder
 from domain.recorded import Event, Recorded
+
+T = TypeVar("T")
+Project = Callable[[T | None, Iterable[Recorded]], T | None]
+"""What the events of a stream, or of its rest, add up to."""
 
 
 class EventLog(Application[UUID]):
@@ -51,20 +56,21 @@ class EventLog(Application[UUID]):
         Raises NotFound, in the same words for what is something else: nobody learns that it is.
         """
         name = name_of(kind)
-        state = self._get(name, id, project_stream, version)
+        state = self._projected(name, id, project_stream, version)
         if not isinstance(state, kind):
             raise NotFound(f"no such {name}")
         return state
 
     def key(self, id: UUID) -> key.Key:
-        return cast("key.Key", self._get("key", id, key.project))
+        return self._projected("key", id, key.project)
 
     def owner(self, name: str) -> owner.Owner:
-        return cast("owner.Owner", self._get("owner", owner.id_of(name), owner.project))
+        return self._projected("owner", owner.id_of(name), owner.project)
 
     def stream(self, id: UUID) -> list[Recorded]:
         """All events of one stream, in order."""
-        return cast("list[Recorded]", list(self.events.get(id)))
+        recorded: Iterable[Any] = self.events.get(id)  # the library asks no more of an event than an id
+        return list(recorded)
 
     def page(self, after: int, limit: int, only: Filter) -> list[tuple[LogEntry, Recorded]]:
         """At most `limit` events above position `after`, each with its entry."""
@@ -72,12 +78,15 @@ class EventLog(Application[UUID]):
             entries = read_log(conn, after, limit, only)
         return [(entry, self.mapper.to_domain_event(entry)) for entry in entries]
 
-    def _get(self, kind: str, id: UUID, project: Any, version: int | None = None) -> Any:
+    def _projected(self, kind: str, id: UUID, project: Project[T], version: int | None = None) -> T:
+        # The library would have aggregates of its own making, and is content with ours.
+        projector: Any = project
         try:
-            return self.repository.get(id, version=version, projector_func=project)
+            projected: T = self.repository.get(id, version=version, projector_func=projector)
         except (AggregateNotFoundError, ValueError):
             # ValueError: the stream is of another kind of aggregate.
             raise NotFound(f"no such {kind}") from None
+        return projected
 
 
 class _LoadingMapper(EventMapper):
