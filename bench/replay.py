@@ -8,6 +8,7 @@ The vectors are in the cache, as they are at any replay but that to a new model.
 import argparse
 import statistics
 import time
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -29,7 +30,7 @@ from projections.runner import advance, ensure_live
 from projections.search import SEARCH
 from projections.vectors import store, text_hash
 from providers.embedding.local import MODEL
-from runtime.commands.keys import opened
+from runtime.composition import cells_of
 
 GOAL = 0.4
 OF_MEMORIES = {name: projection for name, projection in ALL.items() if projection.aggregate == "memory"}
@@ -43,7 +44,7 @@ def main() -> None:
     options = parser.parse_args()
     results: list[dict[str, Any]] = []
     total_floor = total_ours = 0.0
-    with stand() as made, opened(made.settings) as cells:
+    with stand() as made, closing(cells_of(made.settings)) as cells:
         made.end("api")
         cell = cells.of("bench")
         fill(cell, options.events)

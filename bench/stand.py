@@ -8,13 +8,14 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from runtime.commands.keys import create
+from application import keys
+from runtime.composition import cells_of
 from runtime.servers.migrate import migrate
 from runtime.servers.postgres import Postgres
 from runtime.servers.processes import start
@@ -63,7 +64,8 @@ def stand(**more: Any) -> Iterator[Stand]:
             **more,
         )
         migrate(settings)
-        key = create(settings, "bench", "bench", ["read", "write"])["key"]
+        with closing(cells_of(settings)) as cells:
+            key = keys.create(cells, "bench", "bench", ("read", "write")).key
         made = Stand(settings, f"http://127.0.0.1:{settings.port}", key, {})
         try:
             made.run("api")

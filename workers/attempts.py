@@ -22,7 +22,7 @@ from domain.review import FailReview, Review, ReviewCommand
 from providers.embedding.embedder import EmbedderUnavailable
 from providers.models.chat_model import ModelGarbage, ModelRefused, ModelUnavailable
 from workers.extraction.readers import NoModel
-from workers.ingestions import append, context_of, extract
+from workers.ingestions import append, extract
 from workers.means import Means
 from workers.recall import NotYet
 from workers.reviews import propose
@@ -135,4 +135,4 @@ def _fail(cell: Cell, means: Means, waiting: Waiting, reason: str) -> None:
         command = Fail(
             failed=Failed(extractor=identity, reason=reason, attempts=waiting.attempts + waiting.outages + 1)
         )
-    append(cell, context_of(asked), [(waiting.stream_id, command)])
+    append(cell, asked, [(waiting.stream_id, command)])

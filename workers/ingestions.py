@@ -2,13 +2,13 @@
 
 from uuid import UUID
 
-from domain.aggregate import Command, State
+from application.asked import asked_by
+from application.engine import submit
+from domain.aggregate import Commands, State
 from domain.errors import NotFound, NotWaiting, VersionConflict
 from domain.eventstore.cells import Cell
-from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.ingestion import Decision, Extract, Extracted, Ingestion, Received, commands_of
-from domain.recorded import Context
 from domain.review import Review
 from workers.extraction.extractor import Conversation, Recall, Understood
 from workers.means import Means
@@ -33,7 +33,7 @@ def extract(cell: Cell, means: Means, subject_id: UUID, ingestion_id: UUID) -> N
         extracted = Extracted(extractor=reader.identity, decisions=tuple(decisions), usage=understood.usage())
         commands = commands_of(received, decisions, str(reader.identity))
         try:
-            append(cell, context_of(ingestion), [*commands, (ingestion_id, Extract(extracted=extracted))])
+            append(cell, ingestion, [*commands, (ingestion_id, Extract(extracted=extracted))])
             return
         except (VersionConflict, NotFound):
             # Somebody changed one of these memories meanwhile: what is known now decides.
@@ -71,13 +71,10 @@ def as_said(text: str, recall: Recall) -> Decision:
     )
 
 
-def context_of(asked: Ingestion | Review) -> Context:
-    """On behalf of whom a worker acts, and why: the key that asked sees what follows from it at once."""
-    return Context(
-        owner=asked.scope.owner, actor=asked.actor, cause=str(asked.id), correlation=asked.correlation
-    )
+def append(cell: Cell, asked: Ingestion | Review, commands: Commands[State]) -> None:
+    """Do all commands or none, for the key that asked: it sees what follows from it at once.
 
-
-def append(cell: Cell, context: Context, commands: list[tuple[UUID, Command[State]]]) -> None:
-    """Do all commands or none; returns once they are on disk. Raises what `decide` refuses with."""
-    cell.writer.submit(Work(context=context, commands=commands)).result()
+    Returns once they are on disk. Raises what `decide` refuses with.
+    """
+    by = asked_by(asked.actor, asked.scope.owner, asked.correlation)
+    submit(cell, by, commands, cause=str(asked.id)).result()

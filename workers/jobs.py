@@ -14,14 +14,14 @@ from dramatiq.brokers.redis import RedisBroker
 from psycopg import Connection
 from redis.exceptions import RedisError
 
+from application.asked import asked_by
+from application.engine import submit
 from domain.errors import VersionConflict
 from domain.eventstore import receipts
 from domain.eventstore.cells import Cell, Cells
 from domain.eventstore.erasure import under_way
-from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.memory import EraseMemory
-from domain.recorded import Context
 from projections import ALL, SEARCHED, catalogue, erasure, memories, rebuild, retrieval, search, vectors
 from projections.catalogue import Build, builds
 from projections.searched import FILL_TEXTS, Waiting
@@ -180,11 +180,11 @@ class Jobs:
         ]
         correlation = str(new_id())
         erased = [
-            cell.writer.submit(
-                Work(
-                    context=Context(owner=owner, actor="worker", cause="expiration", correlation=correlation),
-                    commands=[(id, EraseMemory(missing_ok=True, expected_version=version))],
-                )
+            submit(
+                cell,
+                asked_by("worker", owner, correlation),
+                [(id, EraseMemory(missing_ok=True, expected_version=version))],
+                cause="expiration",
             )
             for owner, id, version in rows
         ]

@@ -32,7 +32,7 @@ from projections.search import SEARCH
 from providers.embedding.embedder import Embedder
 from providers.models.chat_model import ModelGarbage, ModelRefused
 from workers.extraction.extractor import Conversation, Known, Reader, Understood
-from workers.ingestions import append, context_of, decided
+from workers.ingestions import append, decided
 from workers.means import Means
 from workers.recall import RECALLED
 
@@ -82,7 +82,7 @@ def propose(cell: Cell, means: Means, review_id: UUID) -> None:
         proposals=tuple(reading.proposals()),
         usage=_total(read.understood.usage() for read in reads),
     )
-    append(cell, context_of(review), [(review_id, Propose(proposed=proposed))])
+    append(cell, review, [(review_id, Propose(proposed=proposed))])
 
 
 def ingestions_of(conn: Connection[Any], cell: Cell, asked: Requested) -> Iterator[Ingestion]:

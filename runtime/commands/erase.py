@@ -1,6 +1,8 @@
 """`everlog erase`: delete memories for good, after a look at what they are."""
 
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from contextlib import closing
 
 import msgspec
 
@@ -11,7 +13,9 @@ from domain.errors import NotFound, Refused
 from domain.eventstore.cells import OPERATOR, Cell, Cells
 from domain.ids import MEMORY_PREFIX, parse, spell
 from domain.memory import EraseMemory, Memory
-from runtime.commands.keys import opened
+from runtime.commands.arguments import usual
+from runtime.composition import cells_of
+from runtime.servers.running import connected
 from runtime.settings import Settings, SettingsError
 
 
@@ -24,9 +28,19 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     erased: bool
 
 
+def declare(parser: ArgumentParser) -> None:
+    usual(parser, run)
+    parser.add_argument("memory_ids", nargs="+", metavar="MEMORY_ID")
+    parser.add_argument("--yes", action="store_true", help="do it; else only show what would be erased")
+
+
+def run(settings: Settings, options: Namespace) -> None:
+    erase(connected(settings), options.memory_ids, options.yes, options.json)
+
+
 def erase(settings: Settings, memory_ids: Sequence[str], sure: bool, as_json: bool) -> None:
     """Without `sure` only show what would be erased. Raises SettingsError unless all of it can be."""
-    with opened(settings) as cells:
+    with closing(cells_of(settings)) as cells:
         found = [_found(cells, memory_id) for memory_id in dict.fromkeys(memory_ids)]
         for cell, memory in found if sure else []:
             _erase(cell, memory)

@@ -1,22 +1,33 @@
 """`everlog explain`: why a memory says what it says, for the operator."""
 
+from argparse import ArgumentParser, Namespace
+from contextlib import closing
+
 import msgspec
 
 from application.explanations import explanation
 from application.memories import found_in
 from domain.errors import NotFound
 from domain.ids import MEMORY_PREFIX, parse
-from runtime.commands.keys import opened
+from runtime.commands.arguments import usual
+from runtime.composition import cells_of
+from runtime.servers.running import connected
 from runtime.settings import Settings, SettingsError
 
 
-def show(settings: Settings, memory_id: str, as_json: bool) -> None:
+def declare(parser: ArgumentParser) -> None:
+    usual(parser, run)
+    parser.add_argument("memory_id")
+
+
+def run(settings: Settings, options: Namespace) -> None:
+    memory_id: str = options.memory_id
     try:
-        with opened(settings) as cells:
+        with closing(cells_of(connected(settings))) as cells:
             told = explanation(*found_in(cells, parse(MEMORY_PREFIX, memory_id)))
     except NotFound:
         raise SettingsError(f"there is no memory {memory_id}") from None
-    if as_json:
+    if options.json:
         print(msgspec.json.encode(told).decode())
         return
     for step in told.chain:

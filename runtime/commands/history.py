@@ -1,23 +1,34 @@
 """`everlog history`: every change of one memory, for the operator."""
 
+from argparse import ArgumentParser, Namespace
+from contextlib import closing
+
 import msgspec
 
 from application.memories import found_in
 from application.versions import versions
 from domain.errors import NotFound
 from domain.ids import MEMORY_PREFIX, parse
-from runtime.commands.keys import opened
+from runtime.commands.arguments import usual
+from runtime.composition import cells_of
+from runtime.servers.running import connected
 from runtime.settings import Settings, SettingsError
 
 
-def show(settings: Settings, memory_id: str, as_json: bool) -> None:
+def declare(parser: ArgumentParser) -> None:
+    usual(parser, run)
+    parser.add_argument("memory_id")
+
+
+def run(settings: Settings, options: Namespace) -> None:
+    memory_id: str = options.memory_id
     try:
-        with opened(settings) as cells:
+        with closing(cells_of(connected(settings))) as cells:
             _, events = found_in(cells, parse(MEMORY_PREFIX, memory_id))
     except NotFound:
         raise SettingsError(f"there is no memory {memory_id}") from None
     told = versions(events)
-    if as_json:
+    if options.json:
         print(msgspec.json.encode({"history": told}).decode())
         return
     for version in told:

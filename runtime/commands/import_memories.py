@@ -1,45 +1,37 @@
 """`everlog import`: take in the memories of another service, from its API or from an export file.
 
-A memory's id follows from what it is called there and when it came to be, so running an import again, or on
-after it broke off, adds what is missing and nothing twice, and lists have it where its time puts it.
+Running one again, or on after it broke off, adds what is missing and nothing twice.
 """
 
 import os
 import shlex
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from contextlib import closing
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from domain.aggregate import Command
-from domain.errors import Contended, NotFound, Refused, VersionConflict
-from domain.eventstore.cells import Cell, Cells
-from domain.eventstore.memories import Ended, ends_of
-from domain.eventstore.states import states_of
-from domain.eventstore.writer import Work
-from domain.ids import EPOCH, MEMORY_PREFIX, REVERT_PREFIX, dated_id, new_id, parse, spell
-from domain.memory import AddMemory, Deleted, Memory, RestoreMemory
-from domain.recorded import Context
-from domain.scope import Scope
-from runtime.commands.keys import opened
-from runtime.commands.sources import LIVE, file
-from runtime.commands.sources.row import Page, Row, Unusable, read_row
+from application.asked import asked_by
+from application.imports import Row, take
+from domain.errors import Refused
+from domain.eventstore.cells import OPERATOR, Cell
+from domain.ids import new_id, spell
+from runtime.commands.arguments import cell_of, of_owner, usual
+from runtime.commands.sources import LIVE, NAMES, file
+from runtime.commands.sources.spellings import Page, Unusable, read_row
+from runtime.composition import cells_of
+from runtime.servers.running import connected
 from runtime.settings import Settings, SettingsError
 
 BATCH = 200
 """Memories in one commit; a page of a source is never split further than that, nor joined with the next."""
-TRIES = 5
-"""Another import of the same source may run at once and be faster with a batch."""
 SHOWN = 10
 """Unusable rows that are told of; the others are counted."""
 IMPORT_PREFIX = "import_"
-KIND = "imported memory"
-"""What the ids of imported memories are hashed as."""
 KEY_VARIABLE = "EVERLOG_IMPORT_KEY"
 
 
@@ -64,6 +56,22 @@ class Report(msgspec.Struct, kw_only=True):
         return self.imported + self.existed + self.unusable
 
 
+def declare(parser: ArgumentParser) -> None:
+    usual(parser, run)
+    parser.add_argument("--from", dest="source", required=True, choices=NAMES, help="what wrote them")
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--file", metavar="PATH", help="an export: JSON, or JSON lines")
+    place.add_argument("--url", help="the base address of the service's API")
+    parser.add_argument("--key", help="of that API; better in EVERLOG_IMPORT_KEY, where nobody else sees it")
+    parser.add_argument("--user-id", metavar="USER_ID", help="for memories that name no user")
+    of_owner(parser)
+
+
+def run(settings: Settings, options: Namespace) -> None:
+    pages = pages_of(options.source, options.file, options.url, options.key)
+    import_memories(connected(settings), options.owner, options.source, pages, options.user_id, options.json)
+
+
 def import_memories(
     settings: Settings, owner: str, source: str, pages: Iterator[Page], user_id: str | None, as_json: bool
 ) -> None:
@@ -72,7 +80,7 @@ def import_memories(
     Raises SettingsError when the source or the event store fails; what was imported by then stays.
     """
     report = Report(cause=spell(IMPORT_PREFIX, new_id()), source=source, owner=owner)
-    with opened(settings) as cells:
+    with closing(cells_of(settings)) as cells:
         cell = cell_of(cells, owner)
         try:
             _import(cell, report, pages, user_id, as_json)
@@ -96,16 +104,6 @@ def pages_of(source: str, path: str | None, url: str | None, key: str | None) ->
     return LIVE[source](url, key.strip())
 
 
-def cell_of(cells: Cells, owner: str) -> Cell:
-    """The cell of an owner. Raises SettingsError for one that there is not."""
-    try:
-        return cells.of(owner)
-    except NotFound:
-        raise SettingsError(
-            f"--owner: there is no {owner!r}; `everlog keys create --name N --owner O` makes an owner"
-        ) from None
-
-
 def _import(cell: Cell, report: Report, pages: Iterator[Page], user_id: str | None, as_json: bool) -> None:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), disable=as_json, transient=True) as progress:
@@ -113,7 +111,10 @@ def _import(cell: Cell, report: Report, pages: Iterator[Page], user_id: str | No
         for page in pages:
             progress.update(task, total=page.total)
             for at in range(0, len(page.rows), BATCH):
-                _take(cell, report, _usable(report, page.rows[at : at + BATCH], user_id))
+                rows = _usable(report, page.rows[at : at + BATCH], user_id)
+                taken = take(cell, asked_by(OPERATOR, report.owner), report.source, rows, report.cause)
+                report.imported += taken
+                report.existed += len(rows) - taken
                 progress.update(task, completed=report.rows)
     report.complete = True
 
@@ -129,103 +130,6 @@ def _usable(report: Report, raws: Sequence[Any], user_id: str | None) -> list[Ro
             if len(report.reasons) < SHOWN:
                 report.reasons.append(f"row {number}: {error}")
     return rows
-
-
-def _take(cell: Cell, report: Report, rows: Sequence[Row]) -> None:
-    wanted: dict[str, Row] = {}
-    for row in rows:
-        wanted.setdefault(_name(report, row), row)
-    context = Context(owner=report.owner, actor="operator", cause=report.cause, correlation="")
-    for attempt in range(TRIES):
-        commands = _commands(cell, report, wanted)
-        try:
-            cell.writer.submit(Work(context=context, commands=commands)).result()
-        except (Contended, VersionConflict):
-            if attempt + 1 == TRIES:
-                raise
-            continue
-        report.imported += len(commands)
-        report.existed += len(rows) - len(commands)
-        return
-
-
-def _name(report: Report, row: Row) -> str:
-    # The user is part of it: two accounts of a service that numbers its memories are imported for two users.
-    return msgspec.json.encode([report.owner, report.source, row.user_id, row.id]).decode()
-
-
-def _ids(name: str, row: Row) -> tuple[UUID, UUID]:
-    """The ids that a row may have: by the second in which it came to be, which all of a source's ways to
-    tell it agree on, and without a time, as the oldest of all. A time to come is none until it has come.
-    """
-    undated = dated_id(KIND, name, EPOCH)
-    dated = dated_id(KIND, name, row.created.replace(microsecond=0)) if row.created else undated
-    return dated, undated
-
-
-def _commands(cell: Cell, report: Report, wanted: dict[str, Row]) -> list[tuple[UUID, Command[Memory]]]:
-    """What adds those of `wanted` that are not there; what a revert took away comes back."""
-    named = {name: _ids(name, row) for name, row in wanted.items()}
-    ours = {name: parse(MEMORY_PREFIX, row.id) for name, row in wanted.items()}
-    with cell.pool.connection() as conn:
-        ids = [*chain.from_iterable(named.values()), *filter(None, ours.values())]
-        last = ends_of(conn, report.owner, ids)
-        known = {name: next((id for id in ids if id in last), ids[0]) for name, ids in named.items()}
-        reverted = [id for id in known.values() if id in last and _is_reverted(last[id])]
-        before = states_of(conn, cell.log.mapper, Memory, reverted)
-    commands: list[tuple[UUID, Command[Memory]]] = []
-    for name, row in wanted.items():
-        id, own = known[name], ours[name]
-        memory = before.get(id)
-        # An export of this owner's own memories holds the very ids that they have here.
-        is_own = own in last and last[own].type != Deleted.TYPE
-        if memory:
-            commands.append((id, _restored(report, row, memory)))
-        elif id not in last and not is_own:
-            commands.append((id, _added(report, row)))
-    return commands
-
-
-def _is_reverted(last: Ended) -> bool:
-    return last.type == Deleted.TYPE and last.cause.startswith(REVERT_PREFIX)
-
-
-def _added(report: Report, row: Row) -> AddMemory:
-    scope = Scope(
-        owner=report.owner,
-        user_id=row.user_id,
-        agent_id=row.agent_id,
-        run_id=row.run_id,
-        project_id=row.project_id,
-    )
-    imported = {
-        "imported_from": report.source,
-        "imported_id": row.id if row.has_id else None,
-        "imported_created_at": row.created_at,
-    }
-    return AddMemory(
-        text=row.text,
-        scope=scope,
-        # What the row says of itself counts: after a second import it still names the first source.
-        metadata=row.others | {k: v for k, v in imported.items() if v is not None} | row.metadata,
-        tags=row.tags,
-        traits=row.traits,
-        role=row.role,
-        created_at=row.created,
-    )
-
-
-def _restored(report: Report, row: Row, memory: Memory) -> RestoreMemory:
-    added = _added(report, row)
-    to = msgspec.structs.replace(
-        memory,
-        text=added.text,
-        scope=added.scope,
-        metadata=added.metadata,
-        tags=added.tags,
-        traits=added.traits,
-    )
-    return RestoreMemory(to=to, expected_version=memory.version)
 
 
 def _show(report: Report, as_json: bool) -> None:

@@ -1,95 +1,105 @@
-"""Making, listing and revoking API keys, and the first one of a new installation."""
+"""`everlog keys`: make, list and revoke API keys."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, cast
+import sys
+from argparse import ArgumentParser, Namespace
+from contextlib import closing
+from typing import cast, get_args
 
+from application import keys
+from application.keys import KeyAnswer
 from domain.errors import NotFound
-from domain.eventstore.cells import Cells
-from domain.ids import KEY_PREFIX, parse, spell
-from domain.key import ALL_SCOPES, KEY_BEGINNING, NO_TERMS, Key, KeyScope, Terms, new_secret
-from runtime.composition import cells_of
+from domain.ids import KEY_PREFIX, parse
+from domain.key import ALL_SCOPES, KEY_BEGINNING, KeyScope, Plan, Terms
+from runtime.commands.arguments import Run, tell, usual
+from runtime.composition import cells_of, dialects
+from runtime.servers.running import connected
 from runtime.settings import Settings, SettingsError
 
-FIRST_OWNER = "default"
+
+def declare(parser: ArgumentParser) -> None:
+    parser.description = None  # each part has one
+    parts = parser.add_subparsers(metavar="WHAT", required=True)
+
+    def part(name: str, explained: str, run: Run) -> ArgumentParser:
+        declared = parts.add_parser(name, help=explained, description=explained)
+        usual(declared, run)
+        return declared
+
+    create = part("create", "make a key, shown this once", _create)
+    create.add_argument("--name", required=True, help="what you know it by")
+    create.add_argument("--owner", default="default", help="the tenant whose memories it opens")
+    create.add_argument("--scopes", default="read,write", help="some of read,write,admin")
+    create.add_argument("--dialect", metavar="NAME", help="the only contract that it speaks, such as memoid")
+    create.add_argument("--plan", choices=get_args(Plan), help="daily limits of its chats")
+    create.add_argument("--per-minute", type=_positive, metavar="N", help="requests a minute at the most")
+    create.add_argument("--per-month", type=_positive, metavar="N", help="requests a calendar month (UTC)")
+    part("list", "all keys, without their texts", _list).add_argument("--owner")
+    part("revoke", "make a key useless", _revoke).add_argument("id", metavar="KEY_ID")
 
 
-def create(
-    settings: Settings, name: str, owner: str, scopes: Sequence[str], terms: Terms = NO_TERMS
-) -> dict[str, Any]:
-    """Make a key; its text is in the answer and nowhere else."""
-    unknown = sorted(set(scopes) - set(ALL_SCOPES))
-    if unknown:
-        raise SettingsError(f"--scopes: {unknown[0]!r} is none of {', '.join(ALL_SCOPES)}")
-    if not owner.strip() or "\x00" in owner + name:
+def _create(settings: Settings, options: Namespace) -> None:
+    settings = connected(settings)
+    scopes = _scopes(options.scopes.split(","))
+    if not options.owner.strip() or "\x00" in options.owner + options.name:
         raise SettingsError("--owner: a name without control characters is wanted")
-    secret = new_secret(_beginning(terms.dialect) if terms.dialect else KEY_BEGINNING)
-    with opened(settings) as cells:
-        key = cells.create_key(secret, name, owner, cast("tuple[KeyScope, ...]", tuple(scopes)), terms)
-    return {"id": spell(KEY_PREFIX, key.id), "key": secret, "owner": key.owner}
+    terms = Terms(
+        dialect=options.dialect,
+        per_minute=options.per_minute,
+        per_month=options.per_month,
+        plan=options.plan,
+    )
+    beginning = _beginning(options.dialect)
+    with closing(cells_of(settings)) as cells:
+        made = keys.create(cells, options.name, options.owner, scopes, terms, beginning)
+    tell(made, options.json, made.key)
+    print(f"The key of {made.owner}; it is shown this once.", file=sys.stderr)
 
 
-def list_keys(settings: Settings, owner: str | None) -> list[dict[str, Any]]:
-    """All keys, or those of one owner, oldest first; never their texts."""
-    with opened(settings) as cells:
-        return [_told(key) for key in cells.keys(owner)]
+def _list(settings: Settings, options: Namespace) -> None:
+    with closing(cells_of(connected(settings))) as cells:
+        listed = keys.every(cells, options.owner)
+    tell(listed, options.json, "\n".join(_line(key) for key in listed) or "There are no keys.")
 
 
-def revoke(settings: Settings, key_id: str) -> dict[str, Any]:
-    """Revoke a key by its id."""
-    id = parse(KEY_PREFIX, key_id)
+def _revoke(settings: Settings, options: Namespace) -> None:
+    settings = connected(settings)
+    id = parse(KEY_PREFIX, options.id)
     try:
         if id is None:
             raise NotFound("no such key")
-        with opened(settings) as cells:
-            return _told(cells.revoke_key(id))
+        with closing(cells_of(settings)) as cells:
+            revoked = keys.revoke(cells, id)
     except NotFound:
-        raise SettingsError(f"there is no key {key_id}; `everlog keys list` shows all") from None
+        raise SettingsError(f"there is no key {options.id}; `everlog keys list` shows all") from None
+    tell(revoked, options.json, f"{revoked.id} is revoked; every API process forgets it within a second.")
 
 
-def ensure_first_key(settings: Settings) -> str | None:
-    """Make the first key unless there is one; its text, when it was made at random now."""
-    with opened(settings) as cells:
-        if settings.bootstrap_key:
-            cells.create_key(settings.bootstrap_key, "bootstrap", FIRST_OWNER, ALL_SCOPES)
-            return None
-        if cells.keys():
-            return None
-        secret = new_secret()
-        cells.create_key(secret, "first", FIRST_OWNER, ALL_SCOPES)
-        return secret
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
-def _beginning(dialect: str) -> str:
+def _scopes(names: list[str]) -> tuple[KeyScope, ...]:
+    """Raises SettingsError for one that there is not."""
+    if unknown := sorted(set(names) - set(ALL_SCOPES)):
+        raise SettingsError(f"--scopes: {unknown[0]!r} is none of {', '.join(ALL_SCOPES)}")
+    return cast("tuple[KeyScope, ...]", tuple(names))
+
+
+def _beginning(dialect: str | None) -> str:
     """How the text of a key begins. Raises SettingsError for a dialect that there is not."""
-    from api.spoken import SPOKEN  # which takes long to import, and is seldom wanted
-
+    if dialect is None:
+        return KEY_BEGINNING
+    known = dialects()
     try:
-        return SPOKEN.key_beginning(dialect)
+        return known.key_beginning(dialect)
     except KeyError:
-        raise SettingsError(f"--dialect: {dialect!r} is none of {', '.join(SPOKEN.all)}") from None
+        raise SettingsError(f"--dialect: {dialect!r} is none of {', '.join(known.all)}") from None
 
 
-@contextmanager
-def opened(settings: Settings) -> Iterator[Cells]:
-    """The cells that `settings` name, for one command."""
-    cells = cells_of(settings)
-    try:
-        yield cells
-    finally:
-        cells.close()
-
-
-def _told(key: Key) -> dict[str, Any]:
-    return {
-        "id": spell(KEY_PREFIX, key.id),
-        "name": key.name,
-        "owner": key.owner,
-        "scopes": list(key.scopes),
-        "dialect": key.terms.dialect,
-        "per_minute": key.terms.per_minute,
-        "per_month": key.terms.per_month,
-        "plan": key.terms.plan,
-        "created_at": key.created_at.isoformat(),
-        "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
-    }
+def _line(key: KeyAnswer) -> str:
+    state = f"revoked {key.revoked_at}" if key.revoked_at else "in use"
+    plan = f"  {key.plan}" if key.plan else ""
+    return f"{key.id}  {key.owner:20}  {key.name:20}  {','.join(key.scopes):16}  {state}{plan}"

@@ -2,8 +2,9 @@
 
 import sys
 import time
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from typing import Any
+from contextlib import closing
 from uuid import UUID
 
 import msgspec
@@ -18,54 +19,55 @@ from domain.errors import Refused
 from domain.eventstore.cells import OPERATOR, Cell
 from domain.ids import REVIEW_PREFIX, parse
 from domain.review import Review
-from runtime.commands.keys import opened
+from runtime.commands.arguments import of_owner, of_span, usual
+from runtime.composition import cells_of
+from runtime.servers.running import connected
 from runtime.settings import Settings, SettingsError
 
 LOOK_SECONDS = 0.1
 
 
-def reextract(
-    settings: Settings,
-    owner: str,
-    asked: dict[str, Any],
-    review_id: str | None,
-    every_user: bool,
-    apply: str | None,
-    as_json: bool,
-) -> None:
-    """Request a review, or take one up again by its id; `apply` is `all` or numbers with commas.
+def declare(parser: ArgumentParser) -> None:
+    usual(parser, run)
+    parser.add_argument(
+        "--by", choices=["rules", "model"], help="the extractor; by default the configured one"
+    )
+    parser.add_argument("--all-users", action="store_true", help="one review for each user of the owner")
+    parser.add_argument("--review", metavar="ID", help="take up an earlier one")
+    parser.add_argument("--apply", metavar="WHICH", help="take over `all`, or numbers such as 1,3")
+    of_owner(parser)
+    of_span(parser)
 
-    `every_user` makes one review for each user of the owner.
-    """
+
+def run(settings: Settings, options: Namespace) -> None:
+    """Request a review, or take one up again by its id. Raises SettingsError for what cannot be done."""
+    asked = {"user_id": options.user, "extractor": options.by, "since": options.since, "until": options.until}
     try:
         request = msgspec.convert(asked, ReviewRequest, strict=False)
-        with opened(settings) as cells:
-            cell = cells.of(owner)
-            for id in _ids(cell, owner, request, review_id, every_user):
-                by = asked_by(OPERATOR, _proposed(cell, id, as_json).scope.owner)
-                told = _applied(cell, by, id, apply) if apply else reviews.told(cell, by, id)
-                if as_json:
+        with closing(cells_of(connected(settings))) as cells:
+            cell = cells.of(options.owner)
+            for id in _ids(cell, options, request):
+                by = asked_by(OPERATOR, _proposed(cell, id, options.json).scope.owner)
+                told = _applied(cell, by, id, options.apply) if options.apply else reviews.told(cell, by, id)
+                if options.json:
                     print(msgspec.json.encode(told).decode())
                 else:
-                    _show(told, applied=bool(apply))
+                    _show(told, applied=bool(options.apply))
     except (msgspec.ValidationError, Refused) as error:
         raise SettingsError(str(error)) from None
 
 
-def _ids(
-    cell: Cell, owner: str, asked: ReviewRequest, review_id: str | None, every_user: bool
-) -> Iterator[UUID]:
+def _ids(cell: Cell, options: Namespace, request: ReviewRequest) -> Iterator[UUID]:
     """The reviews to look at: the one named, or new ones."""
-    if review_id:
-        id = parse(REVIEW_PREFIX, review_id)
+    if options.review:
+        id = parse(REVIEW_PREFIX, options.review)
         if id is None:
-            raise SettingsError(f"--review: {review_id!r} is not the id of a review")
+            raise SettingsError(f"--review: {options.review!r} is not the id of a review")
         yield id
         return
-    users = _users(cell, owner) if every_user else [asked.user_id]
-    for user_id in users:
-        one = msgspec.structs.replace(asked, user_id=user_id)
-        yield reviews.request(cell, asked_by(OPERATOR, owner), one).id
+    for user_id in _users(cell, options.owner) if options.all_users else [request.user_id]:
+        one = msgspec.structs.replace(request, user_id=user_id)
+        yield reviews.request(cell, asked_by(OPERATOR, options.owner), one).id
 
 
 def _users(cell: Cell, owner: str) -> list[str | None]:

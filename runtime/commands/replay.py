@@ -2,7 +2,9 @@
 
 import sys
 import time
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -14,8 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from domain.eventstore.cells import Cell
 from projections import ALL, SEARCHED, catalogue, rebuild
 from projections.catalogue import Build
-from runtime.commands.keys import opened
-from runtime.composition import embedders_of
+from runtime.commands.arguments import usual
+from runtime.composition import cells_of, embedders_of
+from runtime.servers.running import connected
 from runtime.settings import Settings, SettingsError
 from workers import broker
 
@@ -24,12 +27,24 @@ TAKEN_SECONDS = 30.0
 """Without a worker that takes the job by then, there is none."""
 
 
+def declare(parser: ArgumentParser) -> None:
+    usual(parser, run)
+    parser.add_argument("projection", nargs="?", metavar="PROJECTION", help="all of them by default")
+    parser.add_argument(
+        "--rollback", action="store_true", help="make the build before the live one live again"
+    )
+
+
+def run(settings: Settings, options: Namespace) -> None:
+    replay(connected(settings, queue=True), options.projection, options.rollback, options.json)
+
+
 def replay(settings: Settings, projection: str | None, roll_back: bool, as_json: bool) -> None:
     """Rebuild one projection, or all, and wait for the switch. Reads go on from the live build meanwhile."""
     if projection is not None and projection not in ALL:
         raise SettingsError(f"there is no projection {projection!r}; there are {', '.join(ALL)}")
     names = [projection] if projection else list(ALL)
-    with opened(settings) as cells:
+    with closing(cells_of(settings)) as cells:
         for cell in cells.all.values():
             with psycopg.connect(cell.conninfo, autocommit=True) as conn:
                 done = _roll_back(cell, names) if roll_back else _replay(settings, conn, cell, names, as_json)

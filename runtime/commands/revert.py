@@ -1,6 +1,7 @@
 """`everlog revert`: undo all that one cause, key, extractor or time did, after a look at what that means."""
 
-from typing import Any
+from argparse import ArgumentParser, Namespace
+from contextlib import closing
 
 import msgspec
 
@@ -9,19 +10,35 @@ from application.asked import asked_by
 from application.reverts import RevertRequest
 from domain.errors import Refused
 from domain.eventstore.cells import OPERATOR
-from runtime.commands.keys import opened
+from runtime.commands.arguments import of_owner, of_span, usual
+from runtime.composition import cells_of
+from runtime.servers.running import connected
 from runtime.settings import Settings, SettingsError
 
 
-def revert(settings: Settings, owner: str, asked: dict[str, Any], as_json: bool) -> None:
-    """`asked` are the fields of a RevertRequest. Raises SettingsError for what cannot be undone."""
+def declare(parser: ArgumentParser) -> None:
+    usual(parser, run)
+    parser.add_argument("--cause", metavar="ID", help="of an ingestion, a review, a revert or a request")
+    parser.add_argument("--actor", metavar="KEY_ID", help="all that a key did")
+    parser.add_argument("--extractor", metavar="NAME", help="all that an extractor, model or prompt did")
+    parser.add_argument("--apply", action="store_true", help="do it")
+    parser.add_argument("--delete-changed", action="store_true", help="also what others changed since")
+    of_owner(parser)
+    of_span(parser)
+
+
+def run(settings: Settings, options: Namespace) -> None:
+    """Raises SettingsError for what cannot be undone."""
+    asked = {name: getattr(options, name) for name in ("cause", "actor", "extractor", "since", "until")}
+    asked |= {"user_id": options.user, "dry_run": not options.apply, "delete_changed": options.delete_changed}
+    by = asked_by(OPERATOR, options.owner)
     try:
         request = msgspec.convert(asked, RevertRequest, strict=False)
-        with opened(settings) as cells:
-            told, _ = reverts.revert(cells.of(owner), asked_by(OPERATOR, owner), request)
+        with closing(cells_of(connected(settings))) as cells:
+            told, _ = reverts.revert(cells.of(options.owner), by, request)
     except (msgspec.ValidationError, Refused) as error:
         raise SettingsError(str(error)) from None
-    if as_json:
+    if options.json:
         print(msgspec.json.encode(told).decode())
         return
     for one in told.results:

@@ -1,18 +1,27 @@
 """`everlog status`: the log's head and how far each projection is."""
 
+from argparse import ArgumentParser, Namespace
+from contextlib import closing
+
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
 from application.status import Backlog, StatusAnswer, status_of
-from runtime.commands.keys import opened
+from runtime.commands.arguments import usual
+from runtime.composition import cells_of
+from runtime.servers.running import connected
 from runtime.settings import Settings
 
 
-def show(settings: Settings, as_json: bool) -> None:
-    with opened(settings) as cells:
+def declare(parser: ArgumentParser) -> None:
+    usual(parser, run)
+
+
+def run(settings: Settings, options: Namespace) -> None:
+    with closing(cells_of(connected(settings))) as cells:
         answers = {cell.name: status_of(cell) for cell in cells.all.values()}
-    if as_json:
+    if options.json:
         print(msgspec.json.encode(answers).decode())
         return
     for cell, answer in answers.items():

@@ -9,12 +9,13 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import msgspec
 
-from runtime.commands.keys import ensure_first_key
+from application import keys
+from runtime.composition import cells_of
 from runtime.servers.local_model import Place, for_model, pointed
 from runtime.servers.migrate import StillConnected, migrate
 from runtime.servers.postgres import Postgres
@@ -83,7 +84,8 @@ def serve(settings: Settings) -> None:
                 settings = pointed(settings, place.endpoint)
                 children.append(_part("model", for_model(settings), _without_ours()))
             _migrate(settings, alone)
-            first_key = ensure_first_key(settings)
+            with closing(cells_of(settings)) as cells:
+                first_key = keys.ensure_first(cells, settings.bootstrap_key)
             parts = ["worker", *["api"] * settings.api_processes]
             children += [_part(part, settings) for part in parts]
             url = f"http://{_reachable(settings.host)}:{settings.port}"

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+from application import exports as exporting
 from domain.eventstore.states import states_of
 from domain.eventstore.writer import Work
 from domain.ids import new_id
@@ -19,7 +20,6 @@ from domain.memory import AddMemory, DeleteMemory, Entity, Relation, Traits, Upd
 from domain.recorded import Context
 from domain.scope import Scope
 from runtime.cli import main
-from runtime.commands import export as exporting
 from tests.support.service import Service, client_of
 
 OURS = {"id", "version", "position", "created_at", "updated_at", "metadata"}

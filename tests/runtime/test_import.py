@@ -14,13 +14,14 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 import pytest
 
+from application import imports
 from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.memory import AddMemory, Entity, Relation, Traits
 from domain.recorded import Context
 from domain.scope import Scope
-from runtime.cli import IMPORT_SOURCES, main
-from runtime.commands.sources import NAMES, row, site
+from runtime.cli import main
+from runtime.commands.sources import NAMES, site
 from tests.support.service import Service, client_of, eventually
 
 SECRET = "key-of-there"
@@ -384,7 +385,7 @@ def test_a_memory_whose_time_was_still_to_come_is_known_when_it_has_come(
 ) -> None:
     path = lived(tmp_path)
     with monkeypatch.context() as earlier:
-        earlier.setattr(row, "now", lambda: datetime(2024, 1, 1, tzinfo=UTC))
+        earlier.setattr(imports, "now", lambda: datetime(2024, 1, 1, tzinfo=UTC))
         run("import", "--from", "jsonl", "--file", path)
     assert run("import", "--from", "jsonl", "--file", path)["existed"] == 5
     assert len(listed()) == 5
@@ -580,8 +581,10 @@ def test_an_owner_that_there_is_not_is_told(
     assert "there is no 'nobody-at-all'" in capsys.readouterr().err
 
 
-def test_the_command_names_the_sources_that_there_are() -> None:
-    assert IMPORT_SOURCES == NAMES
+def test_the_command_names_the_sources_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["import", "--help"])
+    assert f"--from {{{','.join(NAMES)}}}" in capsys.readouterr().out
 
 
 # --- files ------------------------------------------------------------------------------------------

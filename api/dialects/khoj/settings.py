@@ -19,8 +19,6 @@ from application.chat.chat import Chat
 from application.chat.remembered import remembers
 from application.engine import Engine
 from domain.errors import NotFound
-from domain.ids import new_id
-from domain.recorded import Context
 
 KHOJ_VERSION = "2.0.0"
 """Of Khoj's API; its clients show this."""
@@ -138,11 +136,7 @@ async def switch(
     chats: NamedDependency[Chat],
 ) -> MemorySwitch:
     """Answers how it is from now on: where the server has switched it off, a user's wish is only kept."""
-    caller = asked.caller
-    context = Context(
-        owner=caller.owner, actor=caller.actor, cause=str(new_id()), correlation=asked.request_id
-    )
-    await anyio.to_thread.run_sync(engine.cells.switch_memory, enable_memory, context)
+    await anyio.to_thread.run_sync(engine.cells.switch_memory, enable_memory, asked.context())
     return MemorySwitch(enable_memory=await remembers(chats, asked.caller.owner))
 
 

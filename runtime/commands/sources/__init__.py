@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from runtime.commands.sources import khoj, mem0, memoid, memorystack
-from runtime.commands.sources.row import Page
+from runtime.commands.sources.spellings import Page
 
 LIVE: dict[str, Callable[[str, str], Iterator[Page]]] = {
     "mem0": mem0.pages,

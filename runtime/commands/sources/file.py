@@ -5,7 +5,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from runtime.commands.sources.row import Page, Unusable, decoded, listed
+from runtime.commands.sources.spellings import Page, Unusable, decoded, listed
 from runtime.settings import SettingsError
 
 PAGE = 200

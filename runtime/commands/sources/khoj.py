@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from runtime.commands.sources.row import Page
 from runtime.commands.sources.site import Site
+from runtime.commands.sources.spellings import Page
 
 
 def pages(url: str, key: str) -> Iterator[Page]:

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from runtime.commands.sources.row import Page
 from runtime.commands.sources.site import Site
+from runtime.commands.sources.spellings import Page
 
 PAGE = 100
 EVERYBODY = {"OR": [{name: "*"} for name in ("user_id", "agent_id", "app_id", "run_id")]}

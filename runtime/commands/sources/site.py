@@ -13,7 +13,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import msgspec
 
-from runtime.commands.sources.row import listed
+from runtime.commands.sources.spellings import listed
 from runtime.settings import SettingsError
 
 TIMEOUT_SECONDS = 60.0

@@ -2,23 +2,18 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from itertools import chain
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
-from application.storable import Id, Tag, check_metadata, check_storable, check_text, refuse_nul
-from domain.ids import EPOCH
-from domain.memory import NO_TRAITS, Traits
+from application.imports import Row
+from application.storable import check_metadata, refuse_nul
+from domain.memory import Traits
 from domain.recorded import now
 
-MAX_ID = 1_000
-"""Characters of what a source calls a memory, which is kept in the metadata."""
 MAX_WORD = 255
 """Characters of a type, a category or an entity's name: they are indexed."""
-LATEST_SECONDS = 10**11
-"""A larger number of seconds since 1970 is one of milliseconds: it would be the year 5138."""
 LISTS = ("results", "memories", "items", "data")
 """What services call the list in an answer, or in a file."""
 NAMES: dict[str, tuple[str, ...]] = {
@@ -64,36 +59,6 @@ class Page(msgspec.Struct, frozen=True):
     rows: Sequence[Any]
     total: int | None = None
     """Of all pages, where the source tells."""
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """A row that can become a memory."""
-
-    id: Annotated[str, msgspec.Meta(max_length=MAX_ID)]
-    """The source's own; where it has none, a hash of the row."""
-    has_id: bool
-    text: str
-    user_id: Id | None = None
-    agent_id: Id | None = None
-    run_id: Id | None = None
-    project_id: Id | None = None
-    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
-    tags: tuple[Tag, ...] = ()
-    traits: Traits = NO_TRAITS
-    role: str | None = None
-    created_at: Annotated[str, msgspec.Meta(max_length=MAX_ID)] | int | float | None = None
-    others: dict[str, Any] = msgspec.field(default_factory=dict)
-    """What has no place here, as metadata."""
-
-    @property
-    def created(self) -> datetime | None:
-        """When it came to be, UTC; None where that is not told, not understood, or still to come."""
-        return _moment(self.created_at)
-
-    def __post_init__(self) -> None:
-        check_storable(self)
-        check_text(self.text)
-        check_metadata(self.metadata)
 
 
 def read_row(raw: Any, user_id: str | None) -> Row:
@@ -167,22 +132,6 @@ def _others(raw: dict[str, Any], metadata: Any) -> dict[str, Any]:
     except ValueError:
         return {}
     return others
-
-
-def _moment(value: str | int | float | None) -> datetime | None:
-    """The moment that ISO 8601, seconds or milliseconds tell, where it can be one: from 1970 until now."""
-    try:
-        if isinstance(value, str):
-            told = datetime.fromisoformat(value.strip())
-            moment = (told if told.tzinfo else told.replace(tzinfo=UTC)).astimezone(UTC)
-        elif value is not None:
-            seconds = value / 1000 if value > LATEST_SECONDS else value
-            moment = EPOCH + timedelta(seconds=seconds)
-        else:
-            return None
-    except (ValueError, OverflowError):
-        return None
-    return moment if EPOCH <= moment <= now() else None
 
 
 def _hash(raw: dict[str, Any]) -> str:
