@@ -11,7 +11,6 @@ from providers.models.prices import Prices
 from runtime.settings import Settings, SettingsError, require_model
 
 if TYPE_CHECKING:
-    from api.dialect import Dialects
     from domain.eventstore.cells import Cells
     from providers.embedding.embedders import Embedders
     from providers.models.chat_model import ChatModel
@@ -139,17 +138,3 @@ def worker_of(settings: Settings) -> "WorkerProcess":
     readers, embedders = readers_of(settings), embedders_of(settings)
     queue = broker.connect(settings.redis_url)
     return WorkerProcess(cells_of(settings, "worker"), queue, readers, embedders, settings.worker_threads)
-
-
-def serve_api(settings: Settings) -> None:
-    """Until told to stop."""
-    from api.app import serve
-
-    serve(settings)
-
-
-def dialects() -> "Dialects":
-    """All that the API speaks."""
-    from api.spoken import SPOKEN
-
-    return SPOKEN

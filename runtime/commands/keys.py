@@ -11,7 +11,7 @@ from domain.errors import NotFound
 from domain.ids import KEY_PREFIX, parse
 from domain.key import ALL_SCOPES, KEY_BEGINNING, KeyScope, Plan, Terms
 from runtime.commands.arguments import Run, tell, usual
-from runtime.composition import cells_of, dialects
+from runtime.composition import cells_of
 from runtime.servers.running import connected
 from runtime.settings import Settings, SettingsError
 
@@ -92,11 +92,12 @@ def _beginning(dialect: str | None) -> str:
     """How the text of a key begins. Raises SettingsError for a dialect that there is not."""
     if dialect is None:
         return KEY_BEGINNING
-    known = dialects()
+    from api.spoken import SPOKEN  # which takes long to import, and is seldom wanted
+
     try:
-        return known.key_beginning(dialect)
+        return SPOKEN.key_beginning(dialect)
     except KeyError:
-        raise SettingsError(f"--dialect: {dialect!r} is none of {', '.join(known.all)}") from None
+        raise SettingsError(f"--dialect: {dialect!r} is none of {', '.join(SPOKEN.all)}") from None
 
 
 def _line(key: KeyAnswer) -> str:
