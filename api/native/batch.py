@@ -1,5 +1,6 @@
-"""Many memories in one request, all or none (Memoid's contract)."""
+"""Many memories in one request: all or none, or all of a scope (Memoid's contract)."""
 
+from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
@@ -9,11 +10,12 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from api.body import Body
-from api.errors import refusals
+from api.errors import Refusal, refusals
 from api.ids import id_of
-from api.native.memories import DeleteAnswer, UpdateRequest
+from api.native.memory import DeleteAnswer, UpdateRequest
 from api.position import at_results
 from api.request import IdempotencyKey
+from api.scope import SCOPED
 from application import memories
 from application.asked import Asked
 from application.engine import Engine
@@ -111,4 +113,33 @@ async def remove(
     return Response(answer, headers=at_results(results))
 
 
-ROUTES = [update, remove]
+@delete(
+    "/v1/memories",
+    operation_id="deleteMemories",
+    opt={"scope": "write"},
+    responses=refusals(409),
+    dependencies=SCOPED,
+    status_code=200,
+    summary="Delete all memories of a user, agent, run or project",
+)
+async def delete_many(
+    asked: NamedDependency[Asked],
+    engine: NamedDependency[Engine],
+    within: NamedDependency[Scope],
+    idempotency_key: IdempotencyKey = None,
+) -> Response[DeleteAnswer]:
+    if within == Scope(owner=within.owner):
+        raise Refusal(
+            HTTPStatus.BAD_REQUEST,
+            "filter-missing",
+            "name a user_id, agent_id, run_id or project_id: without a filter nothing is deleted",
+        )
+    ids = await memories.ids_in(engine, asked, Selection(scope=within))
+    results = await engine.execute(asked, [(id, DeleteMemory(missing_ok=True)) for id in ids])
+    deleted = sum(result.changed for result in results)
+    return Response(
+        DeleteAnswer(message=f"{deleted} memories deleted", deleted=deleted), headers=at_results(results)
+    )
+
+
+ROUTES = [update, remove, delete_many]

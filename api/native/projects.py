@@ -1,68 +1,23 @@
 """Projects: what an application wants remembered, and under which categories (Memoid's contract)."""
 
 from datetime import datetime
-from typing import Annotated
 
 import msgspec
 from litestar import Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from api.body import Body
 from api.errors import refusals
+from api.guidance import NewProjectRequest, ProjectRequest
 from api.ids import id_of
 from api.position import at_position
 from api.request import IdempotencyKey
 from application import projects
 from application.asked import Asked
 from application.engine import Engine
-from application.storable import check_text
 from domain.eventstore.writer import Result
 from domain.ids import PROJECT_PREFIX, new_id, spell
 from domain.project import ChangeProject, CreateProject, DeleteProject, Guidance, Project
-
-MAX_INSTRUCTIONS = 10_000
-"""Characters: they go into every prompt."""
-MAX_CATEGORIES = 100
-MAX_NAME = 100
-MAX_DESCRIPTION = 1_000
-
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
-Categories = list[str | dict[str, str]] | dict[str, str]
-"""Names, or names with descriptions."""
-
-
-class ProjectRequest(Body, frozen=True, kw_only=True):
-    name: Name | None = None
-    custom_instructions: str | None = None
-    custom_categories: Categories | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.custom_instructions and len(self.custom_instructions) > MAX_INSTRUCTIONS:
-            raise ValueError(f"custom_instructions are longer than {MAX_INSTRUCTIONS} characters")
-        if len(self.categories() or {}) > MAX_CATEGORIES:
-            raise ValueError(f"there are more than {MAX_CATEGORIES} custom_categories")
-        for name, description in (self.categories() or {}).items():
-            if not 0 < len(name.strip()) <= MAX_NAME or len(description) > MAX_DESCRIPTION:
-                raise ValueError(
-                    f"a category has a name of 1 to {MAX_NAME} characters and at most {MAX_DESCRIPTION} more"
-                )
-        if self.name is not None:
-            check_text(self.name)
-
-    def categories(self) -> dict[str, str] | None:
-        """Name → description; None where none were sent."""
-        if self.custom_categories is None or isinstance(self.custom_categories, dict):
-            return self.custom_categories
-        named: dict[str, str] = {}
-        for one in self.custom_categories:
-            named.update({one: ""} if isinstance(one, str) else one)
-        return named
-
-
-class NewProjectRequest(ProjectRequest, frozen=True, kw_only=True):
-    name: Name
 
 
 class ProjectAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from memoid import MemoryClient
 
-from api.native import memories as memoid
+from api.native import adding as memoid
 from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.memory import AddMemory, Traits

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from memoid import AsyncMemoryClient, MemoryClient
 
-from api.native import memories as dialect
+from api.native import adding as dialect
 from tests.support.ingestions import nobody_extracting
 from tests.support.service import KEY, Service
 

@@ -15,8 +15,8 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from api.errors import Problem, Refusal
+from api.guidance import NewProjectRequest, ProjectRequest
 from api.ids import id_of
-from api.native.projects import NewProjectRequest, ProjectRequest
 from application import memories, projects
 from application.asked import Asked
 from application.engine import Engine

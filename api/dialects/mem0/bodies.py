@@ -12,9 +12,9 @@ from uuid import UUID
 import msgspec
 
 from api.body import Body
+from api.conversation import MAX_MESSAGES, Said
 from api.errors import Refusal
-from api.native.memories import MAX_MESSAGES, Said
-from api.native.projects import Categories, ProjectRequest
+from api.guidance import Categories, ProjectRequest
 from application.asked import Asked
 from application.storable import Id, check_metadata, check_text
 from domain.ingestion import Message

@@ -1,7 +1,7 @@
 """MemoryStack's way to add memories: out of a conversation, or as they are said."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -12,16 +12,16 @@ from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg
 
 from api.body import Body
+from api.conversation import Part, SaidBy, role_of, text_of
 from api.dialects.memorystack.answers import EVERYBODY, NOBODY, ORIGIN, TAGS, answers, wrong
 from api.dialects.memorystack.repeats import ONCE
-from api.native.memories import ROLES, Part
 from api.request import IdempotencyKey, Prefer, patience
 from application import ingestions
 from application.asked import Asked
 from application.engine import Engine
 from application.projects import guidance_of
 from application.storable import MAX_TEXT, Id, check_metadata
-from domain.ingestion import Ingestion, Message, Received, Role
+from domain.ingestion import Ingestion, Message, Received
 from domain.scope import Scope
 
 MAX_MESSAGES = 100
@@ -34,7 +34,7 @@ FEWEST_WORDS = 3
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """One turn of a conversation; the SDK also sends a part that is in no list."""
 
-    role: Literal["user", "assistant", "system", "tool", "developer", "function"]
+    role: SaidBy
     content: str | Part | list[Part] | None = None
 
     def __post_init__(self) -> None:
@@ -45,11 +45,10 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     def text(self) -> str:
         if not isinstance(self.content, Part | list):
             return self.content or ""
-        parts = [self.content] if isinstance(self.content, Part) else self.content
-        return "\n".join(f"[{part.type}]" if part.text is None else part.text for part in parts)
+        return text_of([self.content] if isinstance(self.content, Part) else self.content)
 
     def message(self) -> Message:
-        return Message(role=cast("Role", ROLES.get(self.role, self.role)), text=self.text)
+        return Message(role=role_of(self.role), text=self.text)
 
 
 class AddRequest(Body, frozen=True, kw_only=True):
