@@ -94,6 +94,7 @@ KINDS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     of_application.StaleProposal: (HTTPStatus.CONFLICT, "stale-proposal"),
     of_application.NoModel: (HTTPStatus.UNPROCESSABLE_ENTITY, "no-model"),
     of_application.NoChatModel: (HTTPStatus.SERVICE_UNAVAILABLE, "no-chat-model"),
+    of_application.KeyLimited: (HTTPStatus.FORBIDDEN, "limited-key"),
     of_application.NoAgent: (HTTPStatus.BAD_REQUEST, "no-agent"),
     of_application.BadImages: (HTTPStatus.UNPROCESSABLE_ENTITY, "images"),
     of_application.TooManyImages: (HTTPStatus.TOO_MANY_REQUESTS, "images"),  # as Khoj has it

@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 
 from application.asked import Asked
 from application.engine import Engine
-from projections import documents, passages, search
+from projections import passages, search
 from projections.catalogue import Build
 from projections.passages import ANY_MENTIONS, Mentions, Passage
 from projections.ranking import Floats
@@ -42,12 +42,6 @@ async def find_passages(
     query = Query(selection=selection, text=text, limit=limit)
     found, _ = await _retrieved(engine, asked, passages.PASSAGES, passages.search, query)
     return found
-
-
-async def names_of_documents(engine: Engine, asked: Asked, user_id: str | None) -> list[str]:
-    """The names of a user's documents, sorted; with None those of the owner's own."""
-    async with engine.reading(asked, documents.DOCUMENTS) as (conn, build):
-        return await documents.names(conn, build, asked.caller.owner, user_id)
 
 
 async def _retrieved(

@@ -1,15 +1,25 @@
-"""API keys: making, listing and revoking them, and the first one of a new installation."""
+"""API keys: the operator's making, listing and revoking, the first one, and what callers may do of that."""
 
 from collections.abc import Sequence
 from uuid import UUID
 
 import msgspec
 
+from application.asked import Caller
+from application.refusals import KeyLimited
+from domain.errors import Contended, NotFound
 from domain.eventstore.cells import Cells
 from domain.ids import KEY_PREFIX, spell
 from domain.key import ALL_SCOPES, KEY_BEGINNING, NO_TERMS, Key, KeyScope, Terms, new_secret
 
 FIRST_OWNER = "default"
+MAX_KEYS = 100
+"""Of one owner, the revoked ones not counted."""
+SCOPES: tuple[KeyScope, ...] = ("read", "write")
+LIMITED = "this key has limits, and another one would have as much again: ask who runs this server for it"
+FULL = f"there are {MAX_KEYS} keys already: delete some first"
+TAKEN = "there is a key with this name already: choose another name, or delete that key first"
+OWN = "this is the key that you ask with: delete it with another one"
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,3 +89,60 @@ def _answer(key: Key) -> KeyAnswer:
         created_at=key.created_at.isoformat(),
         revoked_at=key.revoked_at.isoformat() if key.revoked_at else None,
     )
+
+
+# --- by a caller ------------------------------------------------------------------------------------
+
+
+def create_below(cells: Cells, caller: Caller, name: str, beginning: str) -> str:
+    """Make a key for a further client of the caller's; its text, which begins so.
+
+    It is never wider than the caller's: for the same owner and on the same terms, to read and write.
+
+    Raises KeyLimited, and Contended where there are too many or the name is taken.
+    """
+    if caller.terms.per_minute or caller.terms.per_month:
+        raise KeyLimited(LIMITED)
+    live = [key for key in cells.keys(caller.owner) if key.revoked_at is None]
+    if len(live) >= MAX_KEYS:
+        raise Contended(FULL)
+    if any(key.name == name for key in live):
+        raise Contended(TAKEN)
+    secret = new_secret(beginning)
+    scopes = tuple(scope for scope in SCOPES if scope in caller.scopes)
+    cells.create_key(secret, name, caller.owner, scopes, caller.terms, actor=caller.actor)
+    return secret
+
+
+def below(cells: Cells, caller: Caller) -> list[Key]:
+    """The owner's keys that may no more than the one that asks; it is one of them."""
+    return [
+        key
+        for key in cells.keys(caller.owner)
+        if key.revoked_at is None
+        and set(key.scopes) <= set(caller.scopes)
+        and caller.terms in (NO_TERMS, key.terms)
+    ]
+
+
+def revoke_below(cells: Cells, caller: Caller, name: str | None, key: str | None) -> None:
+    """Revoke those of `below` with this name, and the one with this id or text.
+
+    Raises NotFound where there is none, and Contended for the key that asks.
+    """
+    ids = {key, _id_of(cells, key)} if key else set()
+    doomed = [one for one in below(cells, caller) if one.name == name or spell(KEY_PREFIX, one.id) in ids]
+    if not doomed:
+        raise NotFound("no such key")
+    if caller.actor in [spell(KEY_PREFIX, one.id) for one in doomed]:
+        raise Contended(OWN)
+    for one in doomed:
+        cells.revoke_key(one.id, actor=caller.actor)
+
+
+def _id_of(cells: Cells, secret: str) -> str | None:
+    """The id of the key with this text, as it is told."""
+    try:
+        return spell(KEY_PREFIX, cells.key_of(secret).id)
+    except NotFound:
+        return None

@@ -31,6 +31,10 @@ class UsedUp(Refused):
         self.retry_after = retry_after
 
 
+class KeyLimited(Refused):
+    """A key with limits of its own makes no other one."""
+
+
 class NoAgent(Refused):
     """Nobody of this name can be talked to."""
 

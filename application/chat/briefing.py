@@ -15,9 +15,9 @@ from application.chat.lookups import LOOK_UP_SECONDS, UNREACHABLE
 from application.chat.question import Question
 from application.chat.remembered import remembered, remembers
 from application.chat.toolbox import Toolbox, found
-from application.chat.tools.notes import without_filters
 from application.chat.tools.tool import Desk
 from application.chat.tools.webpage import addresses_in
+from application.query_filters import without_filters
 from domain.conversation import Conversation, References, Turn, UsedMemory
 from domain.memory import Memory
 

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-from application import finding
+from application import documents
 from application.asked import Asked
 from application.chat.agents import Agent
 from application.chat.chat import Chat
@@ -149,11 +149,11 @@ async def _limit(
 
 
 async def _documents(engine: Engine, asked: Asked, conversation: Conversation) -> list[str]:
-    return await finding.names_of_documents(engine, asked, conversation.scope.user_id)
+    return await documents.names(engine, asked, conversation.scope.user_id)
 
 
-def _there(conversation: Conversation, documents: Iterable[str]) -> list[str]:
-    known = set(documents)
+def _there(conversation: Conversation, names: Iterable[str]) -> list[str]:
+    known = set(names)
     return [name for name in conversation.files if name in known]
 
 

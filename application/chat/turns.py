@@ -31,7 +31,7 @@ from application.chat.emission import (
 )
 from application.chat.leases import is_leased
 from application.chat.question import Question
-from application.chat.tools.notes import without_filters
+from application.query_filters import without_filters
 from application.refusals import BadImages, NoAgent, NoAnswer, TooManyImages
 from domain.aggregate import Command
 from domain.conversation import (

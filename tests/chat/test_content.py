@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from api.dialects.khoj import uploads
+from application import files as uploads
 from domain.key import ALL_SCOPES, Terms
 from runtime.commands.replay import replay
 from tests.support.chat import ask

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from application.chat.query_filters import MAX_FILTERS, Filtered, filtered
+from application.query_filters import MAX_FILTERS, Filtered, filtered
 from domain.key import ALL_SCOPES, Terms
 from projections.passages import Mentions
 from tests.support.chat import ask

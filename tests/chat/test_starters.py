@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.dialects.khoj.starters import LONGEST, chosen, question_on, quotation_of
+from application.chat.starters import LONGEST, chosen, question_on, quotation_of
 from domain.key import ALL_SCOPES, Terms
 from domain.memory import Memory, Traits
 from domain.scope import Scope

@@ -6,7 +6,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from api.dialects.khoj import tokens
+from application import keys
 from domain.ids import KEY_PREFIX, spell
 from domain.key import ALL_SCOPES, NO_TERMS, KeyScope, Terms
 from tests.support.service import Service, client_of, eventually
@@ -171,7 +171,7 @@ def test_a_key_for_one_dialect_sees_and_deletes_none_that_may_more(
 
 
 def test_there_are_only_so_many_keys(admin: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "MAX_KEYS", 2)
+    monkeypatch.setattr(keys, "MAX_KEYS", 2)
     made(admin, "obsidian")
     assert_refused(admin.post(TOKEN), 409)
     assert admin.delete(TOKEN, params={"token_name": "obsidian"}).is_success

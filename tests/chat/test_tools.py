@@ -27,13 +27,14 @@ from application.chat.tools.code import CODE, Program
 from application.chat.tools.diagram import DIAGRAM, Drawing
 from application.chat.tools.image import IMAGE, Painting
 from application.chat.tools.memories import MEMORIES, Recalling
-from application.chat.tools.notes import NOTES, Queries, chosen, without_filters
+from application.chat.tools.notes import NOTES, Queries
 from application.chat.tools.online import ONLINE
 from application.chat.tools.telling import MAX_TOLD, fenced, listed, told
 from application.chat.tools.tool import Desk, Outcome, Tool, ToolFailed
 from application.chat.tools.webpage import WEBPAGE, Addresses, addresses_in
 from application.engine import Engine
 from application.limits import Limits
+from application.query_filters import chosen, without_filters
 from domain.document import DocumentIndexed, IndexDocument, RemoveDocument, id_of
 from domain.ids import new_id
 from domain.key import ALL_SCOPES, Terms

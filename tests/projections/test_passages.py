@@ -13,7 +13,7 @@ import pytest
 from pgvector import HalfVector
 from pgvector.psycopg import register_vector, register_vector_async
 
-from application import finding
+from application import documents, finding
 from application.asked import Asked, Caller
 from application.engine import Engine
 from application.reader import Reader
@@ -373,9 +373,9 @@ def test_the_engine_names_the_documents_of_a_user(service: Service, home: Cell, 
 
     async def ask(engine: Engine) -> list[list[str]]:
         return [
-            await finding.names_of_documents(engine, _asked("default", ann), ann),
-            await finding.names_of_documents(engine, _asked("another", ann), ann),
-            await finding.names_of_documents(engine, _asked("default", ann), f"{ann}-bob"),
+            await documents.names(engine, _asked("default", ann), ann),
+            await documents.names(engine, _asked("another", ann), ann),
+            await documents.names(engine, _asked("default", ann), f"{ann}-bob"),
         ]
 
     assert _with_engine(service, ask) == [["a.md", "b.md"], [], []]

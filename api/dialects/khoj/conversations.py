@@ -1,4 +1,4 @@
-"""Conversations: begun, listed, read, named, exported and deleted (Khoj's contract for its chat)."""
+"""Conversations: begun, listed, read, named and deleted (Khoj's contract for its chat)."""
 
 from http import HTTPStatus
 from typing import Annotated, Literal
@@ -12,9 +12,8 @@ from litestar.params import JSONBody, QueryParameter
 from api.auth import require
 from api.dialects.khoj import history
 from api.dialects.khoj.errors import KhojError, refusals
-from api.dialects.khoj.history import HistoryAnswer, Message, messages_of, timestamp
+from api.dialects.khoj.history import HistoryAnswer, timestamp
 from api.dialects.khoj.parameters import (
-    MAX_MESSAGES,
     MISSING,
     Messages,
     OfConversation,
@@ -37,8 +36,6 @@ from projections.conversations import Listed
 
 RECENT = 8
 """Conversations in the web client's side bar."""
-PAGE = 10
-MAX_PAGE = 100
 NO_MESSAGE = "Message not found"
 
 
@@ -95,25 +92,6 @@ class Cleared(Ok, frozen=True, kw_only=True):
 
 class Renamed(Ok, frozen=True, kw_only=True):
     success: bool = True
-
-
-class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    num_conversations: int
-
-
-class ConversationLog(msgspec.Struct, frozen=True, kw_only=True):
-    chat: list[Message]
-
-
-class Exported(msgspec.Struct, frozen=True, kw_only=True):
-    """A conversation with all that was said."""
-
-    title: str
-    agent: str | None
-    created_at: str
-    updated_at: str
-    conversation_log: ConversationLog
-    file_filters: list[str]
 
 
 # --- sessions ---------------------------------------------------------------------------------------
@@ -297,39 +275,7 @@ async def rename(
     return Renamed()
 
 
-# --- export -----------------------------------------------------------------------------------------
-
-
-@get(
-    "/api/chat/stats",
-    operation_id="khojCountConversations",
-    opt={"scope": "read"},
-    responses=refusals(),
-    tags=["Khoj Chat"],
-    summary="How many conversations there are",
-)
-async def stats(
-    asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: User = None
-) -> Stats:
-    return Stats(num_conversations=await conversations.count(engine, asked, user_id))
-
-
-@get(
-    "/api/chat/export",
-    operation_id="khojExportConversations",
-    opt={"scope": "read"},
-    responses=refusals(),
-    tags=["Khoj Chat"],
-    summary="Conversations with all that was said, page by page, the newest first",
-)
-async def export(
-    asked: NamedDependency[Asked],
-    engine: NamedDependency[Engine],
-    offset: Annotated[int, QueryParameter(ge=0, le=MAX_MESSAGES)] = 0,
-    limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = PAGE,
-    user_id: User = None,
-) -> list[Exported]:
-    return [_exported(one) for one in await conversations.page(engine, asked, user_id, limit, offset)]
+# --- feedback ---------------------------------------------------------------------------------------
 
 
 @post(
@@ -357,16 +303,4 @@ async def feedback(
     return Response(None, media_type="application/json")
 
 
-ROUTES = [start, sessions, read_history, clear, remove_turn, rename, stats, export, feedback]
-
-
-def _exported(one: Conversation) -> Exported:
-    agent = agent_of(one.agent)
-    return Exported(
-        title=one.slug,
-        agent=agent.name if agent else None,
-        created_at=timestamp(one.created_at),
-        updated_at=timestamp(one.updated_at),
-        conversation_log=ConversationLog(chat=messages_of(one.turns)),
-        file_filters=list(one.files),
-    )
+ROUTES = [start, sessions, read_history, clear, remove_turn, rename, feedback]

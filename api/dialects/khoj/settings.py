@@ -10,10 +10,10 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from api.auth import authenticate
-from api.dialects.khoj.content import has_documents
 from api.dialects.khoj.errors import refusals
 from api.dialects.khoj.parameters import User
 from api.errors import Refusal
+from application import documents
 from application.asked import Asked
 from application.chat.chat import Chat
 from application.chat.remembered import remembers
@@ -155,7 +155,7 @@ async def settings(
     detailed: Annotated[bool, QueryParameter()] = False,
     user_id: User = None,
 ) -> DetailedSettings | Settings:
-    name, synced = asked.caller.owner, await has_documents(asked, engine, user_id)
+    name, synced = asked.caller.owner, await documents.count(engine, asked, user_id) > 0
     if not detailed:
         return Settings(username=name, has_documents=synced)
     return DetailedSettings(
@@ -182,8 +182,8 @@ async def settings(
 async def user(
     asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: User = None
 ) -> KhojUser:
-    name = asked.caller.owner
-    return KhojUser(email=name, username=name, has_documents=await has_documents(asked, engine, user_id))
+    name, synced = asked.caller.owner, await documents.count(engine, asked, user_id) > 0
+    return KhojUser(email=name, username=name, has_documents=synced)
 
 
 @get(

@@ -1,18 +1,11 @@
-"""Conversations made public: a snapshot under a slug that nobody can guess, for all to read and copy.
-
-What the user's own memories and documents told the model is no part of a snapshot, other than in Khoj.
-"""
+"""Conversations made public, in Khoj's contract. Other than in Khoj, they hold nothing private."""
 
 import re
-from contextlib import suppress
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, unquote, urlsplit
-from uuid import UUID
 
-import anyio.to_thread
-import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
@@ -36,15 +29,11 @@ from api.dialects.khoj.parameters import (
 )
 from api.errors import Refusal
 from application.asked import Asked
+from application.chat import sharing
 from application.chat.chat import Chat
-from application.chat.conversations import clean
 from application.engine import Engine
-from domain.conversation import MAX_TITLE, Spent, Start, Started, Turn
 from domain.errors import NotFound
-from domain.eventstore.cells import Cell
-from domain.ids import new_id
-from domain.scope import Scope
-from domain.share import Publish, Published, Share, Withdraw, id_of, new_slug
+from domain.share import Share
 from runtime.settings import Settings
 
 HEALTH = "../health"
@@ -94,13 +83,8 @@ async def share(
     said = combined(OfConversation(conversation_id=conversation_id, user_id=user_id), data)
     id = required("conversation_id", said.conversation_id)
     one = await conversation_of(asked, engine, id, said.user_id)
-    slug = new_slug(one.slug)
-    published = Published(
-        scope=one.scope, slug=slug, title=one.slug, agent=one.agent, turns=tuple(map(public, one.turns))
-    )
-    (result,) = await engine.execute(asked, [(id_of(slug), Publish(published=published))])
-    # Not `slug`: with an Idempotency-Key that was used before, it is the share that was made then.
-    place = quote(result.state.published.slug)
+    shared = await sharing.share(engine, asked, one)
+    place = quote(shared.published.slug)
     return Shared(url=f"{address_of(request, chats.settings)}/share/chat/{place}/")
 
 
@@ -122,7 +106,7 @@ async def read_shared(
     found = await _found(engine, public_conversation_slug, missing)
     return history.shown(
         found.id.int >> (128 - SAFE_BITS),
-        spoken(found.published),
+        sharing.title_of(found.published),
         found.published.agent,
         found.published.turns,
         n,
@@ -148,15 +132,8 @@ async def fork(
 ) -> Forked:
     said = combined(OfShare(public_conversation_slug=public_conversation_slug, user_id=user_id), data)
     found = await _found(engine, required("public_conversation_slug", said.public_conversation_slug))
-    started = Started(
-        scope=Scope(owner=asked.caller.owner, user_id=said.user_id),
-        agent=found.published.agent,
-        title=spoken(found.published),
-        turns=found.published.turns,
-        forked_from=found.published.slug,
-    )
-    (result,) = await engine.execute(asked, [(new_id(), Start(started=started))])
-    return Forked(conversation_id=str(result.state.id))
+    forked = await sharing.fork(engine, asked, found, said.user_id)
+    return Forked(conversation_id=str(forked.id))
 
 
 @delete(
@@ -181,9 +158,10 @@ async def unshare(
     said = combined(OfShare(public_conversation_slug=public_conversation_slug, user_id=user_id), data)
     slug = required("public_conversation_slug", said.public_conversation_slug)
     found = await _found(engine, slug)
-    if not Scope(owner=asked.caller.owner, user_id=said.user_id).holds(found.scope):
-        raise NotFound(MISSING)
-    await engine.execute(asked, [(found.id, Withdraw())])
+    try:
+        await sharing.withdraw(engine, asked, found, said.user_id)
+    except NotFound:
+        raise NotFound(MISSING) from None
     if client or _is_browser(request):
         # The web client takes only a redirect for success. By 303 it goes on with GET, by 301 with DELETE.
         return Response(None, status_code=HTTPStatus.SEE_OTHER, headers={"Location": HEALTH})
@@ -191,25 +169,6 @@ async def unshare(
 
 
 ROUTES = [share, read_shared, fork, unshare]
-
-
-def public(turn: Turn) -> Turn:
-    """What all may see of a turn: nothing out of the user's memories, documents and attached files.
-
-    Neither the steps, which name documents and think aloud about what was found in them, nor programs, which
-    may print what they were given.
-    """
-    turn = msgspec.structs.replace(turn, files=())
-    if turn.answer is None:
-        return turn
-    references = msgspec.structs.replace(turn.answer.references, notes=(), memories=(), runs=())
-    answer = msgspec.structs.replace(turn.answer, references=references, steps=(), spent=Spent())
-    return msgspec.structs.replace(turn, answer=answer)
-
-
-def spoken(published: Published) -> str:
-    """What a shared conversation is called."""
-    return clean((published.title or published.slug).replace("-", " "))[:MAX_TITLE]
 
 
 def address_of(request: Request[Any, Any, Any], settings: Settings) -> str:
@@ -244,20 +203,11 @@ def _is_browser(request: Request[Any, Any, Any]) -> bool:
 
 async def _found(engine: Engine, slug: str, missing: str = MISSING) -> Share:
     """The share with this slug, of whatever owner. Raises NotFound with the text `missing`."""
-    cells = list(engine.cells.all.values())
-    # Slugs in other scripts are percent-encoded in the address that they are taken from.
-    found = await anyio.to_thread.run_sync(_look_up, cells, id_of(unquote(slug)))
-    if found is None:
-        raise NotFound(missing)
-    return found
-
-
-def _look_up(cells: list[Cell], id: UUID) -> Share | None:
-    for cell in cells:
-        with suppress(NotFound):
-            found = cell.log.get(Share, id)
-            return None if found.withdrawn else found
-    return None
+    try:
+        # Slugs in other scripts are percent-encoded in the address that they are taken from.
+        return await sharing.get(engine, unquote(slug))
+    except NotFound:
+        raise NotFound(missing) from None
 
 
 async def _is_owner(request: Request[Any, Any, Any], engine: Engine, found: Share) -> bool:

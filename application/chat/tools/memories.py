@@ -9,9 +9,10 @@ from application import finding
 from application.chat.chat import Chat
 from application.chat.lookups import LOOK_UP_SECONDS, UNREACHABLE
 from application.chat.remembered import remembers
-from application.chat.tools.notes import CANNOT_SEARCH, without_filters
+from application.chat.tools.notes import CANNOT_SEARCH
 from application.chat.tools.telling import listed, phrases, told
 from application.chat.tools.tool import Desk, Outcome, Tool, ToolFailed
+from application.query_filters import without_filters
 from domain.conversation import References, UsedMemory
 from domain.memory import Memory
 from domain.scope import Scope

@@ -1,19 +1,17 @@
 """`/notes`: passages of the documents that the user has synced."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
 from typing import Annotated
 
 import msgspec
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
-from application import finding
+from application import documents, finding
 from application.chat.lookups import LOOK_UP_SECONDS, UNREACHABLE
-from application.chat.query_filters import filtered
 from application.chat.tools.telling import listed, phrases, told
 from application.chat.tools.tool import Desk, Outcome, Tool, ToolFailed
+from application.query_filters import chosen, filtered, without_filters
 from application.refusals import Behind
 from domain.conversation import Note, References
 from projections.passages import Passage
@@ -52,7 +50,7 @@ class Notes(Tool):
         """Whether there are documents; also where that cannot be told."""
         try:
             async with asyncio.timeout(LOOK_UP_SECONDS):
-                return bool(await finding.names_of_documents(desk.chat.engine, desk.asked, desk.user_id))
+                return bool(await documents.names(desk.chat.engine, desk.asked, desk.user_id))
         except UNREACHABLE:
             return True
 
@@ -72,39 +70,15 @@ class Notes(Tool):
             raise ToolFailed("The documents cannot be searched at the moment: try again soon.") from None
 
 
-def without_filters(text: str) -> str:
-    """What is asked, without the filters."""
-    return filtered(text).text
-
-
-def chosen(documents: Sequence[str], files: Iterable[str], question: str) -> list[str]:
-    """The documents that neither the conversation's `files`, if any, nor the question's filters leave out."""
-    asked = filtered(question)
-    of_conversation = set(files) or set(documents)
-    return [
-        document
-        for document in documents
-        if document in of_conversation
-        and (not asked.files or any(_names(name, document) for name in asked.files))
-        and not any(_names(name, document) for name in asked.not_files)
-    ]
-
-
-def _names(pattern: str, document: str) -> bool:
-    """Whether `pattern`, in which `*` stands for anything, is the document's path or the last part of it."""
-    glob = pattern.replace("[", "[[]").replace("?", "[?]")
-    return fnmatchcase(document, glob) or fnmatchcase(document.rpartition("/")[2], glob)
-
-
 async def _found(desk: Desk, queries: list[str]) -> Outcome:
-    documents = await finding.names_of_documents(desk.chat.engine, desk.asked, desk.user_id)
-    if not documents:
+    there = await documents.names(desk.chat.engine, desk.asked, desk.user_id)
+    if not there:
         raise ToolFailed(NONE_SYNCED)
-    names = chosen(documents, desk.files, desk.question)
+    names = chosen(there, desk.files, desk.question)
     if not names:
         raise ToolFailed(NONE_CHOSEN)
     desk.say(f"**Searching Documents for:** {listed(queries)}")
-    notes = await _notes(desk, queries, None if len(names) == len(documents) else names)
+    notes = await _notes(desk, queries, None if len(names) == len(there) else names)
     files = dict.fromkeys(note.file for note in notes)
     desk.say(f"**Found {len(notes)} Notes Across {len(files)} Files**:{listed(files)}")
     return Outcome(

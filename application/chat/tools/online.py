@@ -5,10 +5,11 @@ import asyncio
 import msgspec
 
 from application.chat.chat import Chat
-from application.chat.tools.notes import Queries, without_filters
+from application.chat.tools.notes import Queries
 from application.chat.tools.telling import MAX_TOLD, listed, phrases, told
 from application.chat.tools.tool import Desk, Outcome, Tool, ToolFailed
 from application.chat.tools.webpage import Pages, read
+from application.query_filters import without_filters
 from domain.conversation import Link, References, WebSearch
 from providers.web.search import SearchUnavailable
 

@@ -1,4 +1,4 @@
-"""What a question asks, apart from the filters in it that limit which passages are looked at (khoj.md, 3.1).
+"""What a question asks, apart from the filters in it that limit which passages are looked at.
 
 `file:"…"` and `-file:"…"` name documents, `+"…"` and `-"…"` a word that a passage must or must not hold,
 `dt:"…"`, `dt=`, `dt>=`, `dt>`, `dt<=` and `dt<` when the days are that it mentions.
@@ -6,8 +6,9 @@
 
 import re
 from calendar import monthrange
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, time, timedelta
+from fnmatch import fnmatchcase
 from functools import reduce
 from itertools import islice
 
@@ -67,6 +68,30 @@ def filtered(text: str, today: date | None = None) -> Filtered:
             until=min((last for _, (_, last) in spans), default=date.max),
         ),
     )
+
+
+def without_filters(text: str) -> str:
+    """What is asked, without the filters."""
+    return filtered(text).text
+
+
+def chosen(documents: Sequence[str], files: Iterable[str], question: str) -> list[str]:
+    """The documents that neither the conversation's `files`, if any, nor the question's filters leave out."""
+    asked = filtered(question)
+    of_conversation = set(files) or set(documents)
+    return [
+        document
+        for document in documents
+        if document in of_conversation
+        and (not asked.files or any(_names(name, document) for name in asked.files))
+        and not any(_names(name, document) for name in asked.not_files)
+    ]
+
+
+def _names(pattern: str, document: str) -> bool:
+    """Whether `pattern`, in which `*` stands for anything, is the document's path or the last part of it."""
+    glob = pattern.replace("[", "[[]").replace("?", "[?]")
+    return fnmatchcase(document, glob) or fnmatchcase(document.rpartition("/")[2], glob)
 
 
 def _without(text: str, matches: Iterable[re.Match[str]]) -> str:
