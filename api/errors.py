@@ -97,7 +97,7 @@ KINDS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     of_application.KeyLimited: (HTTPStatus.FORBIDDEN, "limited-key"),
     of_application.NoAgent: (HTTPStatus.BAD_REQUEST, "no-agent"),
     of_application.BadImages: (HTTPStatus.UNPROCESSABLE_ENTITY, "images"),
-    of_application.TooManyImages: (HTTPStatus.TOO_MANY_REQUESTS, "images"),  # as Khoj has it
+    of_application.TooManyImages: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-many-images"),
     of_application.NoAnswer: (HTTPStatus.SERVICE_UNAVAILABLE, "no-answer"),
     of_application.UsedUp: (HTTPStatus.TOO_MANY_REQUESTS, "plan"),
     psycopg.DataError: (HTTPStatus.UNPROCESSABLE_ENTITY, "unstorable"),
@@ -143,12 +143,12 @@ def to_problem(request: Request[Any, Any, Any], error: Exception) -> Response[An
     return Response(body, status_code=status, media_type="application/json", headers=headers)
 
 
-def to_words(error: Exception) -> str:
-    """What the client is told of `error` where there is no response to shape."""
+def problem_of(error: Exception) -> Problem:
+    """What there is to tell of `error` where there is no response to shape."""
     problem, _ = _problem(error, None)
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("a request failed", exc_info=error)
-    return problem.detail
+    return problem
 
 
 def of_body(message: str) -> dict[str, Any]:

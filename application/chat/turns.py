@@ -55,7 +55,6 @@ from providers.pictures import PictureRefused, pictures_of
 BEGINNING = timedelta(seconds=5)
 """From a question in the log to the lease of who answers it: milliseconds, if nothing is in the way."""
 STILL_ANSWERED = "this question is still being answered: look into its conversation, or try again"
-NO_AGENT = "No such agent currently exists."
 
 Emissions = AsyncGenerator[Emission | None, None]
 """What a turn tells; None is a while in which nothing happened."""
@@ -146,7 +145,7 @@ def _started(asked: Asked, question: Question) -> Started:
     scope = Scope(owner=asked.caller.owner, user_id=question.user_id)
     agent = agent_of(question.agent)
     if agent is None:
-        raise NoAgent(NO_AGENT)
+        raise NoAgent("there is no such agent")
     return Started(scope=scope, agent=agent.slug, title=clean(question.title or "")[:MAX_TITLE] or None)
 
 

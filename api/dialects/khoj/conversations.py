@@ -11,7 +11,7 @@ from litestar.params import JSONBody, QueryParameter
 
 from api.auth import require
 from api.dialects.khoj import history
-from api.dialects.khoj.errors import KhojError, refusals
+from api.dialects.khoj.errors import NO_AGENT, KhojError, refusals
 from api.dialects.khoj.history import HistoryAnswer, timestamp
 from api.dialects.khoj.parameters import (
     MISSING,
@@ -28,7 +28,6 @@ from application.asked import Asked
 from application.chat import conversations
 from application.chat.agents import DEFAULT, agent_of
 from application.chat.chat import Chat
-from application.chat.turns import NO_AGENT
 from application.engine import Engine
 from domain.conversation import Conversation
 from domain.errors import NotFound

@@ -12,6 +12,15 @@ from api.errors import REQUIRED, Problem
 
 MISSING = "no such memory"
 """What the domain says, too."""
+NO_AGENT = "No such agent currently exists."
+WORDS = {
+    "no-agent": NO_AGENT,
+    "plan": "I'm glad you're enjoying interacting with me! You've unfortunately exceeded your usage limit for"
+    " today. Please come back tomorrow.",
+}
+"""Kind of a problem → what Khoj says of it in words of its own."""
+STATUSES = {"too-many-images": HTTPStatus.TOO_MANY_REQUESTS}
+"""Kind of a problem → the status that Khoj has for it."""
 
 
 class Invalid(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,10 +48,11 @@ VALIDATION = ("invalid", "malformed", "unstorable", "not-json")
 
 def shaped(problem: Problem, more: Mapping[str, Any]) -> tuple[int, KhojError]:
     """A problem in Khoj's words; whatever is wrong with a request's parts is 422, as FastAPI has it."""
-    status, kind = problem.status, problem.type.rpartition(":")[2]
+    kind = _kind(problem)
+    status = STATUSES.get(kind, problem.status)
     if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNSUPPORTED_MEDIA_TYPE):
         status = HTTPStatus.UNPROCESSABLE_ENTITY
-    message = "Memory not found" if problem.detail == MISSING else problem.detail
+    message = words_of(problem)
     detail: str | list[Invalid] = message
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         detail = "Forbidden"  # the word by which the web client knows that nobody is logged in
@@ -50,6 +60,17 @@ def shaped(problem: Problem, more: Mapping[str, Any]) -> tuple[int, KhojError]:
         faults = problem.errors or [{"source": "request", "message": message}]
         detail = [_invalid(kind, fault, more) for fault in faults]
     return status, KhojError(error=message, message=message, detail=detail)
+
+
+def words_of(problem: Problem) -> str:
+    """What a person is told."""
+    if problem.detail == MISSING:
+        return "Memory not found"
+    return WORDS.get(_kind(problem), problem.detail)
+
+
+def _kind(problem: Problem) -> str:
+    return problem.type.rpartition(":")[2]
 
 
 # --- as FastAPI tells it ----------------------------------------------------------------------------

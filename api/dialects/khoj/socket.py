@@ -14,11 +14,12 @@ from litestar.exceptions import WebSocketDisconnect
 
 from api.auth import authenticate, require
 from api.dialect import Dialects
+from api.dialects.khoj.errors import words_of
 from api.dialects.khoj.events import event_of
 from api.dialects.khoj.framing import DELIMITER, segments
 from api.dialects.khoj.question import MAX_QUESTION, Asking, TooMuch
 from api.dialects.khoj.turns import greeting
-from api.errors import Refusal, to_words
+from api.errors import Refusal, problem_of
 from api.limits import admit
 from application.asked import Asked, Caller
 from application.chat import turns
@@ -125,7 +126,7 @@ class _Socket:
             else:
                 spoken = await self._answer(asked, question)
         except Exception as error:
-            await self._control({"error": to_words(error)})
+            await self._control({"error": words_of(problem_of(error))})
             return
         self._speaking = asyncio.create_task(self._speak(spoken))
 
@@ -150,7 +151,7 @@ class _Socket:
             caller = await self._allowed()  # the model is asked again for it
             await self._chats.plans.take_message(caller)
         except Exception as error:
-            await self._control({"error": to_words(error)})
+            await self._control({"error": words_of(problem_of(error))})
             return
         if answering.instruct(text):
             await self._control({"type": "interrupt_message_acknowledged"})
