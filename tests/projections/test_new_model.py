@@ -1,7 +1,9 @@
 """Changing the embedding model is a replay: the old model answers until the new vectors are there."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import numpy as np
@@ -11,9 +13,10 @@ import pytest
 from projections.catalogue import builds
 from projections.search import SEARCH
 from runtime.commands.replay import replay
+from runtime.settings import Settings
 from tests.support.endpoint import Endpoint
 from tests.support.memories import add
-from tests.support.service import Service
+from tests.support.service import Service, free_port, serving
 
 
 @pytest.fixture
@@ -32,13 +35,29 @@ def endpoint() -> Iterator[Endpoint]:
     endpoint.server.shutdown()
 
 
+@pytest.fixture
+def service(
+    endpoint: Endpoint, new_database: Callable[[], str], redis_url: str, folder: Path
+) -> Iterator[Service]:
+    """API and worker know the endpoint, and embed locally until a replay says otherwise."""
+    settings = Settings(
+        database_url=new_database(),
+        redis_url=redis_url,
+        data_dir=str(folder / uuid4().hex),
+        port=free_port(),
+        openai_base_url=endpoint.url,
+        openai_api_key="k",
+        extractor="rules",
+    )
+    with serving(settings) as running:
+        yield running
+
+
 def test_a_replay_to_another_model_of_other_dimensions(
     service: Service, endpoint: Endpoint, user: str
 ) -> None:
     without, with_e = add(service.client, "fog turns into rain", user), add(service.client, "tea", user)
-    changed = msgspec.structs.replace(
-        service.settings, embedding_model="tiny", openai_base_url=endpoint.url, openai_api_key="k"
-    )
+    changed = msgspec.structs.replace(service.settings, embedding_model="tiny")
     refused = add(service.client, "unspeakable", user)
     before = service.client.post("/v1/search", json={"query": "weather", "user_id": user, "mode": "vector"})
     assert before.json()["results"][0]["id"] == without
