@@ -90,3 +90,8 @@ def parked(conn: Connection[Any]) -> dict[tuple[str, int], int]:
     """Name and version of a build → how many events were set aside as it could not apply them."""
     rows = conn.execute("SELECT projection, version, count(*) FROM parked GROUP BY projection, version")
     return {(name, version): count for name, version, count in rows}
+
+
+def note_error(conn: Connection[Any], name: str, version: int, error: str) -> None:
+    """Keep why a build does not get on; its next advance forgets it."""
+    conn.execute("UPDATE projections SET error = %s WHERE name = %s AND version = %s", (error, name, version))

@@ -1,20 +1,20 @@
 """The *memories* projection: every memory that is there now, for lists, filters and counts."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, Connection
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from domain.eventstore.memories import NUMBERS
 from domain.memory import Memory, Traits
 from domain.scope import Scope
-from projections.catalogue import Build
+from projections.catalogue import Build, builds
 from projections.projection import Columns, Projection, Row, of_last_state
-from projections.selection import Selection
+from projections.selection import UNEXPIRED, Selection
 
 COLUMNS = Columns(
     memory_id="uuid NOT NULL",
@@ -131,3 +131,80 @@ async def numbered(
         values,
     )
     return await cursor.fetchall()
+
+
+class Extent(NamedTuple):
+    """How much an owner has."""
+
+    memories: int
+    users: int
+    agents: int
+    text_bytes: int
+    metadata_bytes: int
+
+
+async def extent(conn: AsyncConnection[Any], build: Build, owner: str) -> Extent:
+    cursor = await conn.execute(
+        "SELECT count(*), count(DISTINCT user_id), count(DISTINCT agent_id),"
+        " coalesce(sum(octet_length(text)), 0)::bigint,"
+        " coalesce(sum(octet_length(metadata::text)), 0)::bigint"
+        f" FROM {build.table} WHERE owner = %s",
+        (owner,),
+    )
+    row = await cursor.fetchone()
+    assert row  # noqa: S101 - an aggregate is one row
+    return Extent(*row)
+
+
+class Holder(NamedTuple):
+    """A user, agent, project or run that memories belong to."""
+
+    column: str
+    """`user_id`, `agent_id`, `project_id` or `run_id`."""
+    id: str
+    memories: int
+    first: datetime
+    """When the first of them came to be."""
+    last: datetime
+    """When one of them was last changed."""
+
+
+async def holders(
+    conn: AsyncConnection[Any], build: Build, owner: str, limit: int, offset: int
+) -> tuple[list[Holder], int]:
+    """One page of those that an owner's memories belong to, by column and id, and how many there are."""
+    where, values = Selection(scope=Scope(owner=owner)).where()
+    cursor = await conn.execute(
+        "SELECT column_name, id, count(*), min(created_at), max(updated_at), count(*) OVER ()"
+        f" FROM {build.table}, LATERAL (VALUES ('user_id', user_id), ('agent_id', agent_id),"
+        " ('project_id', project_id), ('run_id', run_id)) AS holder (column_name, id)"
+        f" WHERE {where} AND id IS NOT NULL"
+        " GROUP BY column_name, id ORDER BY column_name, id LIMIT %(limit)s OFFSET %(offset)s",
+        {**values, "limit": limit, "offset": offset},
+    )
+    rows = await cursor.fetchall()
+    return [Holder(*row[:-1]) for row in rows], rows[0][-1] if rows else 0
+
+
+def around_agent(build: Build, owner: str, agent_id: str, *, teams: bool, projects: bool) -> Selection:
+    """An agent's memories, and those of the teams and of the projects that it has written for."""
+    own = f"FROM {build.table} WHERE owner = %(owner)s AND agent_id = %(agent)s"
+    conditions = ["agent_id = %(agent)s"]
+    if teams:
+        conditions.append(f"metadata ->> 'team_id' IN (SELECT metadata ->> 'team_id' {own})")
+    if projects:
+        conditions.append(f"project_id IN (SELECT project_id {own})")
+    return Selection(scope=Scope(owner=owner), also=" OR ".join(conditions), values={"agent": agent_id})
+
+
+def expired(conn: Connection[Any], limit: int) -> list[tuple[str, UUID, int]]:
+    """Owner, id and version of memories that have expired and are still there."""
+    return [
+        row
+        for build in builds(conn, MEMORIES.name)
+        if build.state == "live"
+        for row in conn.execute(
+            f"SELECT owner, memory_id, version FROM {build.table}"
+            f" WHERE traits ? 'expires_on' AND NOT {UNEXPIRED} LIMIT {limit}"
+        )
+    ]

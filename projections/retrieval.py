@@ -246,6 +246,14 @@ def _matrix(rows: Sequence[Sequence[int]], columns: int) -> Floats:
 # --- indexes ----------------------------------------------------------------------------------------
 
 
+def claim_indexing(conn: Connection[Any], build: Build) -> bool:
+    """Whether this connection alone, as long as it lasts, is to index builds of this projection."""
+    row = conn.execute(
+        "SELECT pg_try_advisory_lock(hashtextextended(current_schema() || %s, 0))", (f".index.{build.name}",)
+    ).fetchone()
+    return row == (True,)
+
+
 def index_large_scopes(conn: Connection[Any], build: Build) -> None:
     """Make the vector and the keyword index, beside running reads and writes, once an owner needs them.
 

@@ -1,7 +1,7 @@
 """The *search* projection: what is needed to find a memory by its words and by its meaning."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -16,6 +16,7 @@ from projections.memories import memory_of, row_of
 from projections.projection import of_last_state
 from projections.ranking import Floats
 from projections.searched import Searched
+from projections.selection import Selection
 
 Mode = retrieval.Mode
 Query = retrieval.Query
@@ -47,6 +48,33 @@ SEARCH = _Search(
 )
 
 
+Kind = Literal["type", "entity", "word"]
+
+THEMES = """
+    WITH said AS MATERIALIZED (SELECT memory_id, traits, terms FROM {table} WHERE {where}),
+    found AS (
+        SELECT 'type' AS kind, coalesce(traits ->> 'type', %(type_of_untyped)s) AS name, memory_id FROM said
+        UNION
+        SELECT 'entity', entity ->> 'name', memory_id
+        FROM said, jsonb_array_elements(coalesce(traits -> 'entities', '[]')) AS entity
+        WHERE lower(entity ->> 'name') <> 'user'
+        UNION
+        SELECT 'word', stem, memory_id FROM said, jsonb_object_keys(terms) AS stem
+        WHERE stem NOT IN ('', 'user')
+    ), counted AS (
+        SELECT kind, name, count(*)::int AS n, array_agg(memory_id ORDER BY memory_id DESC) AS ids
+        FROM found GROUP BY kind, name HAVING count(*) > 1
+    ), ranked AS (
+        SELECT *, n::float8 / max(n) OVER (PARTITION BY kind) AS strength,
+               row_number() OVER (PARTITION BY kind ORDER BY n DESC, name) AS place
+        FROM counted
+    )
+    SELECT kind, name, strength, n, ids[1:%(named)s], (SELECT count(*)::int FROM said) FROM ranked
+    WHERE strength >= %(strength)s AND place <= %(most)s
+    UNION ALL SELECT NULL, NULL, 0, 0, NULL, count(*)::int FROM said
+    ORDER BY 1, 4 DESC, 2"""
+
+
 # --- queries ----------------------------------------------------------------------------------------
 
 
@@ -70,3 +98,49 @@ async def search(
     )
     found: dict[UUID, Memory] = {memory.id: memory for memory in await cursor.fetchall()}
     return [Hit(found[id], *fit) for id, fit in fits.items() if id in found]
+
+
+async def vectors_of(
+    conn: AsyncConnection[Any], build: Build, ids: Sequence[UUID]
+) -> dict[UUID, list[float]]:
+    """Those of these memories that have one."""
+    cursor = await conn.execute(
+        f"SELECT memory_id, embedding::vector::real[] FROM {build.table}"
+        " WHERE memory_id = ANY(%s) AND embedding IS NOT NULL",
+        (list(ids),),
+    )
+    return dict(await cursor.fetchall())
+
+
+class Theme(NamedTuple):
+    """What more than one memory speaks of."""
+
+    kind: Kind
+    name: str
+    """A type, an entity's name, or the stem of a word."""
+    strength: float
+    """Its memories as a share of those of the strongest theme of its kind."""
+    memories: int
+    ids: list[UUID]
+    """The newest of them."""
+
+
+async def themes(
+    conn: AsyncConnection[Any],
+    build: Build,
+    selection: Selection,
+    *,
+    most: int,
+    least: float,
+    named: int,
+) -> tuple[int, list[Theme]]:
+    """How many memories are selected, and what they speak of most: `most` themes of a kind, strongest first.
+
+    None weaker than `least`, each with at most `named` ids.
+    """
+    where, values = selection.where()
+    values |= {"most": most, "strength": least, "named": named}
+    values["type_of_untyped"] = selection.type_of_untyped
+    cursor = await conn.execute(THEMES.format(table=build.table, where=where), values)
+    rows = await cursor.fetchall()
+    return rows[-1][-1], [Theme(*row[:-1]) for row in rows[:-1]]

@@ -1,6 +1,9 @@
 """Which memories, or documents, a query is about, as SQL over the columns that their projections share."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from psycopg.types.json import Jsonb
@@ -23,7 +26,12 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """All of them must be there."""
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     """All of these pairs must be there."""
+    ids: Sequence[UUID] | None = None
+    """Only memories with these."""
     type: str | None = None
+    type_of_untyped: str | None = None
+    """What a memory counts as that has no type."""
+    created_since: datetime | None = None
     min_confidence: float | None = None
     """Lowest; a memory that nobody gave a confidence has 1."""
     with_expired: bool = False
@@ -48,9 +56,15 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         if self.metadata:
             conditions.append("metadata @> %(metadata)s")
             values["metadata"] = Jsonb(self.metadata)
+        if self.ids is not None:
+            conditions.append("memory_id = ANY(%(ids)s)")
+            values["ids"] = list(self.ids)
         if self.type is not None:
-            conditions.append("traits ->> 'type' = %(type)s")
-            values["type"] = self.type
+            conditions.append("coalesce(traits ->> 'type', %(type_of_untyped)s) = %(type)s")
+            values |= {"type": self.type, "type_of_untyped": self.type_of_untyped}
+        if self.created_since is not None:
+            conditions.append("created_at >= %(created_since)s")
+            values["created_since"] = self.created_since
         if self.min_confidence is not None:
             conditions.append("coalesce((traits ->> 'confidence')::float8, 1) >= %(min_confidence)s")
             values["min_confidence"] = self.min_confidence

@@ -25,7 +25,6 @@ from domain.memory import EraseMemory
 from projections import ALL, SEARCHED, catalogue, erasure, memories, rebuild, retrieval, search, vectors
 from projections.catalogue import Build, builds
 from projections.searched import FILL_TEXTS, Waiting
-from projections.selection import UNEXPIRED
 from providers.embedding.embedder import EmbedderUnavailable
 from workers import attempts
 from workers.broker import EMBED, EXTRACT, INDEX, REPLAY, claim, enqueue, queued
@@ -102,11 +101,7 @@ class Jobs:
         """Make the indexes that a build's large scopes want: minutes, and one worker at a time."""
         with psycopg.connect(self._cells.all[cell].conninfo, autocommit=True) as conn:
             build = catalogue.build(conn, name, version)
-            claimed = conn.execute(
-                "SELECT pg_try_advisory_lock(hashtextextended(current_schema() || %s, 0))",
-                (f".index.{name}",),
-            ).fetchone()
-            if build and claimed == (True,):
+            if build and retrieval.claim_indexing(conn, build):
                 retrieval.index_large_scopes(conn, build)
 
     def replay(self, cell: str, name: str, version: int) -> None:
@@ -115,10 +110,7 @@ class Jobs:
             rebuild.replay(self._cells.all[cell], ALL[name], version, self._complete)
         except Exception as error:
             with psycopg.connect(self._cells.all[cell].conninfo, autocommit=True) as conn:
-                conn.execute(
-                    "UPDATE projections SET error = %s WHERE name = %s AND version = %s",
-                    (f"{type(error).__name__}: {error}", name, version),
-                )
+                catalogue.note_error(conn, name, version, f"{type(error).__name__}: {error}")
             raise
 
     # --- vectors --------------------------------------------------------------------------------------
@@ -169,15 +161,6 @@ class Jobs:
 
     def delete_expired(self, conn: Connection[Any], cell: Cell) -> None:
         """Erase the memories of a cell that have expired; a change meanwhile keeps one for the next time."""
-        rows = [
-            row
-            for build in builds(conn, memories.MEMORIES.name)
-            if build.state == "live"
-            for row in conn.execute(
-                f"SELECT owner, memory_id, version FROM {build.table}"
-                f" WHERE traits ? 'expires_on' AND NOT {UNEXPIRED} LIMIT {EXPIRED_AT_ONCE}"
-            )
-        ]
         correlation = str(new_id())
         erased = [
             submit(
@@ -186,7 +169,7 @@ class Jobs:
                 [(id, EraseMemory(missing_ok=True, expected_version=version))],
                 cause="expiration",
             )
-            for owner, id, version in rows
+            for owner, id, version in memories.expired(conn, EXPIRED_AT_ONCE)
         ]
         for future in erased:
             with contextlib.suppress(VersionConflict):

@@ -35,6 +35,7 @@ EntityType = Literal["user", "agent", "app", "run"]
 COLUMNS: dict[EntityType, str] = {
     "user": "user_id", "agent": "agent_id", "app": "project_id", "run": "run_id",
 }  # fmt: skip
+TYPES = {column: type for type, column in COLUMNS.items()}
 
 
 NAMED = re.compile(rb"/entities/+[^/]+/(?P<name>.+?)/?\Z", re.DOTALL)
@@ -148,26 +149,25 @@ async def entities(
     page_size: Annotated[int, QueryParameter(ge=1, le=MAX_ENTITIES)] = MAX_ENTITIES,
 ) -> EntitiesAnswer:
     owner = asked.caller.owner
-    where, values = Selection(scope=Scope(owner=owner)).where()
     async with engine.reading(asked, directory.MEMORIES) as (conn, build):
-        cursor = await conn.execute(
-            "SELECT type, name, count(*), min(created_at), max(updated_at), count(*) OVER ()"
-            f" FROM {build.table}, LATERAL (VALUES ('user', user_id), ('agent', agent_id),"
-            " ('app', project_id), ('run', run_id)) AS entity (type, name)"
-            f" WHERE {where} AND name IS NOT NULL"
-            " GROUP BY type, name ORDER BY type, name LIMIT %(limit)s OFFSET %(offset)s",
-            {**values, "limit": page_size, "offset": (page - 1) * page_size},
-        )
-        rows = await cursor.fetchall()
-    results = [
-        Entity(
-            id=str(named_id(f"mem0.{type}", f"{owner}:{name}")), name=name, type=type, created_at=first,
-            updated_at=last, total_memories=count, owner=owner, organization=str(org_of(asked)), metadata={},
-        )
-        for type, name, count, first, last, _ in rows
-    ]  # fmt: skip
-    total = rows[0][-1] if rows else 0
+        holders, total = await directory.holders(conn, build, owner, page_size, (page - 1) * page_size)
+    results = [_entity(asked, TYPES[holder.column], holder) for holder in holders]
     return EntitiesAnswer(count=total, results=results, **neighbours(request, page, page_size, total))
+
+
+def _entity(asked: Asked, type: EntityType, holder: directory.Holder) -> Entity:
+    owner = asked.caller.owner
+    return Entity(
+        id=str(named_id(f"mem0.{type}", f"{owner}:{holder.id}")),
+        name=holder.id,
+        type=type,
+        created_at=holder.first,
+        updated_at=holder.last,
+        total_memories=holder.memories,
+        owner=owner,
+        organization=str(org_of(asked)),
+        metadata={},
+    )
 
 
 def neighbours(request: Request[Any, Any, Any], page: int, size: int, total: int) -> dict[str, str | None]:

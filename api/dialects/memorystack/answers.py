@@ -212,14 +212,13 @@ def selected(
     """The owner's memories that fit all that is named."""
     user = None if user_id in (NOBODY, EVERYBODY) else user_id
     scope = Scope(owner=asked.caller.owner, user_id=user, agent_id=agent_id, project_id=project_id)
-    typed = f"coalesce(traits ->> 'type', '{DEFAULT_TYPE}') = %(memory_type)s"
     return Selection(
         scope=scope,
         without_user=user_id == NOBODY,
         metadata=metadata or {},
         min_confidence=min_confidence,
-        also=None if memory_type is None else typed,
-        values={} if memory_type is None else {"memory_type": memory_type},
+        type=memory_type,
+        type_of_untyped=DEFAULT_TYPE,
     )
 
 

@@ -64,14 +64,7 @@ class StatsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 async def stats(asked: NamedDependency[Asked], engine: NamedDependency[Engine]) -> StatsAnswer:
     owner = asked.caller.owner
     async with engine.reading(asked, memories.MEMORIES) as (conn, build):
-        cursor = await conn.execute(
-            "SELECT count(*), count(DISTINCT user_id), count(DISTINCT agent_id),"
-            " coalesce(sum(octet_length(text)), 0)::bigint,"
-            " coalesce(sum(octet_length(metadata::text)), 0)::bigint"
-            f" FROM {build.table} WHERE owner = %s",
-            (owner,),
-        )
-        total, users, agents, text, metadata = await cursor.fetchone() or (0, 0, 0, 0, 0)
+        extent = await memories.extent(conn, build, owner)
         used = await total_since(conn, owner, datetime.now(UTC).date().replace(day=1))
     usage = {"current_month_api_calls": used.calls, "current_month_searches": used.searches}
     if limit := asked.caller.terms.per_month:
@@ -80,9 +73,13 @@ async def stats(asked: NamedDependency[Asked], engine: NamedDependency[Engine]) 
         success=True,
         owner_id=owner,
         plan_tier=None,
-        totals={"total_memories": total, "total_users": users, "total_agents": agents},
+        totals={
+            "total_memories": extent.memories,
+            "total_users": extent.users,
+            "total_agents": extent.agents,
+        },
         usage=usage,
-        storage={"content_bytes": text, "metadata_bytes": metadata},
+        storage={"content_bytes": extent.text_bytes, "metadata_bytes": extent.metadata_bytes},
     )
 
 
@@ -188,7 +185,7 @@ class ReflectRequest(Body, frozen=True, kw_only=True, rename="camel"):
 class Pattern(msgspec.Struct, frozen=True, kw_only=True):
     """Something that more than one memory of the time speaks of."""
 
-    kind: Literal["type", "entity", "word"]
+    kind: search.Kind
     name: str
     """A memory type, an entity's name, or the stem of a word."""
     strength: float
@@ -210,31 +207,6 @@ class ReflectAnswer(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-REFLECTION = """
-    WITH said AS MATERIALIZED (SELECT memory_id, traits, terms FROM {table} WHERE {where}),
-    found AS (
-        SELECT 'type' AS kind, coalesce(traits ->> 'type', '{default}') AS name, memory_id FROM said
-        UNION
-        SELECT 'entity', entity ->> 'name', memory_id
-        FROM said, jsonb_array_elements(coalesce(traits -> 'entities', '[]')) AS entity
-        WHERE lower(entity ->> 'name') <> 'user'
-        UNION
-        SELECT 'word', stem, memory_id FROM said, jsonb_object_keys(terms) AS stem
-        WHERE stem NOT IN ('', 'user')
-    ), counted AS (
-        SELECT kind, name, count(*)::int AS n, array_agg(memory_id ORDER BY memory_id DESC) AS ids
-        FROM found GROUP BY kind, name HAVING count(*) > 1
-    ), ranked AS (
-        SELECT *, n::float8 / max(n) OVER (PARTITION BY kind) AS strength,
-               row_number() OVER (PARTITION BY kind ORDER BY n DESC, name) AS place
-        FROM counted
-    )
-    SELECT kind, name, strength, n, ids[1:%(named)s], (SELECT count(*)::int FROM said) FROM ranked
-    WHERE strength >= %(strength)s AND place <= %(most)s
-    UNION ALL SELECT NULL, NULL, 0, 0, NULL, count(*)::int FROM said
-    ORDER BY 1, 4 DESC, 2"""
-
-
 @post(
     "/api/v1/memories/reflect",
     operation_id="memorystackReflect",
@@ -251,37 +223,31 @@ async def reflect(
 ) -> ReflectAnswer:
     wanted = data or ReflectRequest()
     since = datetime.now(UTC) - timedelta(days=wanted.time_window_days)
-    selection = msgspec.structs.replace(
-        selected(asked, wanted.user_id), also="created_at >= %(since)s", values={"since": since}
-    )
-    where, values = selection.where()
+    selection = msgspec.structs.replace(selected(asked, wanted.user_id), created_since=since)
     async with engine.reading(asked, search.SEARCH) as (conn, build):
-        cursor = await conn.execute(
-            REFLECTION.format(table=build.table, where=where, default=DEFAULT_TYPE),
-            {
-                **values,
-                "named": THEME_MEMORIES,
-                "strength": wanted.min_pattern_strength,
-                "most": THEMES[wanted.analysis_depth],
-            },
+        analyzed, themes = await search.themes(
+            conn,
+            build,
+            selection,
+            most=THEMES[wanted.analysis_depth],
+            least=wanted.min_pattern_strength,
+            named=THEME_MEMORIES,
         )
-        rows = await cursor.fetchall()
     patterns = [
         Pattern(
-            kind=kind,
-            name=name,
-            strength=round(strength, 4),
-            memories=count,
-            memory_ids=[str(id) for id in ids],
+            kind=theme.kind,
+            name=theme.name,
+            strength=round(theme.strength, 4),
+            memories=theme.memories,
+            memory_ids=[str(id) for id in theme.ids],
         )
-        for kind, name, strength, count, ids, _ in rows
-        if kind is not None
+        for theme in themes
     ]
     return ReflectAnswer(
         success=True,
         mode="sync",
         dry_run=wanted.dry_run,
-        memories_analyzed=rows[-1][-1],
+        memories_analyzed=analyzed,
         patterns_detected=len(patterns),
         insights_generated=0,
         patterns=patterns,

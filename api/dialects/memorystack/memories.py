@@ -8,7 +8,6 @@ import msgspec
 from litestar import delete, get, patch
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
-from psycopg import AsyncConnection
 
 from api.body import Body
 from api.dialects.memorystack.answers import (
@@ -33,10 +32,8 @@ from domain.errors import NotFound
 from domain.eventstore.writer import Result
 from domain.ids import MEMORY_PREFIX, parse
 from domain.memory import DeleteMemory, EraseMemory, Memory, UpdateMemory
-from domain.scope import Scope
 from projections import memories as directory
 from projections import search
-from projections.catalogue import Build
 from projections.selection import Selection
 
 MAX_LISTED = 100
@@ -165,14 +162,9 @@ async def of_agent(
 ) -> AgentListAnswer:
     after = place_of(cursor)
     async with engine.reading(asked, directory.MEMORIES) as (conn, build):
-        own = f"FROM {build.table} WHERE owner = %(owner)s AND agent_id = %(agent)s"
-        also = ["agent_id = %(agent)s"]
-        if include_team:
-            also.append(f"metadata ->> 'team_id' IN (SELECT metadata ->> 'team_id' {own})")
-        if include_project:
-            also.append(f"project_id IN (SELECT project_id {own})")
-        scope = Scope(owner=asked.caller.owner)
-        selection = Selection(scope=scope, also=" OR ".join(also), values={"agent": agent_id})
+        selection = directory.around_agent(
+            build, asked.caller.owner, agent_id, teams=include_team, projects=include_project
+        )
         page = await directory.listing(conn, build, selection, limit + 1, after=after)
     told, next_cursor = _page(page, limit)
     return AgentListAnswer(success=True, count=len(told), next_cursor=next_cursor, data=told)
@@ -186,17 +178,8 @@ def _page(page: list[Memory], limit: int) -> tuple[list[MemoryAnswer], str | Non
 
 async def _with_embeddings(asked: Asked, engine: Engine, told: list[MemoryAnswer]) -> list[MemoryAnswer]:
     async with engine.reading(asked, search.SEARCH) as (conn, build):
-        found = await _embeddings(conn, build, [UUID(memory.id) for memory in told])
-    return [msgspec.structs.replace(memory, embedding=found.get(memory.id)) for memory in told]
-
-
-async def _embeddings(conn: AsyncConnection[Any], build: Build, ids: list[UUID]) -> dict[str, list[float]]:
-    cursor = await conn.execute(
-        f"SELECT memory_id, embedding::vector::real[] FROM {build.table}"
-        " WHERE memory_id = ANY(%s) AND embedding IS NOT NULL",
-        (ids,),
-    )
-    return {str(id): vector for id, vector in await cursor.fetchall()}
+        found = await search.vectors_of(conn, build, [UUID(memory.id) for memory in told])
+    return [msgspec.structs.replace(memory, embedding=found.get(UUID(memory.id))) for memory in told]
 
 
 # --- searching --------------------------------------------------------------------------------------
@@ -322,9 +305,7 @@ async def delete_many(
         by = anew(once) if ids else once
         results = await engine.run(by, erasure.erase, by, erasures)
         return DeleteAnswer(success=True, deleted_count=_changed(results), hard_delete=True)
-    there = selected(once)
-    there = msgspec.structs.replace(there, also="memory_id = ANY(%(named)s)", values={"named": named})
-    ids = await memories.ids_in(engine, once, there)
+    ids = await memories.ids_in(engine, once, msgspec.structs.replace(selected(once), ids=named))
     results = await engine.execute(
         anew(once) if ids else once, [(id, DeleteMemory(missing_ok=True)) for id in ids]
     )
