@@ -23,7 +23,6 @@ from projections.catalogue import Build, live
 from projections.projection import Projection
 from providers.embedding.embedder import Embedder
 from providers.embedding.embedders import Embedders
-from runtime.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,11 +45,11 @@ def submit(
 class Engine:
     """Commands and queries of one process."""
 
-    def __init__(self, settings: Settings, cells: Cells, embedders: Embedders) -> None:
+    def __init__(self, cells: Cells, embedders: Embedders, ingestion_wait: float, has_model: bool) -> None:
         self._embedders = embedders
-        self.ingestion_wait = settings.ingestion_wait
+        self.ingestion_wait = ingestion_wait
         """Seconds that a request waits for its extraction, unless it says otherwise."""
-        self.has_model = settings.has_endpoint
+        self.has_model = has_model
         """Whether a chat model is configured, used by default or not."""
         self.cells = cells
         self.callers = Callers(cells)

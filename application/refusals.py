@@ -49,3 +49,15 @@ class TooManyImages(Refused):
 
 class NoAnswer(Refused):
     """A question is kept, and could not be answered; why, in words for who asked it."""
+
+
+class Unspeakable(Refused):
+    """A text that cannot be read aloud: there are no words in it, or too many."""
+
+
+class NoVoice(Refused):
+    """A text is to be read aloud, and no voice is configured or installed."""
+
+
+class SpeechFailed(Refused):
+    """The voice does not work at the moment; why, in words for who wants to listen."""

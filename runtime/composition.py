@@ -4,13 +4,19 @@ What takes long to import is imported where it is made: most commands need littl
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from providers.models.endpoint import Endpoint
 from providers.models.prices import Prices
 from runtime.settings import Settings, SettingsError, require_model
 
 if TYPE_CHECKING:
+    from litestar.types import ASGIApp
+
+    from api.server import ServerOptions
+    from application.chat.chat import Chat
+    from application.chat.means import ChatOptions, Means
+    from application.engine import Engine
     from domain.eventstore.cells import Cells
     from providers.embedding.embedders import Embedders
     from providers.models.chat_model import ChatModel
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
     from providers.models.image_model import ImageModel
     from providers.sandbox.sandbox import Sandbox
     from providers.speech.speech import Voice
+    from providers.web.page import Browser
     from providers.web.search import WebSearch
     from workers.extraction.readers import Readers
     from workers.process import WorkerProcess
@@ -89,7 +96,7 @@ def readers_of(settings: Settings) -> "Readers":
     return Readers(model, settings.extractor or ("model" if settings.openai_api_key else "rules"))
 
 
-# --- tools of chats -----------------------------------------------------------------------------------
+# --- chats --------------------------------------------------------------------------------------------
 
 
 def image_model_of(settings: Settings) -> "ImageModel | None":
@@ -126,6 +133,35 @@ def sandbox_of(settings: Settings) -> "Sandbox | None":
     return Sandbox(Path(settings.data_dir)) if available() else None
 
 
+def means_of(settings: Settings, browser: "Browser | None" = None) -> "Means":
+    """`browser` None: one that opens none but public addresses. Raises SettingsError."""
+    from application.chat.means import Means
+    from application.chat.titles import SECONDS
+    from providers.web.page import Browser
+
+    return Means(
+        model=conversing_model_of(settings),
+        titler=chat_model_of(settings, SECONDS) if settings.has_endpoint else None,
+        prices=prices_of(settings),
+        search=web_search_of(settings),
+        browser=browser or Browser(),
+        sandbox=sandbox_of(settings),
+        painter=image_model_of(settings),
+        voice=voice_of(settings),
+    )
+
+
+def chat_options_of(settings: Settings) -> "ChatOptions":
+    from application.chat.means import ChatOptions
+
+    return ChatOptions(
+        context_tokens=settings.chat_context,
+        memory=settings.chat_memory,
+        research_rounds=settings.research_rounds,
+        plan=settings.chat_plan,
+    )
+
+
 # --- processes ----------------------------------------------------------------------------------------
 
 
@@ -138,3 +174,44 @@ def worker_of(settings: Settings) -> "WorkerProcess":
     readers, embedders = readers_of(settings), embedders_of(settings)
     queue = broker.connect(settings.redis_url)
     return WorkerProcess(cells_of(settings, "worker"), queue, readers, embedders, settings.worker_threads)
+
+
+class Api(NamedTuple):
+    """An application, and what serving it takes."""
+
+    app: "ASGIApp"
+    options: "ServerOptions"
+    chats: "Chat"
+
+
+def api_of(settings: Settings, browser: "Browser | None" = None) -> Api:
+    """Chats read pages with `browser`, as `means_of` takes it. Raises SettingsError."""
+    from api.app import create_app
+    from application.chat.chat import Chat
+    from application.limits import Limits
+
+    means = means_of(settings, browser)
+    engine, limits, options = engine_of(settings), Limits(settings.redis_url), server_options_of(settings)
+    chats = Chat(engine, means, chat_options_of(settings), limits)
+    return Api(create_app(engine, chats, limits, options), options, chats)
+
+
+def engine_of(settings: Settings) -> "Engine":
+    from application.engine import Engine
+
+    cells, embedders = cells_of(settings, "api"), embedders_of(settings)
+    return Engine(cells, embedders, settings.ingestion_wait, settings.has_endpoint)
+
+
+def server_options_of(settings: Settings) -> "ServerOptions":
+    from api.server import ServerOptions
+
+    origins = (origin.strip() for origin in settings.cors_origins.split(","))
+    return ServerOptions(
+        host=settings.host,
+        port=settings.port,
+        public_url=settings.public_url,
+        cors_origins=tuple(origin for origin in origins if origin),
+        max_body_bytes=settings.max_body_bytes,
+        max_upload_bytes=settings.max_upload_bytes,
+    )

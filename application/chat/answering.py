@@ -54,17 +54,17 @@ class Answering:
         self._conversation = conversation
         self.turn = turn
         self._emitted: asyncio.Queue[Emission | None] = asyncio.Queue()
-        self._draft = Draft(self._emitted.put_nowait, chat.prices, chooses=turn.command is None)
+        self._draft = Draft(self._emitted.put_nowait, chat.means.prices, chooses=turn.command is None)
         desk = desk_of(chat, self._asked, conversation, turn, question.notes, self._draft.status)
         self._toolbox = Toolbox(desk, self._draft, turn.command)
-        research = chat.settings.research_rounds if turn.command == RESEARCH else None
+        research = chat.options.research_rounds if turn.command == RESEARCH else None
         self._briefing = Briefing(conversation, turn, question, self._toolbox, self._draft, research)
         self._rounds = Rounds(
             self._model,
             self._toolbox,
             self._draft,
             most=research or ROUNDS,
-            budget=chat.settings.chat_context,
+            budget=chat.options.context_tokens,
             streamed=question.streamed,
         )
         self._begun = self._stopped = self._keeping = False

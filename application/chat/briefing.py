@@ -86,7 +86,7 @@ class Briefing:
             msgspec.structs.replace(
                 self._turn, question=without_filters(self._turn.question) or self._turn.question
             ),
-            self._chat.settings.chat_context,
+            self._chat.options.context_tokens,
         )
         if told.left_out:
             self._draft.status(TOO_LONG.format(told.left_out))

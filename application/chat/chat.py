@@ -6,26 +6,13 @@ from typing import Protocol
 from uuid import UUID
 
 from application.chat.leases import Leases
+from application.chat.means import ChatOptions, Means
 from application.chat.plans import Plans
 from application.engine import Engine
 from application.limits import Limits
 from application.refusals import NoChatModel
 from domain.conversation import Turn
 from providers.models.conversing import ConversingModel
-from providers.models.image_model import ImageModel
-from providers.sandbox.sandbox import Sandbox
-from providers.speech.speech import Voice
-from providers.web.page import Browser
-from providers.web.search import WebSearch
-from runtime.composition import (
-    conversing_model_of,
-    image_model_of,
-    prices_of,
-    sandbox_of,
-    voice_of,
-    web_search_of,
-)
-from runtime.settings import Settings
 
 UNCONFIGURED = (
     "no chat model is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL and EVERLOG_CHAT_MODEL, or"
@@ -51,31 +38,14 @@ class UnderWay(Protocol):
 
 
 class Chat:
-    """The means of all chats of one API process. None is what is not configured or not installed."""
+    """All chats of one API process."""
 
-    model: ConversingModel | None
-    search: WebSearch | None
-    sandbox: Sandbox | None
-    painter: ImageModel | None
-    voice: Voice | None
-
-    def __init__(
-        self,
-        settings: Settings,
-        engine: Engine,
-        browser: Browser | None = None,
-        limits: Limits | None = None,
-    ) -> None:
-        self.settings = settings
-        self.plans = Plans(settings, limits or Limits(None))
+    def __init__(self, engine: Engine, means: Means, options: ChatOptions, limits: Limits) -> None:
+        """It closes the means when it is closed."""
         self.engine = engine
-        self.model = conversing_model_of(settings)
-        self.search = web_search_of(settings)
-        self.browser = browser or Browser()
-        self.sandbox = sandbox_of(settings)
-        self.painter = image_model_of(settings)
-        self.voice = voice_of(settings)
-        self.prices = prices_of(settings)
+        self.means = means
+        self.options = options
+        self.plans = Plans(options.plan, limits)
         self.under_way: set[UnderWay] = set()
         self.leases = Leases(engine.cells.first.conninfo)
         self.sockets: Counter[str] = Counter()
@@ -83,9 +53,9 @@ class Chat:
 
     def talker(self) -> ConversingModel:
         """The chat model. Raises NoChatModel."""
-        if self.model is None:
+        if self.means.model is None:
             raise NoChatModel(UNCONFIGURED)
-        return self.model
+        return self.means.model
 
     def stop(self, conversation_id: UUID, turn_id: str | None = None) -> None:
         """End what is answered in a conversation that was deleted, or the one turn that was."""
@@ -103,7 +73,5 @@ class Chat:
     async def close(self) -> None:
         """Let go of all."""
         await self.end_turns()
-        for part in (self.model, self.search, self.browser, self.painter):
-            if part:
-                await part.close()
+        await self.means.close()
         await self.leases.close()

@@ -7,7 +7,6 @@ from application.asked import Caller
 from application.limits import Limits
 from application.refusals import UsedUp
 from domain.key import Plan
-from runtime.settings import Settings
 
 EXCEEDED = (
     "I'm glad you're enjoying interacting with me! You've unfortunately exceeded your usage limit for today."
@@ -31,8 +30,8 @@ PLANS: dict[Plan, Allowance] = {
 class Plans:
     """The plans of all owners; a key's own counts more than the server's."""
 
-    def __init__(self, settings: Settings, limits: Limits) -> None:
-        self._usual = settings.chat_plan
+    def __init__(self, usual: Plan | None, limits: Limits) -> None:
+        self._usual = usual
         self._limits = limits
 
     async def take_message(self, caller: Caller) -> None:

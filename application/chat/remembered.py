@@ -28,7 +28,7 @@ LEARNING_SECONDS = 2.0
 
 async def remembers(chat: Chat, owner: str) -> bool:
     """Whether chats of this owner use and make memories: the server's switch, then the owner's."""
-    mode = chat.settings.chat_memory
+    mode = chat.options.memory
     if mode == "disabled":
         return False
     state = await asyncio.to_thread(chat.engine.cells.first.log.owner, owner)

@@ -5,9 +5,10 @@ from argparse import ArgumentParser, Namespace
 
 import psycopg
 
-from api.app import serve
+from api.server import serve
 from domain.eventstore.cells import require_compatible
 from runtime.commands.arguments import begin_log, usual
+from runtime.composition import api_of
 from runtime.servers.running import connected
 from runtime.settings import Settings
 
@@ -21,4 +22,4 @@ def run(settings: Settings, options: Namespace) -> None:
     with contextlib.suppress(psycopg.OperationalError):  # then /health/ready says so
         require_compatible(settings.database_url or "", "api")  # later it would be a stack trace
     begin_log(settings)
-    serve(settings)
+    serve(*api_of(settings))

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api.dialects.khoj import titles
-from api.dialects.khoj.titles import CHARACTERS, FIRST_WORDS
+from application.chat import titles
+from application.chat.titles import CHARACTERS, FIRST_WORDS
 from domain.conversation import MAX_TITLE
 from tests.support.chat import ask
 from tests.support.chat_model import Reply, Scripted, ScriptedChat

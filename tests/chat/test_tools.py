@@ -45,7 +45,7 @@ from providers.models.streamed_answer import Call
 from providers.sandbox import sandbox
 from providers.sandbox.sandbox import Sandbox
 from providers.web.page import Browser
-from runtime.composition import cells_of, embedders_of
+from runtime.composition import chat_options_of, engine_of, means_of
 from runtime.settings import Settings
 from tests.support.endpoint import Endpoint
 from tests.support.service import Service, eventually
@@ -67,6 +67,13 @@ class Studio(msgspec.Struct):
     engine: Engine
     settings: Settings
 
+    def chat(self, limits: Limits | None = None, **more: Any) -> Chat:
+        """What reads pages of this machine alone."""
+        settings = msgspec.structs.replace(self.settings, **more)
+        browser = Browser(allow=lambda address: address.is_loopback, ports=range(1, 65536))
+        means = means_of(settings, browser)
+        return Chat(self.engine, means, chat_options_of(settings), limits or Limits(None))
+
     def use(
         self, tool: Tool, arguments: Any, *, settings: dict[str, Any] | None = None, **desk: Any
     ) -> "Used":
@@ -75,13 +82,9 @@ class Studio(msgspec.Struct):
     async def using(
         self, tool: Tool, arguments: Any, settings: dict[str, Any], given: dict[str, Any]
     ) -> "Used":
-        chat = Chat(
-            msgspec.structs.replace(self.settings, **settings),
-            self.engine,
-            Browser(allow=lambda address: address.is_loopback, ports=range(1, 65536)),
-        )
+        chat = self.chat(**settings)
         if "sandbox" in given:
-            chat.sandbox = given.pop("sandbox")
+            chat.means = msgspec.structs.replace(chat.means, sandbox=given.pop("sandbox"))
         said: list[str] = []
         usual: dict[str, Any] = {
             "asked": ANN_KEY, "user_id": None, "question": "?", "notes": 5, "files": (), "addresses": set(),
@@ -116,7 +119,7 @@ class Used(msgspec.Struct):
 @pytest.fixture(scope="module")
 def studio(service: Service) -> Iterator[Studio]:
     with asyncio.Runner() as runner:
-        engine = Engine(service.settings, cells_of(service.settings), embedders_of(service.settings))
+        engine = engine_of(service.settings)
         runner.run(engine.open())
         yield Studio(runner, engine, service.settings)
         runner.run(engine.close())
@@ -165,8 +168,8 @@ def test_tools_are_named_as_their_commands_and_a_strict_model_can_call_each() ->
 
 
 def test_what_is_not_configured_is_not_offered_and_says_what_to_set(studio: Studio) -> None:
-    chat = Chat(studio.settings, studio.engine)
-    chat.sandbox = None
+    chat = studio.chat()
+    chat.means = msgspec.structs.replace(chat.means, sandbox=None)
     ready = {name for name, tool in ALL.items() if tool.available(chat)}
     studio.runner.run(chat.close())
     assert ready == {"notes", "webpage", "diagram", "memories"}
@@ -580,9 +583,8 @@ def test_what_is_not_painted_is_not_counted_and_two_pictures_are_told_of_as_two(
     allowed = PLANS["free"].images
 
     async def paint(times: int) -> list[str]:
-        settings = msgspec.structs.replace(studio.settings, **painting(painter))
-        limits = Limits(settings.redis_url)
-        chat = Chat(settings, studio.engine, limits=limits)
+        limits = Limits(studio.settings.redis_url)
+        chat = studio.chat(limits, **painting(painter))
         desk = Desk(
             chat=chat, asked=Asked(caller, "request"), user_id=None, question="?", notes=5, files=(),
             addresses=set(), say=draft.status,
@@ -646,7 +648,7 @@ def test_memories_are_not_offered_where_chats_use_none(studio: Studio) -> None:
     modes = get_args(Settings.__annotations__["chat_memory"])
     offered: list[bool] = []
     for mode in modes:
-        chat = Chat(msgspec.structs.replace(studio.settings, chat_memory=mode), studio.engine)
+        chat = studio.chat(chat_memory=mode)
         offered.append(MEMORIES.available(chat))
         studio.runner.run(chat.close())
     assert dict(zip(modes, offered, strict=True))["disabled"] is False
@@ -654,7 +656,7 @@ def test_memories_are_not_offered_where_chats_use_none(studio: Studio) -> None:
 
 
 def test_searches_without_a_database_fail_in_words(studio: Studio, synced: str) -> None:
-    engine = Engine(studio.settings, cells_of(studio.settings), embedders_of(studio.settings))
+    engine = engine_of(studio.settings)
     studio.runner.run(engine.open())
     studio.use(NOTES, Queries(["cat"]), user_id=synced)
     studio.runner.run(engine.close())

@@ -32,7 +32,7 @@ from projections.search import SEARCH
 from projections.searched import FILL_TEXTS
 from providers.documents.documents import passages_of
 from providers.embedding.local import LocalEmbedder
-from runtime.composition import cells_of, embedders_of, readers_of, worker_of
+from runtime.composition import embedders_of, engine_of, readers_of, worker_of
 from runtime.settings import Settings
 from tests.support.documents import indexed, remove, upload
 from tests.support.projections import applied, build_of, checksum, given
@@ -305,7 +305,7 @@ def _asked(owner: str, actor: str | None) -> Asked:
 
 def _with_engine(service: Service, ask: Any) -> Any:
     async def go() -> Any:
-        engine = Engine(service.settings, cells_of(service.settings), embedders_of(service.settings))
+        engine = engine_of(service.settings)
         await engine.open()
         try:
             return await ask(engine)

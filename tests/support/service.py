@@ -10,11 +10,11 @@ import httpx
 import msgspec
 import uvicorn
 
-from api.app import configured, create_app
+from api.server import configured
 from domain.eventstore.cipher import MasterKey
 from domain.key import ALL_SCOPES
 from providers.web.page import Browser
-from runtime.composition import worker_of
+from runtime.composition import api_of, worker_of
 from runtime.settings import Settings
 from workers.process import WorkerProcess
 
@@ -55,7 +55,8 @@ def serving(settings: Settings, browser: Browser | None = None) -> Iterator[Serv
     worker.cells.create_key(KEY, "test", "default", ALL_SCOPES)
     worker.cells.create_key(OTHER_KEY, "test", "another", ALL_SCOPES)
     worker.start()
-    server = uvicorn.Server(configured(create_app(settings, browser), settings))
+    api = api_of(settings, browser)
+    server = uvicorn.Server(configured(api.app, api.options))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{settings.port}"

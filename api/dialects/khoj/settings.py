@@ -164,10 +164,10 @@ async def settings(
         has_documents=synced,
         enabled_content_source=Synced(computer=synced),
         enable_memory=await remembers(chats, name),
-        server_memory_mode=chats.settings.chat_memory,
+        server_memory_mode=chats.options.memory,
         chat_model_options=_models(chats),
-        selected_chat_model_config=MODEL if chats.model else None,
-        is_eleven_labs_enabled=chats.voice is not None,
+        selected_chat_model_config=MODEL if chats.means.model else None,
+        is_eleven_labs_enabled=chats.means.voice is not None,
     )
 
 
@@ -263,4 +263,4 @@ NO_MODEL = ChosenModel(id=None, chat_model=None)
 
 
 def _models(chats: Chat) -> list[ModelOption]:
-    return [ModelOption(id=MODEL, name=chats.settings.chat_model)] if chats.model else []
+    return [ModelOption(id=MODEL, name=chats.means.model.name)] if chats.means.model else []

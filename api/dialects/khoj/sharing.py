@@ -28,13 +28,12 @@ from api.dialects.khoj.parameters import (
     required,
 )
 from api.errors import Refusal
+from api.server import ServerOptions, options_of
 from application.asked import Asked
 from application.chat import sharing
-from application.chat.chat import Chat
 from application.engine import Engine
 from domain.errors import NotFound
 from domain.share import Share
-from runtime.settings import Settings
 
 HEALTH = "../health"
 """From where a share is withdrawn: it answers 200 to all, also behind a proxy that adds a path."""
@@ -74,7 +73,6 @@ async def share(
     request: Request[Any, Any, Any],
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
-    chats: NamedDependency[Chat],
     conversation_id: Value = None,
     user_id: User = None,
     data: JSONBody[OfConversation | None] = None,
@@ -85,7 +83,7 @@ async def share(
     one = await conversation_of(asked, engine, id, said.user_id)
     shared = await sharing.share(engine, asked, one)
     place = quote(shared.published.slug)
-    return Shared(url=f"{address_of(request, chats.settings)}/share/chat/{place}/")
+    return Shared(url=f"{address_of(request, options_of(request))}/share/chat/{place}/")
 
 
 @get(
@@ -171,17 +169,17 @@ async def unshare(
 ROUTES = [share, read_shared, fork, unshare]
 
 
-def address_of(request: Request[Any, Any, Any], settings: Settings) -> str:
+def address_of(request: Request[Any, Any, Any], options: ServerOptions) -> str:
     """Where the client reaches this server, without a slash at the end.
 
     Without a setting for it that is what the client says itself. It is told to nobody else, and only as far
     as it is a host; the scheme is what a proxy says, else https unless the host is one of a local network.
     """
-    if settings.public_url:
-        return settings.public_url.rstrip("/")
+    if options.public_url:
+        return options.public_url.rstrip("/")
     host = request.headers.get("host", "")
     if not HOST.fullmatch(host):
-        host = f"{settings.host}:{settings.port}"
+        host = f"{options.host}:{options.port}"
     scheme = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
     if scheme not in ("http", "https"):
         scheme = request.url.scheme if _is_local(host) else "https"

@@ -21,6 +21,7 @@ from api.dialects.khoj.question import MAX_QUESTION, Asking, TooMuch
 from api.dialects.khoj.turns import greeting
 from api.errors import Refusal, problem_of
 from api.limits import admit
+from api.server import ServerOptions, options_of
 from application.asked import Asked, Caller
 from application.chat import turns
 from application.chat.answering import Answering
@@ -31,7 +32,6 @@ from application.chat.turns import Emissions
 from application.engine import Engine
 from application.limits import Limits
 from domain.ids import new_id
-from runtime.settings import Settings
 
 FLUSH_SECONDS = 0.1
 FLUSH_CHARACTERS = 512
@@ -232,7 +232,7 @@ async def _refuse(socket: "WebSocket[Any, Any, Any]", words: str) -> None:
 
 async def _admitted(socket: "WebSocket[Any, Any, Any]", chats: Chat) -> Caller:
     """Who connects. Raises Refusal."""
-    _require_origin(socket.headers.get("origin", ""), chats.settings)
+    _require_origin(socket.headers.get("origin", ""), options_of(socket))
     caller = await _caller(socket)
     if chats.sockets[caller.owner] >= MAX_SOCKETS:
         raise Refusal(
@@ -264,11 +264,11 @@ def _offered(headers: Headers) -> list[str]:
     return [part.strip() for part in headers.get("sec-websocket-protocol", "").split(",")]
 
 
-def _require_origin(origin: str, settings: Settings) -> None:
+def _require_origin(origin: str, options: ServerOptions) -> None:
     """Only pages of ours, and of those that are allowed to call the API, may connect. Raises Refusal."""
-    allowed = [urlsplit(each.strip()) for each in settings.cors_origins.split(",")]
-    hosts = AT_HOME | {settings.host} | {each.hostname for each in allowed}
-    if "*" not in settings.cors_origins and urlsplit(origin).hostname not in hosts - {None}:
+    allowed = [urlsplit(each) for each in options.cors_origins]
+    hosts = AT_HOME | {options.host} | {each.hostname for each in allowed}
+    if "*" not in options.cors_origins and urlsplit(origin).hostname not in hosts - {None}:
         raise Refusal(
             HTTPStatus.FORBIDDEN,
             "origin",

@@ -46,16 +46,16 @@ class Code(Tool):
     arguments: type[msgspec.Struct] = Program
 
     def available(self, chat: Chat) -> bool:
-        return chat.sandbox is not None
+        return chat.means.sandbox is not None
 
     def missing(self) -> str:
         return MISSING
 
     async def run(self, desk: Desk, arguments: Program) -> Outcome:
-        if desk.chat.sandbox is None:
+        if desk.chat.means.sandbox is None:
             raise ToolFailed(MISSING)
         desk.say(f"**Running code snippet**:\n{fenced(arguments.code, 'python')}")
-        run = await _run(desk.chat.sandbox, desk.asked.caller.owner, arguments.code)
+        run = await _run(desk.chat.means.sandbox, desk.asked.caller.owner, arguments.code)
         return Outcome(told=_told(run), references=References(runs=(_kept(run, arguments.code),)))
 
 

@@ -40,7 +40,7 @@ class Image(Tool):
     arguments: type[msgspec.Struct] = Painting
 
     def available(self, chat: Chat) -> bool:
-        return chat.painter is not None
+        return chat.means.painter is not None
 
     def missing(self) -> str:
         return MISSING
@@ -49,13 +49,13 @@ class Image(Tool):
         return Painting(question)
 
     async def run(self, desk: Desk, arguments: Painting) -> Outcome:
-        if desk.chat.painter is None:
+        if desk.chat.means.painter is None:
             raise ToolFailed(MISSING)
         plans, caller = desk.chat.plans, desk.asked.caller
         if not await plans.take_image(caller):
             raise ToolFailed(USED_UP)
         try:
-            return await _painted(desk, desk.chat.painter, plain(arguments.prompt).strip()[:MAX_PROMPT])
+            return await _painted(desk, desk.chat.means.painter, plain(arguments.prompt).strip()[:MAX_PROMPT])
         except Exception:
             await plans.give_back_image(caller)
             raise

@@ -35,7 +35,7 @@ class Memories(Tool):
     arguments: type[msgspec.Struct] = Recalling
 
     def available(self, chat: Chat) -> bool:
-        return chat.settings.chat_memory != "disabled"
+        return chat.options.memory != "disabled"
 
     async def useful(self, desk: Desk) -> bool:
         """Whether the user lets chats remember."""

@@ -34,7 +34,7 @@ class Online(Tool):
     arguments: type[msgspec.Struct] = Queries
 
     def available(self, chat: Chat) -> bool:
-        return chat.search is not None
+        return chat.means.search is not None
 
     def missing(self) -> str:
         return MISSING
@@ -70,10 +70,10 @@ async def _searched(desk: Desk, queries: list[str]) -> list[WebSearch]:
 
 async def _search(desk: Desk, query: str) -> WebSearch | str:
     """The links, or why there are none."""
-    if desk.chat.search is None:
+    if desk.chat.means.search is None:
         return MISSING
     try:
-        found = await desk.chat.search.search(query, RESULTS)
+        found = await desk.chat.means.search.search(query, RESULTS)
     except SearchUnavailable as error:
         return str(error)
     links = tuple(Link(title=one.title, url=one.link, snippet=one.snippet) for one in found)

@@ -100,7 +100,7 @@ async def read(desk: Desk, wanted: Mapping[str, str]) -> Pages:
 async def _read(desk: Desk, url: str, query: str) -> WebPage | str:
     """The page, or why there is none."""
     try:
-        page = await desk.chat.browser.read(url)
+        page = await desk.chat.means.browser.read(url)
     except (PageRefused, PageUnavailable) as error:
         return str(error)
     return WebPage(url=url, text=cut(page.text, MAX_TOLD), query=query)
