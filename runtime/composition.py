@@ -196,6 +196,20 @@ def api_of(settings: Settings, browser: "Browser | None" = None) -> Api:
     return Api(create_app(engine, chats, limits, options), options, chats)
 
 
+def serve_api(settings: Settings) -> None:
+    """Serve until told to stop by SIGTERM or SIGINT. Raises SettingsError."""
+    from api.server import serve
+
+    serve(*api_of(settings))
+
+
+def key_beginnings() -> dict[str, str]:
+    """How the texts of keys begin that are made for a dialect, by its name."""
+    from api.spoken import SPOKEN
+
+    return {name: dialect.key_beginning for name, dialect in SPOKEN.all.items()}
+
+
 def engine_of(settings: Settings) -> "Engine":
     from application.engine import Engine
 

@@ -5,10 +5,9 @@ from argparse import ArgumentParser, Namespace
 
 import psycopg
 
-from api.server import serve
 from domain.eventstore.cells import require_compatible
 from runtime.commands.arguments import begin_log, usual
-from runtime.composition import api_of
+from runtime.composition import serve_api
 from runtime.servers.running import connected
 from runtime.settings import Settings
 
@@ -22,4 +21,4 @@ def run(settings: Settings, options: Namespace) -> None:
     with contextlib.suppress(psycopg.OperationalError):  # then /health/ready says so
         require_compatible(settings.database_url or "", "api")  # later it would be a stack trace
     begin_log(settings)
-    serve(*api_of(settings))
+    serve_api(settings)

@@ -11,7 +11,7 @@ from domain.errors import NotFound
 from domain.ids import KEY_PREFIX, parse
 from domain.key import ALL_SCOPES, KEY_BEGINNING, KeyScope, Plan, Terms
 from runtime.commands.arguments import Run, tell, usual
-from runtime.composition import cells_of
+from runtime.composition import cells_of, key_beginnings
 from runtime.servers.running import connected
 from runtime.settings import Settings, SettingsError
 
@@ -92,12 +92,10 @@ def _beginning(dialect: str | None) -> str:
     """How the text of a key begins. Raises SettingsError for a dialect that there is not."""
     if dialect is None:
         return KEY_BEGINNING
-    from api.spoken import SPOKEN  # which takes long to import, and is seldom wanted
-
-    try:
-        return SPOKEN.key_beginning(dialect)
-    except KeyError:
-        raise SettingsError(f"--dialect: {dialect!r} is none of {', '.join(SPOKEN.all)}") from None
+    beginnings = key_beginnings()
+    if dialect not in beginnings:
+        raise SettingsError(f"--dialect: {dialect!r} is none of {', '.join(beginnings)}")
+    return beginnings[dialect]
 
 
 def _line(key: KeyAnswer) -> str:
