@@ -74,14 +74,17 @@ def _words(error: Exception) -> str | None:
     import psycopg
     from redis.exceptions import RedisError
 
+    from domain.errors import Refused
     from domain.eventstore.cipher import WrongMasterKey
     from domain.eventstore.formats import Incompatible
 
     match error:
-        case SettingsError() | WrongMasterKey() | Incompatible():
+        case SettingsError() | WrongMasterKey() | Incompatible() | Refused():
             return str(error)
         case psycopg.OperationalError():
             return f"the database cannot be reached: {str(error).partition(chr(10))[0]}; try `everlog doctor`"
+        case psycopg.ProgrammingError() if error.sqlstate is None:  # before anything was asked
+            return f"EVERLOG_DATABASE_URL: {str(error).partition(chr(10))[0]}"
         case RedisError():
             return f"Redis cannot be reached: {error}; try `everlog doctor`"
     return None

@@ -24,7 +24,7 @@ from workers import broker
 
 LOOK_SECONDS = 0.1
 TAKEN_SECONDS = 30.0
-"""Without a worker that takes the job by then, there is none."""
+"""Without a worker that takes the job by then, or goes on with it, there is none."""
 
 
 def declare(parser: ArgumentParser) -> None:
@@ -97,7 +97,7 @@ def _follow(conn: Connection[Any], name: str, version: int, as_json: bool) -> Bu
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
         TextColumn("{task.speed:,.0f} events/s", justify="right"), TimeRemainingColumn(),
     )  # fmt: skip
-    deadline = time.monotonic() + TAKEN_SECONDS
+    deadline, done = time.monotonic() + TAKEN_SECONDS, None
     with Progress(*columns, console=Console(stderr=True), disable=as_json) as progress:
         task = progress.add_task(name, total=None)
         while True:
@@ -108,8 +108,22 @@ def _follow(conn: Connection[Any], name: str, version: int, as_json: bool) -> Bu
                 raise SettingsError(f"the replay of {name} failed: {build.error}")
             if build.to_load is not None:
                 progress.update(task, total=build.to_load, completed=build.loaded)
-            elif time.monotonic() > deadline:
-                raise SettingsError("no worker took the replay; is `everlog worker` running?")
             if build.state != "building":
                 return build
+            if done != build.loaded:
+                deadline, done = time.monotonic() + TAKEN_SECONDS, build.loaded
+            elif time.monotonic() > deadline:
+                _require_worker(conn, build)
+                deadline = time.monotonic() + TAKEN_SECONDS
             time.sleep(LOOK_SECONDS)
+
+
+def _require_worker(conn: Connection[Any], build: Build) -> None:
+    """Raises SettingsError where nobody is at a replay, such as when its worker was killed."""
+    if rebuild.under_way(conn, build.name):
+        return
+    if build.to_load is None:
+        raise SettingsError("no worker took the replay; is `everlog worker` running?")
+    raise SettingsError(
+        f"no worker goes on with the replay of {build.name}; `everlog worker` starts one, which takes it up"
+    )
