@@ -1,11 +1,15 @@
-"""Everlog as the processes of `everlog serve`."""
+"""Everlog as the processes of `everlog serve`, and each of its commands as one."""
 
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-from tests.support.service import eventually, free_port
+import msgspec
+
+from runtime.settings import Settings, variable_of
+from tests.support.service import PATIENCE_SECONDS, eventually, free_port
 
 KEY = "bootstrap-key-of-the-test"
 
@@ -44,6 +48,34 @@ class Served:
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(15)
+
+
+class Command:
+    """A running `everlog COMMAND` with these settings."""
+
+    def __init__(self, settings: Settings, *command: str) -> None:
+        given = {variable_of(name): value for name, value in msgspec.structs.asdict(settings).items()}
+        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "runtime.cli", *command],
+            env=os.environ | {name: str(value) for name, value in given.items() if value is not None},
+            stdout=self._output,
+            stderr=self._output,
+        )
+
+    @property
+    def output(self) -> str:
+        self._output.seek(0)
+        return self._output.read()
+
+    def ended(self) -> tuple[int, str]:
+        """Its status and output, once it ends by itself."""
+        return self.process.wait(PATIENCE_SECONDS), self.output
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(15)
+        self._output.close()
 
 
 def _command(pid: str) -> str:
