@@ -4,7 +4,7 @@ import msgspec
 import psycopg
 from redis import Redis
 
-from domain.eventstore.cells import require_compatible
+from domain.eventstore.cells import named, require_compatible
 from runtime.commands.doctor.chats import findings
 from runtime.commands.doctor.finding import Finding, found
 from runtime.composition import chat_model_of, embedders_of, readers_of
@@ -42,7 +42,8 @@ def _service(settings: Settings) -> list[Finding]:
 
 
 def _database(settings: Settings) -> Finding:
-    with psycopg.connect(settings.database_url or "", connect_timeout=TIMEOUT_SECONDS) as conn:
+    database_url = named(settings.database_url or "", "doctor")
+    with psycopg.connect(database_url, connect_timeout=TIMEOUT_SECONDS) as conn:
         server = conn.info.server_version // 10_000
         row = conn.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
     if row is None:
@@ -52,7 +53,7 @@ def _database(settings: Settings) -> Finding:
             detail=f"PostgreSQL {server} answers, but has no pgvector",
             next="run `everlog migrate`; if it cannot make the extension, install pgvector 0.8.4 or newer",
         )
-    require_compatible(settings.database_url or "", "doctor")
+    require_compatible(database_url, "doctor")
     return Finding(name="database", state="ok", detail=f"PostgreSQL {server} with pgvector {row[0]}")
 
 
