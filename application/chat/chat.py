@@ -1,7 +1,6 @@
 """What chats stand on, beside the engine: the models and tools that are configured."""
 
 import asyncio
-from collections import Counter
 from typing import Protocol
 from uuid import UUID
 
@@ -48,8 +47,6 @@ class Chat:
         self.plans = Plans(options.plan, limits)
         self.under_way: set[UnderWay] = set()
         self.leases = Leases(engine.cells.first.conninfo)
-        self.sockets: Counter[str] = Counter()
-        """Owner → open WebSockets."""
 
     def talker(self) -> ConversingModel:
         """The chat model. Raises NoChatModel."""

@@ -1,4 +1,4 @@
-"""How much the chats of an owner may do in a day (seed 004, Rate Limits); without a plan, all they like."""
+"""How much the chats of an owner may do in a day; without a plan, all they like."""
 
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -8,10 +8,7 @@ from application.limits import Limits
 from application.refusals import UsedUp
 from domain.key import Plan
 
-EXCEEDED = (
-    "I'm glad you're enjoying interacting with me! You've unfortunately exceeded your usage limit for today."
-    " Please come back tomorrow."
-)
+EXCEEDED = "today's questions of this plan are used up: ask again tomorrow"
 
 
 class Allowance(NamedTuple):

@@ -17,7 +17,7 @@ from providers.embedding.embedder import EmbedderRefused, EmbedderUnavailable
 
 RECENT = 10
 RECENT_CONDITION = "updated_at > now() - interval '7 days'"
-"""As Khoj has it: the medium term."""
+"""The medium term."""
 SIMILAR = 10
 LEAST_SCORE = 0.3
 """Below "half related" on purpose: the model is told to ignore what does not matter."""
@@ -33,6 +33,12 @@ async def remembers(chat: Chat, owner: str) -> bool:
         return False
     state = await asyncio.to_thread(chat.engine.cells.first.log.owner, owner)
     return mode == "enabled_default_on" if state.memory_on is None else state.memory_on
+
+
+async def switch_memory(chat: Chat, asked: Asked, on: bool) -> bool:
+    """Switch it for this owner; whether it is on then. What is remembered stays."""
+    await asyncio.to_thread(chat.engine.cells.switch_memory, on, asked.context())
+    return await remembers(chat, asked.caller.owner)
 
 
 async def remembered(chat: Chat, asked: Asked, user_id: str | None, question: str) -> list[Memory]:

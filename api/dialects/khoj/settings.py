@@ -3,7 +3,6 @@
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-import anyio.to_thread
 import msgspec
 from litestar import Request, get, patch, post
 from litestar.di import NamedDependency
@@ -16,7 +15,7 @@ from api.errors import Refusal
 from application import documents
 from application.asked import Asked
 from application.chat.chat import Chat
-from application.chat.remembered import remembers
+from application.chat.remembered import remembers, switch_memory
 from application.engine import Engine
 from domain.errors import NotFound
 
@@ -132,12 +131,10 @@ class DetailedSettings(Settings, frozen=True, kw_only=True):
 async def switch(
     enable_memory: Annotated[bool, QueryParameter()],
     asked: NamedDependency[Asked],
-    engine: NamedDependency[Engine],
     chats: NamedDependency[Chat],
 ) -> MemorySwitch:
     """Answers how it is from now on: where the server has switched it off, a user's wish is only kept."""
-    await anyio.to_thread.run_sync(engine.cells.switch_memory, enable_memory, asked.context())
-    return MemorySwitch(enable_memory=await remembers(chats, asked.caller.owner))
+    return MemorySwitch(enable_memory=await switch_memory(chats, asked, enable_memory))
 
 
 @get(

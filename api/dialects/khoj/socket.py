@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from contextlib import aclosing, suppress
 from http import HTTPStatus
 from typing import Any
@@ -63,16 +64,17 @@ class Frame(msgspec.Struct):
 async def chat_socket(socket: "WebSocket[Any, Any, Any]") -> None:
     chats: Chat = socket.app.state.chats
     try:
-        caller = await _admitted(socket, chats)
+        caller = await _admitted(socket)
     except Refusal as refused:
         await _refuse(socket, str(refused))
         return
-    chats.sockets[caller.owner] += 1
+    connections = _open(socket)
+    connections[caller.owner] += 1
     try:
         await socket.accept(subprotocols=PROTOCOL if PROTOCOL in _offered(socket.headers) else None)
         await _Socket(socket, chats).serve()
     finally:
-        chats.sockets[caller.owner] -= 1
+        connections[caller.owner] -= 1
 
 
 ROUTES = [chat_socket]
@@ -230,15 +232,21 @@ async def _refuse(socket: "WebSocket[Any, Any, Any]", words: str) -> None:
     await socket.send(end)
 
 
-async def _admitted(socket: "WebSocket[Any, Any, Any]", chats: Chat) -> Caller:
+async def _admitted(socket: "WebSocket[Any, Any, Any]") -> Caller:
     """Who connects. Raises Refusal."""
     _require_origin(socket.headers.get("origin", ""), options_of(socket))
     caller = await _caller(socket)
-    if chats.sockets[caller.owner] >= MAX_SOCKETS:
+    if _open(socket)[caller.owner] >= MAX_SOCKETS:
         raise Refusal(
             HTTPStatus.TOO_MANY_REQUESTS, "too-many-sockets", f"more than {MAX_SOCKETS} connections are open"
         )
     return caller
+
+
+def _open(socket: "WebSocket[Any, Any, Any]") -> Counter[str]:
+    """Owner → connections that are open in this process."""
+    counted: Counter[str] = socket.app.state.setdefault("sockets", Counter())
+    return counted
 
 
 async def _caller(socket: "WebSocket[Any, Any, Any]") -> Caller:
