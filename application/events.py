@@ -9,7 +9,7 @@ from domain.eventstore.cells import Cell
 from domain.eventstore.mapper import LogEntry
 from domain.eventstore.reading import Filter
 from domain.ids import MEMORY_PREFIX, spell
-from domain.memory import CHANGE_NAMES
+from domain.memory import CHANGE_NAMES, Added, Deleted, Erased, Updated
 from domain.recorded import Recorded
 
 
@@ -42,6 +42,13 @@ def page(cell: Cell, only: Filter, user_id: str | None, after: int, limit: int) 
             return []
         only = only._replace(subject_id=subject_id)
     return [_logged(entry, recorded) for entry, recorded in cell.log.page(after, limit, only)]
+
+
+def changes_by(cell: Cell, owner: str, cause: str, most: int) -> list[Recorded]:
+    """The changes of memories that one cause has made, in order; at most `most`."""
+    types = [change.TYPE for change in (Added, Updated, Deleted, Erased)]
+    page = cell.log.page(0, most, Filter(owner=owner, cause=cause, types=types))
+    return [recorded for _, recorded in page]
 
 
 def _logged(entry: LogEntry, recorded: Recorded) -> LoggedEvent:

@@ -55,6 +55,12 @@ async def settled(engine: Engine, asked: Asked, id: UUID, wait: float) -> Ingest
     return ingestion
 
 
+async def is_under_way(engine: Engine, asked: Asked, id: UUID) -> bool:
+    """Whether a worker has taken one that waits."""
+    async with engine.connection(asked.caller.owner) as conn:
+        return await backlog.is_handed_out(conn, id)
+
+
 async def retry(engine: Engine, asked: Asked, id: UUID, wait: float) -> Ingestion:
     """Have a failed one extracted again, and give that `wait` seconds. Raises NotFound and NotWaiting."""
     await engine.execute(asked, [(id, Retry())])

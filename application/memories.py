@@ -1,7 +1,6 @@
 """Memories: as they are, were and are listed; changing them by what they are; erasing them."""
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
@@ -22,8 +21,7 @@ from domain.recorded import Recorded, now
 from projections import history, memories
 from projections.selection import Selection
 
-log = logging.getLogger(__name__)
-
+READ_AT_ONCE = 1_000
 CHANGE_TRIES = 50
 """Each time that somebody else changes it first, that one is through."""
 CHANGE_PAUSE_SECONDS = 0.002
@@ -106,6 +104,27 @@ async def listing(
     """What is selected, newest first unless `ascending`; `after` is the last memory of the page before."""
     async with engine.reading(asked, memories.MEMORIES) as (conn, build):
         return await memories.listing(conn, build, selection, limit, ascending=ascending, after=after)
+
+
+async def all_of(
+    engine: Engine,
+    asked: Asked,
+    selection: Selection,
+    most: int | None,
+    *,
+    ascending: bool = False,
+    after: UUID | None = None,
+) -> list[Memory]:
+    """What is selected, newest first unless `ascending`; at most `most`."""
+    found: list[Memory] = []
+    async with engine.reading(asked, memories.MEMORIES) as (conn, build):
+        while True:
+            limit = READ_AT_ONCE if most is None else min(READ_AT_ONCE, most - len(found))
+            page = await memories.listing(conn, build, selection, limit, ascending=ascending, after=after)
+            found += page
+            if len(page) < limit or len(found) == most:
+                return found
+            after = page[-1].id
 
 
 async def page(

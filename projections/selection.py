@@ -32,6 +32,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     type_of_untyped: str | None = None
     """What a memory counts as that has no type."""
     created_since: datetime | None = None
+    updated_since: datetime | None = None
     min_confidence: float | None = None
     """Lowest; a memory that nobody gave a confidence has 1."""
     with_expired: bool = False
@@ -62,9 +63,10 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         if self.type is not None:
             conditions.append("coalesce(traits ->> 'type', %(type_of_untyped)s) = %(type)s")
             values |= {"type": self.type, "type_of_untyped": self.type_of_untyped}
-        if self.created_since is not None:
-            conditions.append("created_at >= %(created_since)s")
-            values["created_since"] = self.created_since
+        for column in ("created", "updated"):
+            if (since := getattr(self, f"{column}_since")) is not None:
+                conditions.append(f"{column}_at >= %({column}_since)s")
+                values[f"{column}_since"] = since
         if self.min_confidence is not None:
             conditions.append("coalesce((traits ->> 'confidence')::float8, 1) >= %(min_confidence)s")
             values["min_confidence"] = self.min_confidence

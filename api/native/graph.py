@@ -11,11 +11,12 @@ from api.errors import refusals
 from api.position import at_position
 from api.request import MinPosition
 from api.scope import SCOPED
+from application import graph
 from application.asked import Asked
 from application.engine import Engine
 from domain.ids import MEMORY_PREFIX, named_id, spell
 from domain.scope import Scope
-from projections import graph
+from projections.graph import Edge, Node
 
 MAX_NODES = 10_000
 """The SDK asks for no limit and no next page: all of most graphs at once."""
@@ -73,17 +74,14 @@ async def whole(
     offset: Offset = 0,
     min_position: MinPosition = None,
 ) -> Response[GraphAnswer]:
-    async with engine.reading(asked, graph.GRAPH) as (conn, build):
-        nodes = await graph.entities(conn, build, within, min(limit, MAX_NODES), offset)
-        edges = await graph.relations_among(conn, build, within, nodes, MAX_EDGES)
-        total_entities, total_relations = await graph.totals(conn, build, within)
+    found = await graph.drawn(engine, asked, within, min(limit, MAX_NODES), offset, MAX_EDGES)
     answer = GraphAnswer(
-        entities=_entities(asked.caller.owner, nodes),
-        relations=[_relation(edge) for edge in edges],
-        total_entities=total_entities,
-        total_relations=total_relations,
+        entities=_entities(asked.caller.owner, found.entities),
+        relations=[_relation(edge) for edge in found.relations],
+        total_entities=found.total_entities,
+        total_relations=found.total_relations,
     )
-    return Response(answer, headers=at_position(build.position))
+    return Response(answer, headers=at_position(found.position))
 
 
 @get(
@@ -102,17 +100,16 @@ async def entities(
     offset: Offset = 0,
     min_position: MinPosition = None,
 ) -> Response[EntitiesAnswer]:
-    async with engine.reading(asked, graph.GRAPH) as (conn, build):
-        nodes = await graph.entities(conn, build, within, min(limit, MAX_NODES), offset)
-        total, _ = await graph.totals(conn, build, within)
-    answer = EntitiesAnswer(entities=_entities(asked.caller.owner, nodes), total_entities=total)
-    return Response(answer, headers=at_position(build.position))
+    found = await graph.drawn(engine, asked, within, min(limit, MAX_NODES), offset, most_relations=0)
+    entities = _entities(asked.caller.owner, found.entities)
+    answer = EntitiesAnswer(entities=entities, total_entities=found.total_entities)
+    return Response(answer, headers=at_position(found.position))
 
 
 ROUTES = [whole, entities]
 
 
-def _entities(owner: str, nodes: list[graph.Node]) -> list[EntityAnswer]:
+def _entities(owner: str, nodes: list[Node]) -> list[EntityAnswer]:
     return [
         EntityAnswer(
             id=spell(ENTITY_PREFIX, named_id("entity", f"{owner} {node.name.lower()}")),
@@ -124,7 +121,7 @@ def _entities(owner: str, nodes: list[graph.Node]) -> list[EntityAnswer]:
     ]
 
 
-def _relation(edge: graph.Edge) -> RelationAnswer:
+def _relation(edge: Edge) -> RelationAnswer:
     return RelationAnswer(
         source=edge.source,
         relation=edge.relation,

@@ -1,6 +1,7 @@
 """The memories that a turn is told of: the recent ones, and those that fit the question."""
 
 import asyncio
+from datetime import timedelta
 
 import msgspec
 
@@ -10,13 +11,14 @@ from application.chat.chat import Chat
 from application.waiting import until
 from domain.eventstore import backlog
 from domain.memory import Memory
+from domain.recorded import now
 from domain.scope import Scope
 from projections import memories, search
 from projections.selection import Selection
 from providers.embedding.embedder import EmbedderRefused, EmbedderUnavailable
 
 RECENT = 10
-RECENT_CONDITION = "updated_at > now() - interval '7 days'"
+RECENT_DAYS = 7
 """The medium term."""
 SIMILAR = 10
 LEAST_SCORE = 0.3
@@ -76,7 +78,8 @@ async def _look(chat: Chat, asked: Asked, user_id: str | None, question: str) ->
 
 
 async def _recent(chat: Chat, asked: Asked, scope: Scope) -> list[Memory]:
-    selection = Selection(scope=scope, without_user=scope.user_id is None, also=RECENT_CONDITION)
+    since = now() - timedelta(days=RECENT_DAYS)
+    selection = Selection(scope=scope, without_user=scope.user_id is None, updated_since=since)
     async with chat.engine.reading(asked, memories.MEMORIES) as (conn, build):
         return await memories.listing(conn, build, selection, RECENT)
 

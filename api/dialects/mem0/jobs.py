@@ -7,7 +7,6 @@ from http import HTTPStatus
 from typing import Any, Literal, TypedDict
 from uuid import UUID
 
-import anyio.to_thread
 import msgspec
 from litestar import get, post
 from litestar.di import NamedDependency
@@ -20,15 +19,12 @@ from api.errors import Refusal
 from application import ingestions, memories
 from application.asked import Asked
 from application.engine import Engine
+from application.events import changes_by
 from application.storable import Id
 from domain.errors import NotFound
-from domain.eventstore import backlog
-from domain.eventstore.cells import Cell
-from domain.eventstore.reading import Filter
 from domain.ids import named_id, parse
 from domain.ingestion import Ingestion
-from domain.memory import CHANGE_NAMES, Added, Deleted, Erased, Updated
-from domain.recorded import Recorded
+from domain.memory import CHANGE_NAMES
 from projections.conditions import ENTITIES
 from projections.selection import Selection
 
@@ -71,8 +67,7 @@ async def get_event(
     with contextlib.suppress(NotFound):
         ingestion = await ingestions.settled(engine, asked, id, 0)
         return _of_ingestion(ingestion, await _status(asked, engine, ingestion))
-    cell = await engine.cell_of(asked.caller.owner)
-    changes = await anyio.to_thread.run_sync(_changes, cell, asked.caller.owner, id)
+    changes = await engine.run(asked, changes_by, asked.caller.owner, str(id), MAX_RESULTS)
     if not changes and id == idle_id(asked.caller.owner, id):
         return EventAnswer(id=id, event_type="NONE", status="SUCCEEDED", results=[])
     if not changes:
@@ -122,15 +117,7 @@ async def _status(asked: Asked, engine: Engine, ingestion: Ingestion) -> EventSt
         return "SUCCEEDED"
     if ingestion.status == "failed":
         return "FAILED"
-    async with engine.connection(asked.caller.owner) as conn:
-        return "RUNNING" if await backlog.is_handed_out(conn, ingestion.id) else "PENDING"
-
-
-def _changes(cell: Cell, owner: str, cause: UUID) -> list[Recorded]:
-    """The changes of memories that one request made."""
-    types = [Added.TYPE, Updated.TYPE, Deleted.TYPE, Erased.TYPE]
-    page = cell.log.page(0, MAX_RESULTS, Filter(owner=owner, cause=str(cause), types=types))
-    return [recorded for _, recorded in page]
+    return "RUNNING" if await ingestions.is_under_way(engine, asked, ingestion.id) else "PENDING"
 
 
 # --- exports ----------------------------------------------------------------------------------------

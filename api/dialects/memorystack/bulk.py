@@ -15,10 +15,10 @@ from api.body import Body
 from api.dialects.memorystack.answers import DEFAULT_TYPE, TAGS, answers, selected
 from api.dialects.memorystack.duplicates import groups
 from api.dialects.memorystack.repeats import ONCE_OF_ALL
-from api.dialects.memorystack.transfer import all_of
 from api.request import IdempotencyKey, MinPosition
 from application.asked import Asked
 from application.engine import Engine
+from application.memories import all_of
 from application.storable import Id
 from application.usage import total_since
 from domain.aggregate import Command
@@ -311,7 +311,7 @@ async def consolidate(
     selection = selected(once, wanted.user_id, wanted.agent_id)
     threshold = wanted.similarity_threshold if wanted.check_redundancy else 1.0
     for attempt in range(CONSOLIDATION_TRIES):
-        known = await all_of(once, engine, selection, MAX_CONSOLIDATED)
+        known = await all_of(engine, once, selection, MAX_CONSOLIDATED)
         found = await anyio.to_thread.run_sync(groups, known, threshold)
         if wanted.dry_run:
             break

@@ -1,4 +1,4 @@
-"""MemoryStack's import and export, and reading a whole selection for them."""
+"""MemoryStack's import and export."""
 
 import csv
 import io
@@ -30,6 +30,7 @@ from api.dialects.memorystack.answers import (
 )
 from api.dialects.memorystack.repeats import ONCE
 from api.request import IdempotencyKey
+from application import memories
 from application.asked import Asked
 from application.engine import Engine
 from application.storable import MAX_TEXT, Id, Tag, check_metadata, refuse_nul
@@ -38,12 +39,9 @@ from domain.ids import new_id
 from domain.memory import AddMemory, Memory, Traits
 from domain.recorded import now
 from domain.scope import Scope
-from projections import memories
-from projections.selection import Selection
 
 MAX_IMPORTED = 5_000
 """In one commit, which all other writers of the cell wait for: 1 to 3 s, where 20,000 take 16 s."""
-PAGE = 1_000
 DAY = msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\d", max_length=40, examples=["2027-01-31"])
 
 
@@ -243,7 +241,9 @@ async def export(
     wanted = data or ExportRequest()
     after = place_of(wanted.cursor)
     most = wanted.limit and wanted.limit + 1
-    page = await all_of(asked, engine, selected(asked, wanted.user_id), most, ascending=True, after=after)
+    page = await memories.all_of(
+        engine, asked, selected(asked, wanted.user_id), most, ascending=True, after=after
+    )
     told = page[: wanted.limit]
     flat_ones = [_exported(memory) for memory in told]
     return ExportAnswer(
@@ -285,24 +285,3 @@ def _table(told: list[ExportedMemory]) -> str:
         values = {"metadata": memory.metadata, "tags": memory.tags}
         writer.writerow(row | {name: msgspec.json.encode(value).decode() for name, value in values.items()})
     return table.getvalue()
-
-
-async def all_of(
-    asked: Asked,
-    engine: Engine,
-    selection: Selection,
-    most: int | None,
-    *,
-    ascending: bool = False,
-    after: UUID | None = None,
-) -> list[Memory]:
-    """The memories of a selection, page by page; at most `most`."""
-    found: list[Memory] = []
-    async with engine.reading(asked, memories.MEMORIES) as (conn, build):
-        while True:
-            limit = PAGE if most is None else min(PAGE, most - len(found))
-            page = await memories.listing(conn, build, selection, limit, ascending=ascending, after=after)
-            found += page
-            if len(page) < limit or len(found) == most:
-                return found
-            after = page[-1].id
