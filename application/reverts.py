@@ -212,11 +212,11 @@ def answer_of(cell: Cell, revert: Revert) -> RevertAnswer:
         id=spell(REVERT_PREFIX, revert.id),
         dry_run=False,
         events=revert.reverted.events,
-        results=[_told(one, before[one.memory_id], after[one.memory_id]) for one in results],
+        results=[_undone_answer(one, before[one.memory_id], after[one.memory_id]) for one in results],
     )
 
 
-def _told(one: Undone, before: Memory, after: Memory) -> UndoneAnswer:
+def _undone_answer(one: Undone, before: Memory, after: Memory) -> UndoneAnswer:
     return UndoneAnswer(
         memory_id=spell(MEMORY_PREFIX, one.memory_id),
         action=one.action,

@@ -86,7 +86,7 @@ def get(cell: Cell, asked: Asked, id: UUID) -> Review:
     return review
 
 
-def told(cell: Cell, asked: Asked, id: UUID) -> ReviewAnswer:
+def answer_of(cell: Cell, asked: Asked, id: UUID) -> ReviewAnswer:
     """A review, with what keeps it waiting. Raises NotFound."""
     review = get(cell, asked, id)
     return answer(review, attempts_of(cell, [id]).get(id))

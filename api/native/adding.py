@@ -110,7 +110,7 @@ async def add(
         ingestion = await ingestions.receive(
             engine, asked, received, min(patience(engine, prefer), WAIT_SECONDS)
         )
-        return told(ingestion)
+        return _answer(ingestion)
     commands: list[tuple[UUID, Command[Memory]]] = [
         (
             new_id(),
@@ -153,7 +153,7 @@ async def _received(asked: Asked, engine: Engine, data: AddRequest) -> Received:
 # --- shaping ----------------------------------------------------------------------------------------
 
 
-def told(ingestion: Ingestion) -> Response[AddAnswer]:
+def _answer(ingestion: Ingestion) -> Response[AddAnswer]:
     """What has become of a conversation: 201 with the changes, or 202 with where to ask for them."""
     decisions = ingestion.extracted.decisions if ingestion.extracted else ()
     changed = [

@@ -47,7 +47,7 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True):
 )
 async def listing(asked: NamedDependency[Asked], engine: NamedDependency[Engine]) -> ProjectsAnswer:
     found = await engine.run(asked, projects.every, asked.caller.owner)
-    return ProjectsAnswer(projects=[_told(one) for one in found])
+    return ProjectsAnswer(projects=[_answer(one) for one in found])
 
 
 @post(
@@ -68,7 +68,7 @@ async def create(
     )
     command = CreateProject(name=data.name, guidance=guidance)
     (result,) = await engine.execute(asked, [(new_id(), command)])
-    return _answer(result, status=201)
+    return _response(result, status=201)
 
 
 @patch(
@@ -90,7 +90,7 @@ async def update(
     )
     id = id_of(PROJECT_PREFIX, project_id)
     (result,) = await engine.execute(asked, [(id, command)])
-    return _answer(result)
+    return _response(result)
 
 
 @delete(
@@ -115,12 +115,12 @@ async def remove(
 ROUTES = [listing, create, update, remove]
 
 
-def _answer(result: Result[Project], status: int = 200) -> Response[ProjectAnswer]:
+def _response(result: Result[Project], status: int = 200) -> Response[ProjectAnswer]:
     project = result.state
-    return Response(_told(project), status_code=status, headers=at_position(project.position))
+    return Response(_answer(project), status_code=status, headers=at_position(project.position))
 
 
-def _told(one: Project) -> ProjectAnswer:
+def _answer(one: Project) -> ProjectAnswer:
     return ProjectAnswer(
         id=spell(PROJECT_PREFIX, one.id),
         name=one.name,

@@ -58,7 +58,7 @@ async def request(
 async def get_one(
     review_id: FromPath[str], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
 ) -> ReviewAnswer:
-    return await engine.run(asked, reviews.told, asked, id_of(REVIEW_PREFIX, review_id))
+    return await engine.run(asked, reviews.answer_of, asked, id_of(REVIEW_PREFIX, review_id))
 
 
 @post(

@@ -48,7 +48,11 @@ def run(settings: Settings, options: Namespace) -> None:
             cell = cells.of(options.owner)
             for id in _ids(cell, options, request):
                 by = asked_by(OPERATOR, _proposed(cell, id, options.json).scope.owner)
-                told = _applied(cell, by, id, options.apply) if options.apply else reviews.told(cell, by, id)
+                told = (
+                    _applied(cell, by, id, options.apply)
+                    if options.apply
+                    else reviews.answer_of(cell, by, id)
+                )
                 if options.json:
                     print(msgspec.json.encode(told).decode())
                 else:
@@ -87,7 +91,10 @@ def _proposed(cell: Cell, id: UUID, as_json: bool) -> Review:
     return review
 
 
-def _applied(cell: Cell, asked: Asked, id: UUID, which: str) -> ReviewAnswer:
+def _applied(cell: Cell, asked: Asked, id: UUID, which: str | None) -> ReviewAnswer:
+    """The review, once what is wanted of it is taken over."""
+    if not which:
+        return reviews.answer_of(cell, asked, id)
     try:
         numbers = None if which == "all" else [int(number) for number in which.split(",")]
     except ValueError:
