@@ -11,6 +11,7 @@ from psycopg.rows import class_row
 from domain.document import Document
 from domain.scope import Scope
 from projections.catalogue import Build
+from projections.conditions import Condition, Parameters
 from projections.projection import Columns, Projection, Row, of_last_state, storable
 from projections.selection import Selection
 
@@ -63,14 +64,20 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
 
+class _Named(Condition, frozen=True):
+    names: Sequence[str]
+
+    def sql(self, parameter: Parameters) -> str:
+        return f"name = ANY({parameter(list(self.names), 'text[]')})"
+
+
 def selection_of(owner: str, user_id: str | None, names: Sequence[str] | None = None) -> Selection:
     """The documents of one user, or with None the owner's own; with `names`, of those alone."""
     return Selection(
         scope=Scope(owner=owner, user_id=user_id),
         without_user=user_id is None,
         with_expired=True,  # a document does not expire
-        also=None if names is None else "name = ANY(%(names)s::text[])",
-        values={} if names is None else {"names": list(names)},
+        conditions=() if names is None else (_Named(names),),
     )
 
 

@@ -13,6 +13,7 @@ from domain.eventstore.memories import NUMBERS
 from domain.memory import Memory, Traits
 from domain.scope import Scope
 from projections.catalogue import Build, builds
+from projections.conditions import Condition, Parameters, Some, TextIs
 from projections.projection import Columns, Projection, Row, of_last_state
 from projections.selection import UNEXPIRED, Selection
 
@@ -186,15 +187,26 @@ async def holders(
     return [Holder(*row[:-1]) for row in rows], rows[0][-1] if rows else 0
 
 
+class _AsAgents(Condition, frozen=True):
+    """What has a column, or a key of its metadata, in common with one of an agent's memories."""
+
+    build: Build
+    agent_id: str
+    column: str
+
+    def sql(self, parameter: Parameters) -> str:
+        agents = f"FROM {self.build.table} WHERE owner = %(owner)s AND agent_id = "
+        return f"{self.column} IN (SELECT {self.column} {agents}{parameter(self.agent_id, 'text')})"
+
+
 def around_agent(build: Build, owner: str, agent_id: str, *, teams: bool, projects: bool) -> Selection:
     """An agent's memories, and those of the teams and of the projects that it has written for."""
-    own = f"FROM {build.table} WHERE owner = %(owner)s AND agent_id = %(agent)s"
-    conditions = ["agent_id = %(agent)s"]
+    around: list[Condition] = [TextIs("agent_id", "=", agent_id)]
     if teams:
-        conditions.append(f"metadata ->> 'team_id' IN (SELECT metadata ->> 'team_id' {own})")
+        around.append(_AsAgents(build, agent_id, "metadata ->> 'team_id'"))
     if projects:
-        conditions.append(f"project_id IN (SELECT project_id {own})")
-    return Selection(scope=Scope(owner=owner), also=" OR ".join(conditions), values={"agent": agent_id})
+        around.append(_AsAgents(build, agent_id, "project_id"))
+    return Selection(scope=Scope(owner=owner), conditions=(Some(around),))
 
 
 def expired(conn: Connection[Any], limit: int) -> list[tuple[str, UUID, int]]:

@@ -11,6 +11,7 @@ from psycopg import AsyncConnection
 from domain.document import Document
 from projections import documents, retrieval
 from projections.catalogue import Build
+from projections.conditions import Condition, Parameters
 from projections.projection import Columns, Row, of_last_state, storable
 from projections.ranking import Floats
 from projections.retrieval import Query
@@ -64,21 +65,19 @@ DATES = (
 first day, as for Khoj. Each `regexp_matches` has year, month, day, then day, month, year, then day, month's
 name, day, year. PostgreSQL's dialect."""
 # Compared as texts: a cast would fail at the 31st of February.
-MENTIONED = f"""EXISTS (
+MENTIONED = f"""
     SELECT FROM regexp_matches(lower(text), '{DATES}', 'g') AS said(found)
     WHERE concat_ws('-',
         coalesce(found[1], found[6], found[10]),
         lpad(coalesce(found[2], found[5],
             ((strpos('janfebmaraprmayjunjulaugsepoctnovdec', left(found[8], 3)) + 2) / 3)::text), 2, '0'),
         lpad(coalesce(found[3], found[4], found[7], found[9], '1'), 2, '0')
-    ) COLLATE "C" BETWEEN %(since)s AND %(until)s)"""
-HELD = """NOT EXISTS (
-    SELECT FROM unnest(%(held)s::text[]) AS word WHERE strpos(lower(text), lower(word)) = 0)"""
-NOT_HELD = """NOT EXISTS (
-    SELECT FROM unnest(%(not_held)s::text[]) AS word WHERE strpos(lower(text), lower(word)) > 0)"""
+    ) COLLATE "C" BETWEEN"""
+HELD = "NOT EXISTS (SELECT FROM unnest({words}) AS word WHERE strpos(lower(text), lower(word)) = 0)"
+NOT_HELD = "NOT EXISTS (SELECT FROM unnest({words}) AS word WHERE strpos(lower(text), lower(word)) > 0)"
 
 
-class Mentions(msgspec.Struct, frozen=True, kw_only=True):
+class Mentions(Condition, frozen=True, kw_only=True):
     """What the text of a passage must hold, and must not; by default anything will do."""
 
     words: tuple[str, ...] = ()
@@ -89,6 +88,17 @@ class Mentions(msgspec.Struct, frozen=True, kw_only=True):
     """With `until`: one day that the text mentions must be between them, both included."""
     until: date = date.max
 
+    def sql(self, parameter: Parameters) -> str:
+        asked = []
+        if self.words:
+            asked.append(HELD.format(words=parameter(list(self.words), "text[]")))
+        if self.not_words:
+            asked.append(NOT_HELD.format(words=parameter(list(self.not_words), "text[]")))
+        if (self.since, self.until) != (date.min, date.max):
+            since, until = (parameter(day.isoformat(), "text") for day in (self.since, self.until))
+            asked.append(f"EXISTS ({MENTIONED} {since} AND {until})")
+        return " AND ".join(asked) or "true"
+
 
 ANY_MENTIONS = Mentions()
 
@@ -98,18 +108,7 @@ def selection_of(
 ) -> Selection:
     """The passages of a user's documents, or of these names alone, that hold what is asked for."""
     of_documents = documents.selection_of(owner, user_id, names)
-    conditions = [of_documents.also] if of_documents.also else []
-    values: dict[str, Any] = dict(of_documents.values)
-    if mentions.words:
-        conditions.append(HELD)
-        values["held"] = list(mentions.words)
-    if mentions.not_words:
-        conditions.append(NOT_HELD)
-        values["not_held"] = list(mentions.not_words)
-    if (mentions.since, mentions.until) != (date.min, date.max):
-        conditions.append(MENTIONED)
-        values |= {"since": mentions.since.isoformat(), "until": mentions.until.isoformat()}
-    return msgspec.structs.replace(of_documents, also=" AND ".join(conditions) or None, values=values)
+    return msgspec.structs.replace(of_documents, conditions=(*of_documents.conditions, mentions))
 
 
 class Passage(msgspec.Struct, frozen=True):

@@ -53,7 +53,7 @@ Kind = Literal["type", "entity", "word"]
 THEMES = """
     WITH said AS MATERIALIZED (SELECT memory_id, traits, terms FROM {table} WHERE {where}),
     found AS (
-        SELECT 'type' AS kind, coalesce(traits ->> 'type', %(type_of_untyped)s) AS name, memory_id FROM said
+        SELECT 'type' AS kind, coalesce(traits ->> 'type', %(untyped)s) AS name, memory_id FROM said
         UNION
         SELECT 'entity', entity ->> 'name', memory_id
         FROM said, jsonb_array_elements(coalesce(traits -> 'entities', '[]')) AS entity
@@ -133,14 +133,14 @@ async def themes(
     most: int,
     least: float,
     named: int,
+    untyped: str,
 ) -> tuple[int, list[Theme]]:
     """How many memories are selected, and what they speak of most: `most` themes of a kind, strongest first.
 
-    None weaker than `least`, each with at most `named` ids.
+    None weaker than `least`, each with at most `named` ids. What has no type counts as `untyped`.
     """
     where, values = selection.where()
-    values |= {"most": most, "strength": least, "named": named}
-    values["type_of_untyped"] = selection.type_of_untyped
+    values |= {"most": most, "strength": least, "named": named, "untyped": untyped}
     cursor = await conn.execute(THEMES.format(table=build.table, where=where), values)
     rows = await cursor.fetchall()
     return rows[-1][-1], [Theme(*row[:-1]) for row in rows[:-1]]

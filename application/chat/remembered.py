@@ -14,6 +14,7 @@ from domain.memory import Memory
 from domain.recorded import now
 from domain.scope import Scope
 from projections import memories, search
+from projections.conditions import TimeIs
 from projections.selection import Selection
 from providers.embedding.embedder import EmbedderRefused, EmbedderUnavailable
 
@@ -78,8 +79,8 @@ async def _look(chat: Chat, asked: Asked, user_id: str | None, question: str) ->
 
 
 async def _recent(chat: Chat, asked: Asked, scope: Scope) -> list[Memory]:
-    since = now() - timedelta(days=RECENT_DAYS)
-    selection = Selection(scope=scope, without_user=scope.user_id is None, updated_since=since)
+    recent = TimeIs("updated_at", ">", now() - timedelta(days=RECENT_DAYS))
+    selection = Selection(scope=scope, without_user=scope.user_id is None, conditions=(recent,))
     async with chat.engine.reading(asked, memories.MEMORIES) as (conn, build):
         return await memories.listing(conn, build, selection, RECENT)
 

@@ -47,7 +47,7 @@ from runtime.commands.erase import erase as erase_by_command
 from runtime.settings import SettingsError
 from tests.support.ingestions import conversation, nobody_extracting, tell
 from tests.support.memories import add
-from tests.support.projections import MODEL, applied, build_of, checksum, replayed
+from tests.support.projections import MODEL, Given, checksum, live_build, replayed
 from tests.support.reverts import revert
 from tests.support.service import Service, eventually, settled
 
@@ -538,7 +538,7 @@ def conn(cell: Cell) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(cell.conninfo, autocommit=True) as conn:
         for projection in ALL.values():
             ensure_live(conn, projection, MODEL if projection.name in SEARCHED else None)
-            applied(conn, cell, projection)
+            Given(cell, conn).apply(projection)
         yield conn
 
 
@@ -549,17 +549,17 @@ def test_a_projection_that_is_behind_reads_what_is_left_and_parks_nothing(
     done(cell, (id, AddMemory(text=word, scope=Scope(owner="default", user_id=user), tags=(word,))))
     done(cell, (id, UpdateMemory(metadata={"a": word})))
     for projection in (ALL["history"], ALL["memories"]):
-        applied(conn, cell, projection)
+        Given(cell, conn).apply(projection)
     done(cell, (id, UpdateMemory(text=f"{word} again")))
     erased(cell, id)
     with conn.transaction():  # events one by one, as after a batch that failed
         for projection in ALL.values():
-            position = build_of(conn, projection.name).position
+            position = live_build(conn, projection.name).position
             for entry, _ in cell.log.page(position, 100, Filter(kind=projection.aggregate)):
                 projection.apply(
-                    conn, build_of(conn, projection.name), changes_of(conn, cell.log.mapper, [entry])
+                    conn, live_build(conn, projection.name), changes_of(conn, cell.log.mapper, [entry])
                 )
-                catalogue.set_position(conn, build_of(conn, projection.name), entry.position)
+                catalogue.set_position(conn, live_build(conn, projection.name), entry.position)
     assert conn.execute("SELECT count(*) FROM parked").fetchone() == (0,)
     assert traces(cell, word) == []
 
@@ -570,7 +570,7 @@ def test_rows_of_a_memory_whose_events_are_parked_lose_the_words_too(
     id = new_id()
     done(cell, (id, AddMemory(text=word, scope=Scope(owner="default", user_id=user))))
     for projection in ALL.values():
-        applied(conn, cell, projection)
+        Given(cell, conn).apply(projection)
     for name in ("memories", "search", "history", "graph"):
         conn.execute(
             "INSERT INTO parked (projection, version, stream_id, position, error) VALUES (%s, 1, %s, 0, 'x')",
@@ -578,7 +578,7 @@ def test_rows_of_a_memory_whose_events_are_parked_lose_the_words_too(
         )
     done(cell, (id, EraseMemory()))
     for projection in ALL.values():
-        applied(conn, cell, projection)
+        Given(cell, conn).apply(projection)
     redacted(cell, id)
     assert traces(cell, word) == []
     conn.execute("DELETE FROM parked")
@@ -608,15 +608,15 @@ def test_a_vector_that_was_being_computed_is_not_left_in_the_cache(
     here = Scope(owner="default", user_id=user)
     gone, kept = new_id(), new_id()
     done(cell, (gone, AddMemory(text=word, scope=here)), (kept, AddMemory(text=f"{word} kept", scope=here)))
-    applied(conn, cell, ALL["search"])
+    Given(cell, conn).apply(ALL["search"])
 
     def meanwhile() -> None:
         erased(cell, gone)
         if seen:
-            applied(conn, cell, ALL["search"])
+            Given(cell, conn).apply(ALL["search"])
 
-    SEARCH.fill(conn, build_of(conn, "search"), SlowEmbedder(meanwhile), [gone, kept])
-    applied(conn, cell, ALL["search"])
+    SEARCH.fill(conn, live_build(conn, "search"), SlowEmbedder(meanwhile), [gone, kept])
+    Given(cell, conn).apply(ALL["search"])
     hashes = [text_hash(word), text_hash(f"{word} kept")]
     left = conn.execute("SELECT text_hash FROM vectors WHERE text_hash = ANY(%s)", (hashes,)).fetchall()
     assert left == [(hashes[1],)]

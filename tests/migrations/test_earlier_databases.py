@@ -21,7 +21,7 @@ from domain.eventstore.reading import read_log
 from projections import ALL
 from runtime.servers.migrate import MIGRATIONS, migrate
 from runtime.settings import Settings
-from tests.support.projections import build_of, replayed
+from tests.support.projections import live_build, replayed
 from tests.support.service import MASTER, Service, eventually, free_port, serving, settled
 
 DUMPS = sorted((Path(__file__).parent / "dumps").glob("*.sql"))
@@ -141,7 +141,7 @@ def test_life_goes_on(service: Service, answers: dict[str, Any]) -> None:
 
 def rows(conn: psycopg.Connection[Any], name: str) -> list[str]:
     """Of the live build; columns that a migration added stand behind the others."""
-    table = build_of(conn, name).table
+    table = live_build(conn, name).table
     return [row for (row,) in conn.execute(f"SELECT to_jsonb(r)::text FROM {table} r ORDER BY 1")]
 
 

@@ -1,311 +1,216 @@
-"""Filters as trees: what they select in the real database, and what no client can make of them."""
+"""Conditions: given memories, then those for which one holds; and nothing said in one is ever SQL."""
 
-import asyncio
 import re
-from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, get_args
 from uuid import UUID
 
-import msgspec
-import psycopg
 import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
-from psycopg import AsyncConnection
 
 from domain.eventstore.cells import Cell
-from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.memory import AddMemory, Traits
-from domain.recorded import Context
 from domain.scope import Scope
 from projections import memories
-from projections.catalogue import Build, builds
-from projections.conditions import MAX_CONDITIONS, MAX_DEPTH, MAX_LISTED, Unusable, compiled
-from projections.runner import advance, ensure_live
+from projections.conditions import (
+    All,
+    CategoryContains,
+    CategoryIn,
+    CategoryKnown,
+    Comparison,
+    Condition,
+    IdIn,
+    KeyContains,
+    KeyIn,
+    KeyIs,
+    KeyKnown,
+    MetadataHolds,
+    MetadataKnown,
+    Not,
+    Order,
+    Parameters,
+    Some,
+    TextColumn,
+    TextContains,
+    TextIn,
+    TextIs,
+    TextKnown,
+    TimeColumn,
+    TimeIs,
+    TypeIs,
+)
+from projections.memories import MEMORIES
 from projections.selection import Selection
+from tests.support.projections import Given, projecting
 
-OWNER = "default"
-NOW = datetime.now(UTC)
-TODAY, TOMORROW, YESTERDAY = ((NOW + timedelta(days=days)).date().isoformat() for days in (0, 1, -1))
-
-MEMORIES: dict[str, dict[str, Any]] = {
-    "invoice": {
+DAY = datetime(2023, 11, 14, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+AGES_AGO = datetime(1990, 1, 1, tzinfo=UTC)
+GIVEN: dict[str, dict[str, Any]] = {
+    "a": {
         "text": "Invoice_2024 is due",
-        "scope": Scope(owner=OWNER, user_id="ann", run_id="r1"),
-        "metadata": {"source": "email", "priority": 5, "labels": ["a", "b"], "done": False},
-        "traits": Traits(categories=("finance", "work")),
+        "scope": Scope(owner="default", user_id="ann"),
+        "metadata": {"n": 5, "labels": ["x", "y"], "deep": {"er": 1, "and": 2}},
+        "traits": Traits(categories=("finance",), type="goal"),
     },
-    "pizza": {
+    "b": {
         "text": "User loves Pizza",
-        "scope": Scope(owner=OWNER, user_id="ann", agent_id="cook"),
-        "metadata": {"source": "chat", "priority": 1.5},
-        "traits": Traits(categories=("food",), happened_on=date(2023, 11, 14)),
+        "scope": Scope(owner="default", user_id="bob", agent_id="cook"),
+        "metadata": {"n": "high", "where": "Chat"},
+        "traits": Traits(categories=("food", "work"), happened_on=DAY.date()),
     },
-    "bot": {
-        "text": "Agent answers in German",
-        "scope": Scope(owner=OWNER, agent_id="cook", project_id="shop"),
-        "metadata": {"source": "Chat", "priority": "high", "about": {"deep": {"er": 1}}},
-    },
-    "plain": {"text": "Nobody's note", "scope": Scope(owner=OWNER)},
+    "c": {"text": "Nothing is known of it", "scope": Scope(owner="default")},
 }
 
 
-class Stored(msgspec.Struct):
-    cell: Cell
-    build: Build
+class Stored(NamedTuple):
+    given: Given
     ids: dict[str, UUID]
 
 
 @pytest.fixture(scope="module")
-def stored(cell: Cell) -> Stored:
-    """MEMORIES, and one of another owner that fits every filter."""
-    ids = {name: new_id() for name in MEMORIES}
-    for owner, commands in (
-        (OWNER, [(ids[name], AddMemory(**fields)) for name, fields in MEMORIES.items()]),
-        ("another", [(new_id(), AddMemory(text="Pizza", scope=Scope(owner="another", user_id="ann")))]),
-    ):
-        context = Context(owner=owner, actor="key", cause="test", correlation="test")
-        cell.writer.submit(Work(context=context, commands=commands)).result()
-    with psycopg.connect(cell.conninfo, autocommit=True) as conn:
-        ensure_live(conn, memories.MEMORIES, None)
-        (build,) = builds(conn, memories.MEMORIES.name)
-        with conn.transaction():
-            advance(conn, cell, memories.MEMORIES, build)
-    return Stored(cell, build, ids)
+def stored(cell: Cell) -> Iterator[Stored]:
+    ids = {name: new_id() for name in GIVEN}
+    with projecting(cell) as given:
+        given(*((ids[name], AddMemory(**fields)) for name, fields in GIVEN.items()))
+        yield Stored(given, ids)
 
 
-def selected(stored: Stored, filters: dict[str, Any]) -> set[str]:
-    """The names of the memories that a filter selects."""
-    conditions = compiled(filters)
-    selection = Selection(scope=Scope(owner=OWNER), also=conditions.sql, values=conditions.values)
-
-    async def ids() -> Sequence[UUID]:
-        async with await AsyncConnection.connect(stored.cell.conninfo, autocommit=True) as conn:
-            return await memories.ids(conn, stored.build, selection)
-
-    names = {id: name for name, id in stored.ids.items()}
-    return {names[id] for id in asyncio.run(ids())}
-
-
-ALL = set(MEMORIES)
+def holding(stored: Stored, *conditions: Condition) -> str:
+    """The names of the memories for which all these conditions hold."""
+    selection = Selection(scope=Scope(owner="default"), conditions=conditions)
+    found = stored.given.then_answers(MEMORIES, memories.ids, selection)
+    return "".join(sorted(name for name, id in stored.ids.items() if id in found))
 
 
 @pytest.mark.parametrize(
-    "filters, names",
+    "condition, names",
     [
-        # Entities, as mem0's documentation asks for them.
-        ({}, ALL),
-        ({"user_id": "ann"}, {"invoice", "pizza"}),
-        ({"AND": [{"user_id": "ann"}]}, {"invoice", "pizza"}),
-        ({"AND": [{"user_id": "ann"}, {"run_id": "*"}]}, {"invoice"}),
-        ({"user_id": "ann", "agent_id": "cook"}, {"pizza"}),
-        ({"OR": [{"user_id": "ann"}, {"agent_id": "cook"}]}, {"invoice", "pizza", "bot"}),
-        ({"app_id": {"in": ["shop", "other"]}}, {"bot"}),
-        ({"app_id": ["shop"]}, {"bot"}),
-        ({"user_id": {"eq": "ann"}}, {"invoice", "pizza"}),
-        ({"user_id": {"ne": "ann"}}, {"bot", "plain"}),
-        ({"user_id": {"nin": ["ann"]}}, {"bot", "plain"}),
-        ({"AND": [{"agent_id": "*"}, {"agent_id": {"ne": "old"}}]}, {"pizza", "bot"}),
-        ({"user_id": None}, {"bot", "plain"}),
-        ({"user_id": {"ne": None}}, {"invoice", "pizza"}),
-        ({"user_id": {"ne": "*"}}, {"bot", "plain"}),
-        ({"user_id": {"icontains": "AN"}}, {"invoice", "pizza"}),
-        ({"user_id": {"gt": "bob"}}, set()),
-        # NOT holds where the condition says nothing, too.
-        ({"NOT": {"user_id": "ann"}}, {"bot", "plain"}),
-        ({"NOT": [{"user_id": "ann"}, {"agent_id": "cook"}]}, {"plain"}),
-        ({"NOT": {"NOT": {"user_id": "ann"}}}, {"invoice", "pizza"}),
-        (
-            {"NOT": {"OR": [{"categories": {"in": ["food"]}}, {"categories": {"in": ["work"]}}]}},
-            {"bot", "plain"},
-        ),
-        ({"AND": []}, ALL),
-        ({"OR": []}, set()),
-        ({"user_id": {"in": []}}, set()),
-        # Categories.
-        ({"categories": {"in": ["finance", "health"]}}, {"invoice"}),
-        ({"categories": "work"}, {"invoice"}),
-        ({"categories": {"contains": "finan"}}, {"invoice"}),
-        ({"categories": {"icontains": "FINAN"}}, {"invoice"}),
-        ({"categories": {"ne": "food"}}, {"invoice", "bot", "plain"}),
-        ({"categories": "*"}, {"invoice", "pizza"}),
-        # Words.
-        ({"keywords": {"icontains": "pizza"}}, {"pizza"}),
-        ({"keywords": {"contains": "pizza"}}, set()),
-        ({"keywords": {"contains": "Invoice_2024"}}, {"invoice"}),
-        ({"keywords": {"contains": "%"}}, set()),
-        # Times: a day is a whole day, whatever is asked of it.
-        ({"created_at": {"gte": TODAY, "lte": TODAY}}, ALL),
-        ({"created_at": TODAY}, ALL),
-        ({"created_at": {"ne": TODAY}}, set()),
-        ({"created_at": {"in": [YESTERDAY, TODAY]}}, ALL),
-        ({"created_at": {"gt": YESTERDAY}}, ALL),
-        ({"created_at": {"gt": TODAY}}, set()),
-        ({"created_at": {"lt": TODAY}}, set()),
-        ({"updated_at": {"lt": TOMORROW}}, ALL),
-        ({"updated_at": {"gte": "2024-07-01T00:00:00Z"}}, ALL),
-        ({"updated_at": {"gte": "2024-07-01T00:00:00"}}, ALL),
-        ({"created_at": {"lte": "9999-12-31"}}, ALL),
-        ({"created_at": {"gt": "9999-12-31"}}, set()),
-        ({"created_at": "9999-12-31"}, set()),
-        ({"created_at": {"gte": "0001-01-01"}}, ALL),
-        # When something happened is known by its day; where it is not known at all, by its creation.
-        ({"timestamp": {"lt": "2023-11-14"}}, set()),
-        ({"timestamp": {"lt": "2023-11-15"}}, {"pizza"}),
-        ({"timestamp": {"lte": "2023-11-14"}}, {"pizza"}),
-        ({"timestamp": {"gte": "2023-11-14", "lt": "2023-11-15"}}, {"pizza"}),
-        ({"timestamp": {"gt": "2023-11-14"}}, ALL - {"pizza"}),
-        ({"timestamp": "2023-11-14"}, {"pizza"}),
-        ({"timestamp": {"ne": "2023-11-14"}}, ALL - {"pizza"}),
-        ({"timestamp": {"in": ["2023-11-14", TODAY]}}, ALL),
-        ({"timestamp": 1_700_000_000}, {"pizza"}),
-        ({"timestamp": {"gte": 1_700_000_000, "lte": 1_700_000_000}}, {"pizza"}),
-        ({"timestamp": {"lt": "2023-11-14T00:00:00Z"}}, set()),
-        ({"timestamp": {"gt": "2023-11-14T23:59:59.999999Z"}}, ALL - {"pizza"}),
-        ({"timestamp": "*"}, ALL),
-        ({"created_at": "*"}, ALL),
-        # Metadata, by its name or by its keys alone.
-        ({"metadata": {"source": "email"}}, {"invoice"}),
-        ({"OR": [{"metadata": {"source": "email"}}, {"metadata": {"source": "chat"}}]}, {"invoice", "pizza"}),
-        ({"metadata": {"contains": {"source": "email"}}}, {"invoice"}),
-        ({"metadata": {"ne": {"source": "email"}}}, ALL - {"invoice"}),
-        ({"metadata": "*"}, ALL - {"plain"}),
-        ({"source": "email"}, {"invoice"}),
-        ({"source": {"ne": "email"}}, ALL - {"invoice"}),
-        ({"source": {"in": ["email", "chat"]}}, {"invoice", "pizza"}),
-        ({"source": {"contains": "hat"}}, {"pizza", "bot"}),
-        ({"source": {"icontains": "CHA"}}, {"pizza", "bot"}),
-        ({"source": "*"}, ALL - {"plain"}),
-        ({"source": None}, {"plain"}),
-        ({"labels": {"contains": "a"}}, {"invoice"}),
-        ({"labels": {"contains": "c"}}, set()),
-        ({"done": False}, {"invoice"}),
-        ({"done": {"ne": True}}, ALL),
-        ({"priority": {"gt": 1}}, {"invoice", "pizza"}),
-        ({"priority": {"gte": 5}}, {"invoice"}),
-        ({"priority": {"lt": 5.0}}, {"pizza"}),
-        ({"priority": {"lt": "z"}}, {"bot"}),
-        ({"priority": 5.0}, {"invoice"}),
-        ({"about": {"deep": {"er": 1}}}, {"bot"}),
-        ({"metadata": {"about": {"deep": {"er": 1}}}}, {"bot"}),
+        (TextIs("user_id", "=", "ann"), "a"),
+        (TextIs("user_id", ">", "ann"), "b"),
+        (TextIs("user_id", "<=", "ann"), "a"),
+        (TextIn("user_id", ("ann", "bob", "eve")), "ab"),
+        (TextIn("user_id", ()), ""),
+        (TextContains("text", "Pizza"), "b"),
+        (TextContains("text", "pizza"), ""),
+        (TextContains("text", "pizza", in_any_case=True), "b"),
+        (TextContains("text", "%"), ""),
+        (TextContains("text", "_2024"), "a"),
+        (TextKnown("agent_id"), "b"),
+        (TextKnown("text"), "abc"),
+        # A time is a moment; what happened on a day may have been at any.
+        (TimeIs("created_at", ">", AGES_AGO), "abc"),
+        (TimeIs("updated_at", "<", AGES_AGO), ""),
+        (TimeIs("happened", ">=", DAY + HOUR), "abc"),
+        (TimeIs("happened", "<=", DAY + HOUR), "b"),
+        (TimeIs("happened", "<", DAY), ""),
+        (TimeIs("happened", ">", DAY + 24 * HOUR), "ac"),
+        (TypeIs("goal", otherwise="fact"), "a"),
+        (TypeIs("fact", otherwise="fact"), "bc"),
+        (CategoryIn(("food", "finance")), "ab"),
+        (CategoryIn(()), ""),
+        (CategoryContains("oo"), "b"),
+        (CategoryContains("FIN"), ""),
+        (CategoryContains("FIN", in_any_case=True), "a"),
+        (CategoryKnown(), "ab"),
+        (MetadataHolds({"n": 5}), "a"),
+        (MetadataHolds({"deep": {"er": 1}}), "a"),
+        (MetadataHolds({}), "abc"),
+        (MetadataKnown(), "ab"),
+        (KeyIs("n", "=", 5.0), "a"),
+        (KeyIs("n", ">", 4), "a"),
+        (KeyIs("n", "<", "z"), "b"),
+        (KeyIs("deep", "=", {"er": 1}), ""),
+        (KeyIn("n", (5, "high", None)), "ab"),
+        (KeyIn("n", ()), ""),
+        (KeyContains("labels", "x"), "a"),
+        (KeyContains("deep", {"er": 1}), "a"),
+        (KeyContains("where", "ha"), "b"),
+        (KeyContains("where", "HA"), ""),
+        (KeyContains("where", "HA", in_any_case=True), "b"),
+        (KeyKnown("n"), "ab"),
+        (KeyKnown("nothing"), ""),
+        # Of conditions.
+        (All(()), "abc"),
+        (Some(()), ""),
+        (All((TextKnown("user_id"), KeyIs("n", "=", 5))), "a"),
+        (Some((TextIs("user_id", "=", "ann"), TextIs("agent_id", "=", "cook"))), "ab"),
+        (Not(All((TextKnown("user_id"), Some((KeyKnown("labels"), KeyKnown("where")))))), "c"),
     ],
 )
-def test_what_a_filter_selects(stored: Stored, filters: dict[str, Any], names: set[str]) -> None:
-    assert selected(stored, filters) == names
+def test_for_what_a_condition_holds_and_for_all_others_its_opposite(
+    stored: Stored, condition: Condition, names: str
+) -> None:
+    assert holding(stored, condition) == names
+    assert holding(stored, Not(condition)) == "".join(sorted(GIVEN.keys() - set(names)))
+    assert holding(stored, Not(Not(condition))) == names
+    assert holding(stored, condition, condition) == names
+    assert holding(stored, condition, Not(condition)) == ""
 
 
-def test_memories_by_their_ids(stored: Stored) -> None:
-    ids = [str(stored.ids["bot"]), stored.ids["pizza"].hex, "mem_1"]
-    assert selected(stored, {"memory_ids": ids}) == {"bot", "pizza"}
-    assert selected(stored, {"memory_ids": {"in": ids}}) == {"bot", "pizza"}
-    assert selected(stored, {"memory_ids": {"nin": ids}}) == {"invoice", "plain"}
+def test_by_their_ids(stored: Stored) -> None:
+    assert holding(stored, IdIn((stored.ids["a"], new_id(), stored.ids["c"]))) == "ac"
+    assert holding(stored, Not(IdIn(()))) == "abc"
 
 
-def test_it_says_which_entities_are_named() -> None:
-    filters = {"AND": [{"OR": [{"user_id": "a"}, {"NOT": {"app_id": "b"}}]}, {"source": "c"}]}
-    assert compiled(filters).entities == {"user_id", "app_id"}
-    assert compiled({"metadata": {"user_id": "ann"}}).entities == set()
-
-
-@pytest.mark.parametrize(
-    "filters, said",
-    [
-        ({"AND": ["user_id"]}, "object"),
-        ({"AND": "user_id"}, "object"),
-        ({"user_id": {"like": "a%"}}, "no operator 'like'"),
-        ({"user_id": {">=": "a"}}, "no operator"),
-        ({"user_id": {"in": "ann"}}, "list"),
-        ({"user_id": {"in": ["a"] * (MAX_LISTED + 1)}}, "list"),
-        ({"user_id": {"eq": ["a"]}}, "text"),
-        ({"user_id": {}}, "text"),
-        ({"user_id": True}, "text"),
-        ({"created_at": {"gte": "last week"}}, "time"),
-        ({"created_at": {"gte": True}}, "time"),
-        ({"created_at": {"gte": 1e300}}, "time"),
-        ({"created_at": {"contains": "2024"}}, "time"),
-        ({"categories": {"gt": "a"}}, "categories"),
-        ({"memory_ids": {"gt": "a"}}, "memory_ids"),
-        ({"metadata": ["a"]}, "object"),
-        ({"AND": [{"user_id": "a"}] * (MAX_CONDITIONS + 1)}, str(MAX_CONDITIONS)),
-        ({"keywords": {"contains": "x" * 70_000}}, "larger"),
-    ],
+SAID = st.sampled_from(["'; DROP TABLE events; --", "%(owner)s", "%s", "{table}", '"', "\\", "$1"]) | st.text(
+    st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=10
 )
-def test_what_makes_no_sense_is_refused_with_the_reason(filters: dict[str, Any], said: str) -> None:
-    with pytest.raises(Unusable, match=re.escape(said)):
-        compiled(filters)
+JSON = SAID | st.integers(-9, 9) | st.booleans() | st.none() | st.lists(SAID, max_size=2)
+PAIRS = st.dictionaries(SAID, JSON, max_size=2)
+TIMES = st.datetimes(datetime(1, 1, 2), timezones=st.just(UTC))
 
 
-def test_a_tree_is_only_so_deep() -> None:
-    tree: dict[str, Any] = {"user_id": "ann"}
-    for _ in range(MAX_DEPTH):
-        tree = {"AND": [tree]}
-    compiled(tree)
-    with pytest.raises(Unusable, match="deeper"):
-        compiled({"NOT": tree})
+def one_of(alias: Any) -> st.SearchStrategy[Any]:
+    """The values of a Literal, or of several."""
+    return st.sampled_from([value for one in get_args(alias) for value in (get_args(one) or (one,))])
 
 
-HOSTILE = st.sampled_from(
-    ["'; DROP TABLE events; --", "%(owner)s", "%s", "{table}", '"', "\\", "$1", "x' OR 1=1"]
-)
-WORDS = HOSTILE | st.text(max_size=10)
-LEAVES = WORDS | st.integers() | st.booleans() | st.none() | st.lists(WORDS, max_size=3)
-FIELDS = WORDS | st.sampled_from(
-    ["user_id", "categories", "keywords", "metadata", "memory_ids", "created_at", "timestamp"]
-)
-FLOATS = st.floats(allow_nan=False, allow_infinity=False)  # JSON has no others
-TIMES = st.dates().map(str) | st.datetimes().map(str) | st.integers() | FLOATS
-TESTS = (
-    LEAVES
-    | TIMES
-    | st.dictionaries(
-        st.sampled_from(["eq", "ne", "in", "nin", "contains", "icontains", "gt", "lte"]) | WORDS,
-        LEAVES | TIMES,
-        max_size=2,
-    )
-)
-TREES = st.recursive(
-    st.dictionaries(FIELDS, TESTS, max_size=3),
-    lambda inner: st.dictionaries(
-        st.sampled_from(["AND", "OR", "NOT"]), st.lists(inner, max_size=3) | inner, max_size=2
+SIMPLE: list[st.SearchStrategy[Condition]] = [
+    st.builds(TextIs, one_of(TextColumn), one_of(Comparison), SAID),
+    st.builds(TextIn, one_of(TextColumn), st.lists(SAID, max_size=3)),
+    st.builds(TextContains, one_of(TextColumn), SAID, st.booleans()),
+    st.builds(TextKnown, one_of(TextColumn)),
+    st.builds(IdIn, st.lists(st.uuids(), max_size=2)),
+    st.builds(TimeIs, one_of(TimeColumn), one_of(Order), TIMES),
+    st.builds(TypeIs, SAID, SAID),
+    st.builds(CategoryIn, st.lists(SAID, max_size=3)),
+    st.builds(CategoryContains, SAID, st.booleans()),
+    st.builds(CategoryKnown),
+    st.builds(MetadataHolds, PAIRS),
+    st.builds(MetadataKnown),
+    st.builds(KeyIs, SAID, one_of(Comparison), JSON),
+    st.builds(KeyIn, SAID, st.lists(JSON, max_size=3)),
+    st.builds(KeyContains, SAID, JSON | PAIRS, st.booleans()),
+    st.builds(KeyKnown, SAID),
+]
+CONDITIONS: st.SearchStrategy[Condition] = st.recursive(
+    st.one_of(SIMPLE),
+    lambda inner: (
+        st.builds(All, st.lists(inner, max_size=3))
+        | st.builds(Some, st.lists(inner, max_size=3))
+        | st.builds(Not, inner)
     ),
     max_leaves=6,
 )
 
 
-@for_all(TREES)
-def test_no_word_of_a_client_is_in_the_sql(tree: dict[str, Any]) -> None:
-    """The SQL consists of our own words and the names of parameters, all of which have values."""
-    try:
-        conditions = compiled(tree)
-    except Unusable:
-        return
-    left = re.sub(r"%\(c\d+\)s", "", conditions.sql)
-    assert not re.search(r"[%;\"$\\{]", left.replace("'{}'", "")), conditions.sql
-    assert set(re.findall(r"'([^']*)'", left)) <= {
-        "categories", "string", "{}", "happened_on", "00:00", "23:59:59.999999", "UTC",
-    }  # fmt: skip
-    words = set(re.findall(r"[A-Za-z_]+", left))
-    assert words <= {
-        "AND", "OR", "NOT", "IS", "TRUE", "NULL", "DISTINCT", "FROM", "ANY", "EXISTS", "SELECT", "AS",
-        "WHERE", "true", "false", "text", "jsonb", "uuid", "timestamptz", "name", "lower", "strpos",
-        "jsonb_typeof",
-        "jsonb_array_length", "jsonb_array_elements_text", "user_id", "agent_id", "run_id", "project_id",
-        "created_at", "updated_at", "memory_id", "metadata", "traits", "categories", "string",
-        "coalesce", "happened_on", "date", "time", "AT", "TIME", "ZONE", "UTC",
-    }  # fmt: skip
-    assert set(re.findall(r"%\((c\d+)\)s", conditions.sql)) == conditions.values.keys()
+@for_all(CONDITIONS)
+def test_any_condition_can_be_asked_and_what_is_said_in_it_is_a_parameter(
+    stored: Stored, condition: Condition
+) -> None:
+    parameter = Parameters()
+    sql = condition.sql(parameter)
+    assert set(re.findall(r"%\((c\d+)\)s", sql)) == parameter.values.keys()
+    left = re.sub(r"%\(c\d+\)s", "", sql)
+    assert not re.search(r"[%;\"$\\{]", left.replace("'{}'", "")), sql
+    assert holding(stored, condition, Not(condition)) == ""
+    assert holding(stored, Some((condition, Not(condition)))) == "abc"
 
 
-@for_all(TREES)
-def test_whatever_is_not_refused_can_be_asked(stored: Stored, tree: dict[str, Any]) -> None:
-    """The API has refused U+0000 and lone surrogates by then: they are no text to PostgreSQL."""
-    if re.search(r"\\u0000|\\ud[89a-f]", msgspec.json.encode(tree).decode("utf-8", "replace")):
-        return
-    try:
-        selected(stored, tree)
-    except Unusable:
-        return
-    except psycopg.DataError as error:  # such as a year that PostgreSQL does not know
-        assert "out of range" in str(error)
+def test_the_kinds_of_conditions_are_all_tried_here() -> None:
+    tried = {strategy.example().__class__ for strategy in SIMPLE} | {All, Some, Not}
+    assert tried >= {one for one in Condition.__subclasses__() if one.__module__ == Condition.__module__}

@@ -1,12 +1,11 @@
 """The conversations projection: what its rows say, and that a replay changes nothing that anybody sees."""
 
-import asyncio
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
 import pytest
-from psycopg import AsyncConnection, Connection
 
 from domain.conversation import (
     AddFiles,
@@ -15,25 +14,21 @@ from domain.conversation import (
     Ask,
     Asked,
     Conversation,
-    ConversationCommand,
     DeleteConversation,
     RemoveTurn,
     Start,
     Started,
     Title,
 )
-from domain.eventstore.cells import Cell
-from domain.eventstore.writer import Work
 from domain.ids import new_id
-from domain.recorded import Context
 from domain.scope import Scope
-from projections import ALL, conversations
-from projections.catalogue import Build, builds
-from projections.conversations import Listed
-from projections.runner import advance, ensure_live
+from projections import conversations
+from projections.conversations import CONVERSATIONS, Listed
 from tests.support.conversations import ALL_REFERENCES, Person
-from tests.support.projections import checksum, replayed
+from tests.support.projections import Given, checksum, replayed
 from tests.support.service import Service, eventually, settled
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -42,15 +37,9 @@ def scope() -> Scope:
     return Scope(owner="default", user_id=f"user-{new_id().hex}")
 
 
-def does(cell: Cell, id: UUID, *commands: ConversationCommand) -> None:
-    context = Context(owner="default", actor="test", cause=str(new_id()), correlation="test")
-    work = Work(context=context, commands=[(id, command) for command in commands])
-    cell.writer.submit(work).result(30)
-
-
-def begun(cell: Cell, scope: Scope) -> UUID:
+def begun(given: Given, scope: Scope) -> UUID:
     id = new_id()
-    does(cell, id, Start(started=Started(scope=scope, agent="khoj")))
+    given((id, Start(started=Started(scope=scope, agent="khoj"))))
     return id
 
 
@@ -62,42 +51,22 @@ def answered(turn_id: str, text: str) -> Answer:
     return Answer(answered=Answered(turn_id=turn_id, text=text, model="small"))
 
 
-def live(conn: Connection[Any], cell: Cell) -> Build:
-    """The live build, brought up to date here: no worker runs."""
-    ensure_live(conn, ALL["conversations"], None)
-    more = True
-    while more:
-        (build,) = (one for one in builds(conn, "conversations") if one.state == "live")
-        with conn.transaction():
-            more = advance(conn, cell, ALL["conversations"], build)
-    return build
-
-
-def seen(cell: Cell, query: Any, scope: Scope, *rest: Any) -> Any:
-    with psycopg.connect(cell.conninfo, autocommit=True) as conn:
-        build = live(conn, cell)
-
-    async def queried() -> Any:
-        async with await AsyncConnection.connect(cell.conninfo, autocommit=True) as reading:
-            return await query(reading, build, scope, *rest)
-
-    return asyncio.run(queried())
+def seen(given: Given, query: Callable[..., Awaitable[T]], scope: Scope, *rest: Any) -> T:
+    return given.then_answers(CONVERSATIONS, query, scope, *rest)
 
 
 # --- rows -------------------------------------------------------------------------------------------
 
 
-def test_a_row_says_how_a_conversation_is_listed(cell: Cell, scope: Scope) -> None:
-    id = begun(cell, scope)
-    does(
-        cell,
-        id,
-        asked("t1", "What is my cat called?"),
-        answered("t1", "Zorblax."),
-        asked("t2", "And my dog?"),
+def test_a_row_says_how_a_conversation_is_listed(given: Given, scope: Scope) -> None:
+    id = begun(given, scope)
+    given(
+        (id, asked("t1", "What is my cat called?")),
+        (id, answered("t1", "Zorblax.")),
+        (id, asked("t2", "And my dog?")),
     )
-    state = cell.log.get(Conversation, id)
-    assert seen(cell, conversations.listing, scope) == [
+    state = given.cell.log.get(Conversation, id)
+    assert seen(given, conversations.listing, scope) == [
         Listed(
             conversation_id=id, owner="default", user_id=scope.user_id, agent="khoj", slug="And my dog?",
             turns=2, created_at=state.created_at, updated_at=state.updated_at, position=state.position,
@@ -105,8 +74,8 @@ def test_a_row_says_how_a_conversation_is_listed(cell: Cell, scope: Scope) -> No
     ]  # fmt: skip
 
 
-def test_each_change_is_seen(cell: Cell, scope: Scope) -> None:
-    id = begun(cell, scope)
+def test_each_change_is_seen(given: Given, scope: Scope) -> None:
+    id = begun(given, scope)
     for command, slug, turns in (
         (asked("t1", "Cats?"), "Cats?", 1),
         (Title(title="Pets", by="model"), "Pets", 1),
@@ -115,50 +84,52 @@ def test_each_change_is_seen(cell: Cell, scope: Scope) -> None:
         (RemoveTurn(turn_id="t1"), "My zoo", 0),
         (Title(title=""), "Pets", 0),
     ):
-        does(cell, id, command)
-        (row,) = seen(cell, conversations.listing, scope)
-        state = cell.log.get(Conversation, id)
+        given((id, command))
+        (row,) = seen(given, conversations.listing, scope)
+        state = given.cell.log.get(Conversation, id)
         assert (row.slug, row.turns) == (slug, turns)
         assert (row.updated_at, row.position) == (state.updated_at, state.position)
 
 
-def test_the_last_changed_comes_first_and_pages_keep_the_order_of_creation(cell: Cell, scope: Scope) -> None:
-    ids = [begun(cell, scope) for _ in range(4)]
-    assert seen(cell, conversations.latest, scope) == ids[3]
-    does(cell, ids[1], asked("t1", "Cats?"))
-    listed = [row.conversation_id for row in seen(cell, conversations.listing, scope)]
+def test_the_last_changed_comes_first_and_pages_keep_the_order_of_creation(
+    given: Given, scope: Scope
+) -> None:
+    ids = [begun(given, scope) for _ in range(4)]
+    assert seen(given, conversations.latest, scope) == ids[3]
+    given((ids[1], asked("t1", "Cats?")))
+    listed = [row.conversation_id for row in seen(given, conversations.listing, scope)]
     assert listed == [ids[1], ids[3], ids[2], ids[0]]
-    assert len(seen(cell, conversations.listing, scope, 2)) == 2
-    assert seen(cell, conversations.latest, scope) == ids[1]
+    assert len(seen(given, conversations.listing, scope, 2)) == 2
+    assert seen(given, conversations.latest, scope) == ids[1]
     paged = []
     for offset in (0, 3, 6):
-        paged += [row.conversation_id for row in seen(cell, conversations.page, scope, 3, offset)]
-        does(cell, ids[0], Title(title=f"Changed {offset}"))
+        paged += [row.conversation_id for row in seen(given, conversations.page, scope, 3, offset)]
+        given((ids[0], Title(title=f"Changed {offset}")))
     assert paged == list(reversed(ids))
 
 
-def test_a_deleted_conversation_has_no_row(cell: Cell, scope: Scope) -> None:
-    kept, gone = begun(cell, scope), begun(cell, scope)
-    assert seen(cell, conversations.count, scope) == 2
-    does(cell, gone, asked("t1", "Cats?"), DeleteConversation())
-    assert seen(cell, conversations.ids, scope) == [kept]
-    assert seen(cell, conversations.count, scope) == 1
-    does(cell, kept, DeleteConversation())
-    assert seen(cell, conversations.latest, scope) is None
+def test_a_deleted_conversation_has_no_row(given: Given, scope: Scope) -> None:
+    kept, gone = begun(given, scope), begun(given, scope)
+    assert seen(given, conversations.count, scope) == 2
+    given((gone, asked("t1", "Cats?")), (gone, DeleteConversation()))
+    assert seen(given, conversations.ids, scope) == [kept]
+    assert seen(given, conversations.count, scope) == 1
+    given((kept, DeleteConversation()))
+    assert seen(given, conversations.latest, scope) is None
 
 
-def test_users_have_their_own_and_so_has_nobody(cell: Cell, scope: Scope) -> None:
+def test_users_have_their_own_and_so_has_nobody(given: Given, scope: Scope) -> None:
     nobody = Scope(owner="default")
-    of_user, of_nobody = begun(cell, scope), begun(cell, nobody)
-    assert seen(cell, conversations.ids, scope) == [of_user]
-    assert seen(cell, conversations.ids, nobody) == [of_nobody]
-    assert seen(cell, conversations.ids, Scope(owner="another", user_id=scope.user_id)) == []
+    of_user, of_nobody = begun(given, scope), begun(given, nobody)
+    assert seen(given, conversations.ids, scope) == [of_user]
+    assert seen(given, conversations.ids, nobody) == [of_nobody]
+    assert seen(given, conversations.ids, Scope(owner="another", user_id=scope.user_id)) == []
 
 
-def test_what_no_column_can_hold_is_left_out_of_the_row(cell: Cell, scope: Scope) -> None:
-    id = begun(cell, scope)
-    does(cell, id, asked("t1", "a\x00b"))
-    (row,) = seen(cell, conversations.listing, scope)
+def test_what_no_column_can_hold_is_left_out_of_the_row(given: Given, scope: Scope) -> None:
+    id = begun(given, scope)
+    given((id, asked("t1", "a\x00b")))
+    (row,) = seen(given, conversations.listing, scope)
     assert row.slug == "ab"
 
 

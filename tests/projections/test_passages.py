@@ -1,7 +1,7 @@
 """Passages: given documents, then what is found in them, by words and by meaning, and by whom."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ import numpy as np
 import psycopg
 import pytest
 from pgvector import HalfVector
-from pgvector.psycopg import register_vector, register_vector_async
 
 from application import documents, finding
 from application.asked import Asked, Caller
@@ -26,16 +25,18 @@ from domain.scope import Scope
 from projections import ALL, passages, rebuild, retrieval
 from projections.catalogue import builds
 from projections.documents import selection_of
+from projections.graph import GRAPH
+from projections.history import HISTORY
+from projections.memories import MEMORIES
 from projections.passages import PASSAGES, Mentions, Passage
-from projections.runner import ensure_live, lag
 from projections.search import SEARCH
 from projections.searched import FILL_TEXTS
 from providers.documents.documents import passages_of
 from providers.embedding.local import LocalEmbedder
 from runtime.composition import embedders_of, engine_of, readers_of, worker_of
 from runtime.settings import Settings
-from tests.support.documents import indexed, remove, upload
-from tests.support.projections import applied, build_of, checksum, given
+from tests.support.documents import indexed, indexing, remove, removing, upload
+from tests.support.projections import Given, live_build, projecting
 from tests.support.service import KEY, Service, eventually, free_port
 from workers import broker
 from workers.jobs import Jobs
@@ -60,74 +61,48 @@ def ann() -> str:
 # --- rows, without a worker -------------------------------------------------------------------------
 
 
-@pytest.fixture
-def conn(cell: Cell) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(cell.conninfo, autocommit=True) as conn:
-        ensure_live(conn, PASSAGES, LocalEmbedder.model)
-        register_vector(conn)
-        yield conn
-
-
-def texts(conn: psycopg.Connection[Any], one: DocumentIndexed) -> list[str]:
+def texts(given: Given, one: DocumentIndexed) -> list[str]:
     """The passages of a document, in order."""
-    rows = conn.execute(
-        f"SELECT text, number FROM {build_of(conn, 'passages').table} WHERE owner = %s AND name = %s"
-        " AND user_id IS NOT DISTINCT FROM %s ORDER BY number",
-        (one.scope.owner, one.name, one.scope.user_id),
-    ).fetchall()
-    assert [number for _, number in rows] == list(range(len(rows)))
-    return [text for text, _ in rows]
+    document = {"owner": one.scope.owner, "name": one.name, "user_id": one.scope.user_id}
+    rows = sorted(given.rows(PASSAGES, "number, text", **document))
+    assert [number for number, _ in rows] == list(range(len(rows)))
+    return [text for _, text in rows]
 
 
 @pytest.mark.parametrize("one_by_one", [True, False], ids=["in batches of one", "in one batch"])
 def test_the_passages_are_those_of_the_documents_that_are_there_now(
-    cell: Cell, conn: psycopg.Connection[Any], ann: str, one_by_one: bool
+    given: Given, ann: str, one_by_one: bool
 ) -> None:
-    def step() -> None:
-        if one_by_one:
-            applied(conn, cell, PASSAGES)
-
     changed, shorter, gone = (
         indexed(ann, "a.md", TRAVEL),
         indexed(ann, "b.md", LONG),
         indexed(ann, "c.md", LONG),
     )
-    for one in (changed, shorter, gone):
-        upload(cell, one)
-        step()
-    remove(cell, gone)
-    step()
-    upload(cell, indexed(ann, "a.md", COOKING), indexed(ann, "b.md", TRAVEL))
-    applied(conn, cell, PASSAGES)
-    assert texts(conn, changed) == passages_of("a.md", COOKING)
-    assert texts(conn, shorter) == passages_of("b.md", TRAVEL)
-    assert texts(conn, gone) == []
+    given(*map(indexing, (changed, shorter, gone)), removing(gone), one_by_one=one_by_one)
+    given(indexing(indexed(ann, "a.md", COOKING)), indexing(indexed(ann, "b.md", TRAVEL)))
+    given.apply(PASSAGES)
+    assert texts(given, changed) == passages_of("a.md", COOKING)
+    assert texts(given, shorter) == passages_of("b.md", TRAVEL)
+    assert texts(given, gone) == []
     assert len(passages_of("b.md", LONG)) > len(passages_of("b.md", TRAVEL)) > 1
 
 
-def test_a_passage_has_one_id_however_often_it_is_made(
-    cell: Cell, conn: psycopg.Connection[Any], ann: str
-) -> None:
+def test_a_passage_has_one_id_however_often_it_is_made(given: Given, ann: str) -> None:
     def ids() -> set[UUID]:
-        return {
-            id
-            for (id,) in conn.execute(
-                f"SELECT passage_id FROM {build_of(conn, 'passages').table} WHERE document_id = %s",
-                (id_of("default", ann, "a.md"),),
-            )
-        }
+        document = id_of("default", ann, "a.md")
+        return {id for (id,) in given.rows(PASSAGES, "passage_id", document_id=document)}
 
-    upload(cell, indexed(ann, "a.md", TRAVEL))
-    applied(conn, cell, PASSAGES)
+    given(indexing(indexed(ann, "a.md", TRAVEL)))
+    given.apply(PASSAGES)
     before = ids()
-    upload(cell, indexed(ann, "a.md", COOKING))
-    applied(conn, cell, PASSAGES)
+    given(indexing(indexed(ann, "a.md", COOKING)))
+    given.apply(PASSAGES)
     assert len(before) == 2
     assert ids() == before
 
 
 def test_a_document_that_cannot_be_applied_is_parked_alone_until_a_replay_can(
-    cell: Cell, conn: psycopg.Connection[Any], ann: str, monkeypatch: pytest.MonkeyPatch
+    given: Given, ann: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refusing(name: str, text: str) -> list[str]:
         if name == "poison.md":
@@ -135,46 +110,40 @@ def test_a_document_that_cannot_be_applied_is_parked_alone_until_a_replay_can(
         return passages_of(name, text)
 
     poison, healthy = indexed(ann, "poison.md"), indexed(ann, "healthy.md")
-    upload(cell, poison, healthy, indexed(ann, "poison.md", "later"))
+    given(indexing(poison), indexing(healthy), indexing(indexed(ann, "poison.md", "later")))
     with monkeypatch.context() as patched:
         patched.setattr(passages, "passages_of", refusing)
-        applied(conn, cell, PASSAGES)
-    build = build_of(conn, "passages")
-    assert lag(conn, build) == 0
-    assert texts(conn, healthy) == passages_of("healthy.md", healthy.text)
-    assert texts(conn, poison) == []
-    parked = conn.execute(
+        given.apply(PASSAGES)
+    build = given.build(PASSAGES)
+    assert given.lag(PASSAGES) == 0
+    assert texts(given, healthy) == passages_of("healthy.md", healthy.text)
+    assert texts(given, poison) == []
+    parked = given.conn.execute(
         "SELECT stream_id FROM parked WHERE projection = 'passages' AND version = %s", (build.version,)
     ).fetchall()
     assert parked == [(id_of("default", ann, "poison.md"),)] * 2
-    assert rebuild.replay(cell, PASSAGES, rebuild.begin(conn, "passages", LocalEmbedder.model))
-    assert texts(conn, poison) == passages_of("poison.md", "later")
+    assert rebuild.replay(given.cell, PASSAGES, rebuild.begin(given.conn, "passages", LocalEmbedder.model))
+    assert texts(given, poison) == passages_of("poison.md", "later")
 
 
-def test_zero_bytes_which_postgresql_refuses_are_left_out(
-    cell: Cell, conn: psycopg.Connection[Any], ann: str
-) -> None:
-    upload(cell, indexed(ann, "no\0tes.md", "zero\0byte"))
-    applied(conn, cell, PASSAGES)
-    (text,) = texts(conn, indexed(ann, "notes.md"))
+def test_zero_bytes_which_postgresql_refuses_are_left_out(given: Given, ann: str) -> None:
+    given(indexing(indexed(ann, "no\0tes.md", "zero\0byte")))
+    given.apply(PASSAGES)
+    (text,) = texts(given, indexed(ann, "notes.md"))
     assert "\0" not in text
 
 
-def test_every_passage_of_a_long_document_is_waiting_until_it_is_filled(
-    cell: Cell, conn: psycopg.Connection[Any], ann: str
-) -> None:
-    upload(cell, indexed(ann, "long.md", LONG))
-    applied(conn, cell, PASSAGES)
-    build = build_of(conn, "passages")
+def test_every_passage_of_a_long_document_is_waiting_until_it_is_filled(given: Given, ann: str) -> None:
+    given(indexing(indexed(ann, "long.md", LONG)))
+    given.apply(PASSAGES)
+    build = given.build(PASSAGES)
     passages = len(passages_of("long.md", LONG))
-    assert len(PASSAGES.waiting(conn, build, 10_000)) >= passages > 14
-    while rows := PASSAGES.waiting(conn, build, 7):
-        assert PASSAGES.fill(conn, build, LocalEmbedder(), [row.id for row in rows]) == len(rows)
+    assert len(PASSAGES.waiting(given.conn, build, 10_000)) >= passages > 14
+    while rows := PASSAGES.waiting(given.conn, build, 7):
+        assert PASSAGES.fill(given.conn, build, LocalEmbedder(), [row.id for row in rows]) == len(rows)
 
 
-def test_a_text_is_embedded_once_and_a_replay_finds_its_vector(
-    cell: Cell, conn: psycopg.Connection[Any], ann: str
-) -> None:
+def test_a_text_is_embedded_once_and_a_replay_finds_its_vector(given: Given, ann: str) -> None:
     class Counting(LocalEmbedder):
         asked = 0
 
@@ -183,30 +152,26 @@ def test_a_text_is_embedded_once_and_a_replay_finds_its_vector(
             return super().embed(texts)
 
     def fill() -> None:
-        applied(conn, cell, PASSAGES)
-        build = build_of(conn, "passages")
-        while rows := PASSAGES.waiting(conn, build, 64):
-            assert PASSAGES.fill(conn, build, Counting(), [row.id for row in rows])
+        given.apply(PASSAGES)
+        build = given.build(PASSAGES)
+        while rows := PASSAGES.waiting(given.conn, build, 64):
+            assert PASSAGES.fill(given.conn, build, Counting(), [row.id for row in rows])
 
     fill()
     Counting.asked = 0
     unique = f"# Only {ann}\n\nA text that nobody else has: {ann}."
-    upload(cell, indexed(ann, "one.md", unique), indexed(ann, "copy.md", unique))
+    given(indexing(indexed(ann, "one.md", unique)), indexing(indexed(ann, "copy.md", unique)))
     fill()
     assert Counting.asked == 1
-    remove(cell, indexed(ann, "one.md", unique))
-    upload(cell, indexed(ann, "back.md", unique))
+    given(removing(indexed(ann, "one.md", unique)))
+    given(indexing(indexed(ann, "back.md", unique)))
     fill()
     assert Counting.asked == 1
-    before = checksum(conn, "passages")
-    assert rebuild.replay(cell, PASSAGES, rebuild.begin(conn, "passages", LocalEmbedder.model))
-    assert checksum(conn, "passages") == before
-    assert PASSAGES.waiting(conn, build_of(conn, "passages"), 10) == []
+    build = given.then_a_replay_changes_nothing(PASSAGES, LocalEmbedder.model)
+    assert PASSAGES.waiting(given.conn, build, 10) == []
 
 
-def test_a_passage_is_selected_by_the_words_and_the_days_in_its_text(
-    cell: Cell, conn: psycopg.Connection[Any], ann: str
-) -> None:
+def test_a_passage_is_selected_by_the_words_and_the_days_in_its_text(given: Given, ann: str) -> None:
     dated = {
         "iso.md": "Log of 2024-01-31T10:00:00Z, backup_2019-05-05.tar",
         "slashes.md": "due 2024/2/1 or 3.2.2024",
@@ -214,15 +179,15 @@ def test_a_passage_is_selected_by_the_words_and_the_days_in_its_text(
         "month.md": "Plans for MARCH 2024",
         "none.md": "No day: 2024-13-01, 12024-01-311, 31 Marble 2024, 45.45.2024, 2024",
     }
-    upload(cell, *(indexed(ann, name, text) for name, text in dated.items()))
-    upload(cell, indexed(f"{ann}-bob", "theirs.md", "2024-01-31"))
-    applied(conn, cell, PASSAGES)
+    given(*map(indexing, (indexed(ann, name, text) for name, text in dated.items())))
+    given(indexing(indexed(f"{ann}-bob", "theirs.md", "2024-01-31")))
+    given.apply(PASSAGES)
 
     def selected(names: Sequence[str] | None = None, **mentions: Any) -> set[str]:
         selection = passages.selection_of("default", ann, names, Mentions(**mentions))
         where, values = selection.where()
-        table = build_of(conn, "passages").table
-        return {name for (name,) in conn.execute(f"SELECT name FROM {table} WHERE {where}", values)}
+        table = given.build(PASSAGES).table
+        return {name for (name,) in given.conn.execute(f"SELECT name FROM {table} WHERE {where}", values)}
 
     def on(day: date) -> set[str]:
         return selected(since=day, until=day)
@@ -241,36 +206,33 @@ def test_a_passage_is_selected_by_the_words_and_the_days_in_its_text(
 
 
 def test_many_passages_answer_by_their_indexes(
-    cell: Cell, conn: psycopg.Connection[Any], ann: str, monkeypatch: pytest.MonkeyPatch
+    given: Given, ann: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retrieval, "EXACT_ROWS", 200)
     monkeypatch.setattr(retrieval, "COMMON_ROWS", 50)
     book = "\n\n".join(f"# Entry {n}\n\nThis entry speaks of word{n} alone." for n in range(300))
-    upload(cell, indexed(ann, "book.md", book), indexed(ann, "other.md", book))
-    applied(conn, cell, PASSAGES)
-    build = build_of(conn, "passages")
+    given(indexing(indexed(ann, "book.md", book)), indexing(indexed(ann, "other.md", book)))
+    given.apply(PASSAGES)
+    build = given.build(PASSAGES)
     # Vectors of no model: embedding 600 texts would take seconds and show nothing more.
     points = np.random.default_rng(7).normal(size=(300, 384)).astype(np.float32)
-    conn.execute(
+    given.conn.execute(
         f"UPDATE {build.table} p SET embedding = v.e FROM unnest(%s::int[], %s::halfvec[]) AS v(number, e)"
         " WHERE p.number = v.number AND p.name = 'book.md' AND p.user_id = %s",
         (list(range(300)), [HalfVector(point) for point in points], ann),
     )
-    retrieval.index_large_scopes(conn, build)
-    indexes = conn.execute("SELECT indexname FROM pg_indexes WHERE tablename = %s", (build.table,)).fetchall()
+    retrieval.index_large_scopes(given.conn, build)
+    indexes = given.conn.execute(
+        "SELECT indexname FROM pg_indexes WHERE tablename = %s", (build.table,)
+    ).fetchall()
     assert {(f"{build.table}_hnsw",), (f"{build.table}_terms",)} <= set(indexes)
 
     def ask(text: str, names: Sequence[str] | None, number: int) -> list[Passage]:
-        async def go() -> list[Passage]:
-            async with await psycopg.AsyncConnection.connect(cell.conninfo, autocommit=True) as asking:
-                await register_vector_async(asking)
-                vector = points[number] / np.linalg.norm(points[number])
-                query = retrieval.Query(
-                    selection=selection_of("default", ann, names), text=text, vector=vector, limit=10
-                )
-                return await passages.search(asking, build, query, LocalEmbedder().similarity)
-
-        return asyncio.run(go())
+        vector = points[number] / np.linalg.norm(points[number])
+        query = retrieval.Query(
+            selection=selection_of("default", ann, names), text=text, vector=vector, limit=10
+        )
+        return given.then_answers(PASSAGES, passages.search, query, LocalEmbedder().similarity)
 
     assert (ask("", None, 217)[0].name, ask("", None, 217)[0].number) == ("book.md", 217)
     assert "word123 " in ask("word123", ["other.md"], 217)[0].text
@@ -386,7 +348,7 @@ def test_a_long_document_gets_its_vectors_by_jobs(service: Service, home: Cell, 
     text = "\n\n".join(f"# Chapter {n}\n\n{line}." for n, line in enumerate(words))
     upload(home, indexed(ann, "long.md", text), actor=ann)
     with psycopg.connect(home.conninfo, autocommit=True) as conn:
-        table = build_of(conn, "passages").table
+        table = live_build(conn, "passages").table
 
         def embedded() -> tuple[int, int]:
             row = conn.execute(
@@ -401,21 +363,17 @@ def test_a_long_document_gets_its_vectors_by_jobs(service: Service, home: Cell, 
 # --- from an earlier Everlog ------------------------------------------------------------------------
 
 
-def test_a_job_that_an_earlier_everlog_asked_for_is_done(
-    cells: Cells, cell: Cell, conn: psycopg.Connection[Any], redis_url: str
-) -> None:
-    ensure_live(conn, SEARCH, LocalEmbedder.model)
-    given(cell, (new_id(), AddMemory(text="likes tea", scope=Scope(owner="default"))))
-    applied(conn, cell, SEARCH)
-    build = build_of(conn, "search")
-    ids = [str(row.id) for row in SEARCH.waiting(conn, build, 10)]
+def test_a_job_that_an_earlier_everlog_asked_for_is_done(cells: Cells, given: Given, redis_url: str) -> None:
+    given((new_id(), AddMemory(text="likes tea", scope=Scope(owner="default")))).apply(SEARCH)
+    build = given.build(SEARCH)
+    ids = [str(row.id) for row in SEARCH.waiting(given.conn, build, 10)]
     assert ids
     embedders = embedders_of(Settings())
     means = Means(readers_of(Settings()), embedders, Recaller(Reader(cells), embedders))
     jobs = Jobs(means, cells, broker.connect(redis_url), threads=2)
-    jobs.embed(cell.name, build.version, ids)
-    assert SEARCH.waiting(conn, build, 10) == []
-    jobs.index(cell.name, build.version)
+    jobs.embed(given.cell.name, build.version, ids)
+    assert SEARCH.waiting(given.conn, build, 10) == []
+    jobs.index(given.cell.name, build.version)
 
 
 def test_a_database_of_an_earlier_everlog_gets_its_new_projections_when_a_worker_starts(
@@ -427,14 +385,12 @@ def test_a_database_of_an_earlier_everlog_gets_its_new_projections_when_a_worker
     worker = worker_of(settings)
     worker.cells.create_key(KEY, "test", "default", ALL_SCOPES)
     home = worker.cells.of("default")
-    with psycopg.connect(home.conninfo, autocommit=True) as conn:
-        for name in ("memories", "search", "history", "graph"):
-            ensure_live(conn, ALL[name], LocalEmbedder.model if name == "search" else None)
-        given(home, (new_id(), AddMemory(text="likes tea", scope=Scope(owner="default"))))
+    with projecting(home, MEMORIES, SEARCH, HISTORY, GRAPH) as given:
+        given((new_id(), AddMemory(text="likes tea", scope=Scope(owner="default"))))
         position = upload(home, indexed("ann", "old.md", TRAVEL))
         worker.start()
-        eventually(lambda: {build.name for build in builds(conn) if build.position == position} == ALL.keys())
-        build = build_of(conn, "passages")
-        eventually(lambda: not PASSAGES.waiting(conn, build, 10))
-        assert texts(conn, indexed("ann", "old.md")) == passages_of("old.md", TRAVEL)
+        eventually(lambda: {one.name for one in builds(given.conn) if one.position == position} == ALL.keys())
+        build = given.build(PASSAGES)
+        eventually(lambda: not PASSAGES.waiting(given.conn, build, 10))
+        assert texts(given, indexed("ann", "old.md")) == passages_of("old.md", TRAVEL)
         worker.stop()

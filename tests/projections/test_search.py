@@ -1,28 +1,27 @@
 """Search: exact where a scope is small, right where it is large, by words and by meaning."""
 
-import asyncio
 from typing import Any
 
 import httpx
 import numpy as np
 import psycopg
 import pytest
+from numpy.typing import NDArray
 from pgvector import HalfVector
-from pgvector.psycopg import register_vector, register_vector_async
+from pgvector.psycopg import register_vector
 
-from domain.eventstore.cells import Cell
-from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.memory import AddMemory
-from domain.recorded import Context
 from domain.scope import Scope
-from projections import catalogue, retrieval, search
-from projections.runner import advance, ensure_live
+from projections import retrieval, search
 from projections.search import SEARCH
 from projections.selection import Selection
 from providers.embedding.local import LocalEmbedder
 from tests.support.memories import add
+from tests.support.projections import Given
 from tests.support.service import Service, eventually
+
+Vector = NDArray[np.float32]
 
 TOPICS = [
     "hiking in the mountains",
@@ -142,101 +141,71 @@ def test_a_changed_text_is_found_by_its_new_meaning_and_a_deleted_one_not_at_all
     assert client.post("/v1/search", json=body).json()["results"] == []
 
 
-def test_a_vector_of_an_old_text_never_lands_on_a_newer_one(cell: Cell) -> None:
-    with _searchable(cell) as conn:
-        id = new_id()
-        _add(cell, [(id, "the old text", "ann")])
-        _apply(conn, cell)
-        build = _live(conn)
+def test_a_vector_of_an_old_text_never_lands_on_a_newer_one(given: Given) -> None:
+    id = new_id()
+    given((id, _memory("the old text", "ann"))).apply(SEARCH)
+    build = given.build(SEARCH)
 
-        class Slow(LocalEmbedder):
-            def embed(self, texts: Any) -> Any:
-                # While the old text is being embedded, the row gets another.
-                conn2.execute("UPDATE search_v1 SET text_hash = 'new' WHERE memory_id = %s", (id,))
-                return super().embed(texts)
+    class Slow(LocalEmbedder):
+        def embed(self, texts: Any) -> Any:
+            # While the old text is being embedded, the row gets another.
+            meanwhile.execute("UPDATE search_v1 SET text_hash = 'new' WHERE memory_id = %s", (id,))
+            return super().embed(texts)
 
-        with psycopg.connect(cell.conninfo, autocommit=True) as conn2:
-            assert SEARCH.fill(conn, build, Slow(), [id]) == 0
-        assert [waiting for waiting, _ in SEARCH.waiting(conn, build, 10)] == [id]
+    with psycopg.connect(given.cell.conninfo, autocommit=True) as meanwhile:
+        assert SEARCH.fill(given.conn, build, Slow(), [id]) == 0
+    assert [waiting for waiting, _ in SEARCH.waiting(given.conn, build, 10)] == [id]
 
 
-def test_a_large_scope_answers_by_its_indexes(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_scope_answers_by_its_indexes(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrieval, "EXACT_ROWS", 500)
     monkeypatch.setattr(retrieval, "COMMON_ROWS", 100)
     rng = np.random.default_rng(7)
     embedder = LocalEmbedder()
-    with _searchable(cell) as conn:
-        ids = [new_id() for _ in range(3_000)]
-        _add(
-            cell,
-            [(id, f"Entry {n} on {TOPICS[n % 5]} word{n}", f"large-{n % 2}") for n, id in enumerate(ids)],
+    ids = [new_id() for _ in range(3_000)]
+    given(
+        *(
+            (id, _memory(f"Entry {n} on {TOPICS[n % 5]} word{n}", f"large-{n % 2}"))
+            for n, id in enumerate(ids)
         )
-        _apply(conn, cell)
-        build = _live(conn)
-        # Vectors of no model: embedding 3,000 texts would take half a minute and show nothing more.
-        points = rng.normal(size=(3_000, 384)).astype(np.float32)
-        register_vector(conn)
-        conn.execute(
-            "UPDATE search_v1 s SET embedding = v.e FROM unnest(%s::uuid[], %s::halfvec[]) AS v(id, e)"
-            " WHERE s.memory_id = v.id",
-            (ids, [HalfVector(point) for point in points]),
-        )
-        retrieval.index_large_scopes(conn, build)
-        indexes = conn.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'search_v1'").fetchall()
-        assert {("search_v1_hnsw",), ("search_v1_terms",)} <= set(indexes)
+    ).apply(SEARCH)
+    # Vectors of no model: embedding 3,000 texts would take half a minute and show nothing more.
+    points = rng.normal(size=(3_000, 384)).astype(np.float32)
+    given.conn.execute(
+        "UPDATE search_v1 s SET embedding = v.e FROM unnest(%s::uuid[], %s::halfvec[]) AS v(id, e)"
+        " WHERE s.memory_id = v.id",
+        (ids, [HalfVector(point) for point in points]),
+    )
+    retrieval.index_large_scopes(given.conn, given.build(SEARCH))
+    indexes = given.conn.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'search_v1'").fetchall()
+    assert {("search_v1_hnsw",), ("search_v1_terms",)} <= set(indexes)
 
-    async def ask(vector: np.ndarray, text: str, mode: search.Mode) -> list[search.Hit]:
-        async with await psycopg.AsyncConnection.connect(cell.conninfo, autocommit=True) as asking:
-            await register_vector_async(asking)
-            query = search.Query(
-                selection=Selection(scope=Scope(owner="default", user_id="large-1")),
-                text=text,
-                vector=vector,
-                limit=60,
-                mode=mode,
-            )
-            return await search.search(asking, build, query, embedder.similarity)
+    def ask(vector: Vector, text: str, mode: search.Mode) -> list[search.Hit]:
+        query = search.Query(
+            selection=Selection(scope=Scope(owner="default", user_id="large-1")),
+            text=text,
+            vector=vector,
+            limit=60,
+            mode=mode,
+        )
+        return given.then_answers(SEARCH, search.search, query, embedder.similarity)
 
     found = 0
     for n in range(10):
         vector = points[2 * n + 1] / np.linalg.norm(points[2 * n + 1])
-        hits = asyncio.run(ask(vector, "entry", "vector"))
+        hits = ask(vector, "entry", "vector")
         assert len(hits) == 60
         assert hits[0].memory.id == ids[2 * n + 1]
         mine = points[1::2]
         order = np.argsort(-(mine @ vector) / np.linalg.norm(mine, axis=1))[:10]
         found += len({ids[2 * i + 1] for i in order} & {hit.memory.id for hit in hits[:10]})
     assert found / 100 >= 0.95
-    hits = asyncio.run(ask(points[0], "piano word1777", "hybrid"))
+    hits = ask(points[0], "piano word1777", "hybrid")
     assert hits[0].memory.text.endswith("word1777")
-    hits = asyncio.run(ask(points[0], "piano", "keyword"))
+    hits = ask(points[0], "piano", "keyword")
     assert hits
     assert all("piano" in hit.memory.text for hit in hits)
 
 
-# --- a search projection without a worker ------------------------------------------------------------
-
-
-def _searchable(cell: Cell) -> "psycopg.Connection[Any]":
-    conn = psycopg.connect(cell.conninfo, autocommit=True)
-    ensure_live(conn, SEARCH, LocalEmbedder.model)
-    return conn
-
-
-def _live(conn: psycopg.Connection[Any]) -> catalogue.Build:
-    return catalogue.builds(conn, "search")[0]
-
-
-def _apply(conn: psycopg.Connection[Any], cell: Cell) -> None:
-    while True:
-        with conn.transaction():
-            if not advance(conn, cell, SEARCH, _live(conn)):
-                return
-
-
-def _add(cell: Cell, memories: list[tuple[Any, str, str]]) -> None:
-    context = Context(owner="default", actor="key", cause="command", correlation="request")
-    commands = [
-        (id, AddMemory(text=text, scope=Scope(owner="default", user_id=user))) for id, text, user in memories
-    ]
-    cell.writer.submit(Work(context=context, commands=commands)).result(60)
+def _memory(text: str, user: str) -> AddMemory:
+    return AddMemory(text=text, scope=Scope(owner="default", user_id=user))

@@ -1,5 +1,7 @@
 """Documents in the log, without an upload."""
 
+from uuid import UUID
+
 from domain.document import DocumentCommand, DocumentIndexed, IndexDocument, RemoveDocument, id_of
 from domain.eventstore.cells import Cell
 from domain.eventstore.writer import Work
@@ -22,17 +24,28 @@ def indexed(
     )
 
 
+def indexing(one: DocumentIndexed) -> tuple[UUID, IndexDocument]:
+    return _id(one), IndexDocument(indexed=one)
+
+
+def removing(one: DocumentIndexed) -> tuple[UUID, RemoveDocument]:
+    return _id(one), RemoveDocument()
+
+
 def upload(cell: Cell, *uploads: DocumentIndexed, actor: str = "key") -> int:
     """Index documents; the position of the last one's event."""
-    return max(do(cell, one, IndexDocument(indexed=one), actor) for one in uploads)
+    return max(_do(cell, one, indexing(one), actor) for one in uploads)
 
 
 def remove(cell: Cell, one: DocumentIndexed, actor: str = "key") -> int:
-    return do(cell, one, RemoveDocument(), actor)
+    return _do(cell, one, removing(one), actor)
 
 
-def do(cell: Cell, one: DocumentIndexed, command: DocumentCommand, actor: str) -> int:
-    owner = one.scope.owner
-    context = Context(owner=owner, actor=actor, cause="command", correlation="request")
-    work = Work(context=context, commands=[(id_of(owner, one.scope.user_id, one.name), command)])
+def _id(one: DocumentIndexed) -> UUID:
+    return id_of(one.scope.owner, one.scope.user_id, one.name)
+
+
+def _do(cell: Cell, one: DocumentIndexed, command: tuple[UUID, DocumentCommand], actor: str) -> int:
+    context = Context(owner=one.scope.owner, actor=actor, cause="command", correlation="request")
+    work = Work(context=context, commands=[command])
     return cell.writer.submit(work).result(30)[0].state.position

@@ -13,6 +13,7 @@ import msgspec
 
 from api.body import Body
 from api.conversation import MAX_MESSAGES, Said
+from api.dialects.mem0.filters import ENTITIES, Unusable, meaning_of
 from api.errors import Refusal
 from api.guidance import Categories, ProjectRequest
 from application.asked import Asked
@@ -20,7 +21,6 @@ from application.storable import Id, check_metadata, check_text
 from domain.ingestion import Message
 from domain.memory import Memory
 from domain.scope import Scope
-from projections.conditions import ENTITIES, Unusable, compiled
 from projections.selection import Selection
 
 MAX_FOUND = 1_000
@@ -304,11 +304,11 @@ def remembered(memory: Memory, fields: Sequence[str] | None = None, **more: Any)
 def selection_of(asked: Asked, *filters: Filters | None, **more: Any) -> tuple[Selection, frozenset[str]]:
     """What all filters select of the caller's memories, and the entities they name. Raises Refusal."""
     try:
-        conditions = compiled({"AND": [one for one in filters if one]})
+        meaning = meaning_of({"AND": [one for one in filters if one]})
     except Unusable as error:
         raise Refusal(HTTPStatus.BAD_REQUEST, "invalid", str(error)) from None
     scope = Scope(owner=asked.caller.owner)
-    return Selection(scope=scope, also=conditions.sql, values=conditions.values, **more), conditions.entities
+    return Selection(scope=scope, conditions=(meaning.condition,), **more), meaning.entities
 
 
 def moment_of(value: Moment) -> datetime:

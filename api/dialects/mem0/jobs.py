@@ -15,6 +15,7 @@ from litestar.params import FromPath, JSONBody
 from api.body import Body
 from api.dialects.mem0.account import TAGS, faults
 from api.dialects.mem0.bodies import Filters, Remembered, Result, remembered, result, selection_of
+from api.dialects.mem0.filters import ENTITIES
 from api.errors import Refusal
 from application import ingestions, memories
 from application.asked import Asked
@@ -25,7 +26,6 @@ from domain.errors import NotFound
 from domain.ids import named_id, parse
 from domain.ingestion import Ingestion
 from domain.memory import CHANGE_NAMES
-from projections.conditions import ENTITIES
 from projections.selection import Selection
 
 MAX_EXPORTED = 10_000

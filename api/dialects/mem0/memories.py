@@ -39,6 +39,7 @@ from api.dialects.mem0.bodies import (
     result,
     selection_of,
 )
+from api.dialects.mem0.filters import ENTITIES, EVERY
 from api.dialects.mem0.jobs import idle_id
 from api.errors import Refusal
 from application import finding, ingestions, memories
@@ -54,7 +55,6 @@ from domain.memory import Added, AddMemory, DeleteMemory, Memory, Traits, Update
 from domain.recorded import Recorded
 from domain.scope import Scope
 from projections import search
-from projections.conditions import ENTITIES, EVERY
 from projections.selection import Selection
 
 MAX_PAGE = 1_000

@@ -19,6 +19,7 @@ from api.errors import Problem, Refusal
 from application.asked import Asked
 from domain.memory import Memory
 from domain.scope import Scope
+from projections.conditions import TypeIs
 from projections.selection import Selection
 
 DEFAULT_TYPE = "fact"
@@ -217,8 +218,7 @@ def selected(
         without_user=user_id == NOBODY,
         metadata=metadata or {},
         min_confidence=min_confidence,
-        type=memory_type,
-        type_of_untyped=DEFAULT_TYPE,
+        conditions=() if memory_type is None else (TypeIs(memory_type, otherwise=DEFAULT_TYPE),),
     )
 
 

@@ -26,6 +26,7 @@ from domain.errors import Contended, NotFound, VersionConflict
 from domain.memory import DeleteMemory, Memory, UpdateMemory
 from domain.scope import Scope
 from projections import graph, memories, search
+from projections.conditions import TimeIs
 from projections.selection import Selection
 
 MAX_NODES = 500
@@ -223,7 +224,9 @@ async def reflect(
 ) -> ReflectAnswer:
     wanted = data or ReflectRequest()
     since = datetime.now(UTC) - timedelta(days=wanted.time_window_days)
-    selection = msgspec.structs.replace(selected(asked, wanted.user_id), created_since=since)
+    selection = msgspec.structs.replace(
+        selected(asked, wanted.user_id), conditions=(TimeIs("created_at", ">=", since),)
+    )
     async with engine.reading(asked, search.SEARCH) as (conn, build):
         analyzed, themes = await search.themes(
             conn,
@@ -232,6 +235,7 @@ async def reflect(
             most=THEMES[wanted.analysis_depth],
             least=wanted.min_pattern_strength,
             named=THEME_MEMORIES,
+            untyped=DEFAULT_TYPE,
         )
     patterns = [
         Pattern(

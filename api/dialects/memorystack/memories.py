@@ -34,6 +34,7 @@ from domain.ids import MEMORY_PREFIX, parse
 from domain.memory import DeleteMemory, EraseMemory, Memory, UpdateMemory
 from projections import memories as directory
 from projections import search
+from projections.conditions import IdIn
 from projections.selection import Selection
 
 MAX_LISTED = 100
@@ -305,7 +306,9 @@ async def delete_many(
         by = anew(once) if ids else once
         results = await engine.run(by, erasure.erase, by, erasures)
         return DeleteAnswer(success=True, deleted_count=_changed(results), hard_delete=True)
-    ids = await memories.ids_in(engine, once, msgspec.structs.replace(selected(once), ids=named))
+    there = selected(once)
+    there = msgspec.structs.replace(there, conditions=(IdIn(named),))
+    ids = await memories.ids_in(engine, once, there)
     results = await engine.execute(
         anew(once) if ids else once, [(id, DeleteMemory(missing_ok=True)) for id in ids]
     )
