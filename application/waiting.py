@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from domain.eventstore.cells import Cell
-from domain.eventstore.signals import told, told_of
+from domain.eventstore.signals import parsed, told_of
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ def reaching(name: str, position: int) -> Concerns:
     """Whether somebody tells that `name` is as far as `position`."""
 
     def concerns(payload: str) -> bool:
-        something = told(payload)
+        something = parsed(payload)
         return something is not None and something.name == name and something.position >= position
 
     return concerns

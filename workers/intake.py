@@ -14,7 +14,7 @@ from domain.eventstore import backlog
 from domain.eventstore.backlog import Turn
 from domain.eventstore.cells import Cell
 from domain.eventstore.follower import Follower
-from domain.eventstore.signals import told
+from domain.eventstore.signals import parsed
 from projections.search import SEARCH
 from projections.searched import VECTORS_OF
 from workers import attempts
@@ -46,7 +46,7 @@ class Intake(Follower):
 
     def wants(self, payload: str) -> bool:
         """What waited for vectors can go on when some have come."""
-        said = told(payload)
+        said = parsed(payload)
         return said is not None and said.name == VECTORS_OF.format(SEARCH.name)
 
     def step(self, conn: Connection[Any]) -> bool:

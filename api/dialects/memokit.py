@@ -273,7 +273,7 @@ async def find(
     )
     hits, _ = await finding.find(engine, asked, query)
     return SearchResults(
-        results=[SearchResult(**_told(hit.memory), score=round(hit.score, 4)) for hit in hits]
+        results=[SearchResult(**_fields(hit.memory), score=round(hit.score, 4)) for hit in hits]
     )
 
 
@@ -303,7 +303,7 @@ async def listing(
     selection = Selection(scope=_scope(asked, user_id, agent_id), tags=wanted)
     found, total, _ = await memories.page(engine, asked, selection, limit, (page - 1) * limit)
     return Page(
-        items=[Item(**_told(memory), updated_at=memory.updated_at) for memory in found],
+        items=[Item(**_fields(memory), updated_at=memory.updated_at) for memory in found],
         pagination=Pagination(page=page, limit=limit, total=total, total_pages=ceil(total / limit)),
     )
 
@@ -352,7 +352,7 @@ DIALECT = Dialect(
 # --- shaping ----------------------------------------------------------------------------------------
 
 
-def _told(memory: Memory) -> dict[str, Any]:
+def _fields(memory: Memory) -> dict[str, Any]:
     return {
         "id": spell(MEMORY_PREFIX, memory.id),
         "content": memory.text,
@@ -364,7 +364,7 @@ def _told(memory: Memory) -> dict[str, Any]:
 
 
 def _whole(memory: Memory) -> WholeMemory:
-    return WholeMemory(**_told(memory), updated_at=memory.updated_at, metadata=memory.metadata or None)
+    return WholeMemory(**_fields(memory), updated_at=memory.updated_at, metadata=memory.metadata or None)
 
 
 def _scope(asked: Asked, user_id: str | None, agent_id: str | None) -> Scope:

@@ -14,7 +14,7 @@ from application.chat.draft import Draft
 from application.chat.lookups import LOOK_UP_SECONDS, UNREACHABLE
 from application.chat.question import Question
 from application.chat.remembered import remembered, remembers
-from application.chat.toolbox import Toolbox, found
+from application.chat.toolbox import Toolbox, as_message
 from application.chat.tools.tool import Desk
 from application.chat.tools.webpage import addresses_in
 from application.query_filters import without_filters
@@ -78,7 +78,7 @@ class Briefing:
         """What there is to tell. The tools that are of no use to this user are offered no longer."""
         known, _ = await asyncio.gather(self._known(), self._toolbox.keep_useful())
         earlier = [turn for turn in self._conversation.turns if turn.id != self._turn.id]
-        told = context.told(
+        brief = context.brief(
             context.system(self._conversation.agent.title(), self._question, self._research),
             [turn for turn in earlier if not is_own(self._conversation, turn)],
             [turn for turn in earlier if is_own(self._conversation, turn)],
@@ -88,16 +88,16 @@ class Briefing:
             ),
             self._chat.options.context_tokens,
         )
-        if told.left_out:
-            self._draft.status(TOO_LONG.format(told.left_out))
+        if brief.left_out:
+            self._draft.status(TOO_LONG.format(brief.left_out))
         if missing := self._toolbox.missing:
             self._draft.status(missing)
             self._draft.preface = f"{missing}\n\n"
             error = {"error": missing, "note": "the user is told so already: answer without it"}
-            told.messages.append(found(fenced(error)))
-        used = tuple(UsedMemory(id=memory.id, text=memory.text) for memory in told.memories)
+            brief.messages.append(as_message(fenced(error)))
+        used = tuple(UsedMemory(id=memory.id, text=memory.text) for memory in brief.memories)
         self._draft.references = References(memories=used)
-        return told.messages
+        return brief.messages
 
     async def _known(self) -> list[Memory]:
         """The memories to tell of; none where they are switched off."""

@@ -38,7 +38,7 @@ CUT = "\n\n[{} characters are left out here]\n\n"
 LEFT_OUT = '{"left out": "there was no room for this any more"}'
 
 
-class Told(NamedTuple):
+class Briefed(NamedTuple):
     messages: list[Json]
     memories: list[Memory]
     """Those for which there was room."""
@@ -63,14 +63,14 @@ def system(name: str, question: Question, research_rounds: int | None) -> Json:
     return {"role": "system", "content": text}
 
 
-def told(
+def brief(
     first: Json,
     copied: Sequence[Turn],
     earlier: Sequence[Turn],
     memories: Sequence[Memory],
     turn: Turn,
     budget: int,
-) -> Told:
+) -> Briefed:
     """All that is told before any tool is called: the question, and of the rest what fits.
 
     `copied` are turns that came with a fork: somebody else's words, and so data like a page's.
@@ -96,7 +96,7 @@ def told(
     left = rest + assured - tokens(question)
     history = _history(earlier, left, MAX_IMAGES - len(turn.images))
     asked = {"role": "user", "content": _with_images(question, turn.images)}
-    return Told([first, *history, *background, asked], shown, left_out)
+    return Briefed([first, *history, *background, asked], shown, left_out)
 
 
 def shortened(text: str, budget: int) -> str:

@@ -92,7 +92,7 @@ class Draft:
         elif len(self._thoughts) >= HELD_THOUGHTS:
             self._set_aside_thoughts()
 
-    def found(self, outcome: Outcome) -> None:
+    def take_in(self, outcome: Outcome) -> None:
         """Take in what a tool found or made."""
         ours, more = self.references, outcome.references
         if more != References():

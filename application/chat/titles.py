@@ -50,7 +50,7 @@ async def _made(chat: Chat, conversation: Conversation) -> tuple[str, Spent | No
     """The title that the model gives, and what it took; empty where there is no model or none in time."""
     if chat.means.titler is None:
         return "", None
-    ask = partial(_ask, chat.means.titler, chat.means.prices, _told(conversation))
+    ask = partial(_ask, chat.means.titler, chat.means.prices, _question(conversation))
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(SECONDS):
@@ -71,7 +71,7 @@ def first_words(conversation: Conversation) -> str:
     return (cut[: cut.rfind(" ")] if " " in cut else cut).rstrip(" ,;:.-") + "…"
 
 
-def _told(conversation: Conversation) -> str:
+def _question(conversation: Conversation) -> str:
     turns = [
         {
             "user": turn.question[:CHARACTERS],

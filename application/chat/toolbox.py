@@ -84,7 +84,7 @@ class Toolbox:
     async def guess(self, tool: Tool) -> list[Json]:
         """Use a tool for a model that cannot."""
         arguments = tool.guess(self.desk.question)
-        return [] if arguments is None else [found(await self._use(tool, arguments))]
+        return [] if arguments is None else [as_message(await self._use(tool, arguments))]
 
     def _offered(self) -> dict[str, Tool]:
         if self._command == GENERAL:
@@ -119,7 +119,7 @@ class Toolbox:
         except ToolFailed as failed:
             self._draft.status(str(failed))
             outcome = Outcome(told=fenced({"error": str(failed)}))
-        self._draft.found(outcome)
+        self._draft.take_in(outcome)
         return outcome.told
 
     async def _run(self, tool: Tool, arguments: Any) -> Outcome:
@@ -133,7 +133,7 @@ class Toolbox:
             raise ToolFailed(BROKEN.format(tool.command)) from None
 
 
-def found(told: str) -> Json:
+def as_message(told: str) -> Json:
     """What was found, as a message for a model that did not ask for it: `told` is JSON."""
     told = told.replace("<", "\\u003c")
     return {"role": "user", "content": f"<found>{told}</found>"}

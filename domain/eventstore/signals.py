@@ -32,7 +32,7 @@ class Told(NamedTuple):
     position: int
 
 
-def told(payload: str) -> Told | None:
+def parsed(payload: str) -> Told | None:
     """What a projection tells; None for anything else."""
     name, _, position = payload.partition(" ")
     return Told(name, int(position)) if position.isdecimal() else None

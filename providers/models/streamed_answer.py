@@ -185,7 +185,7 @@ class StreamedAnswer:
             return
         chunk = _chunk(data)
         if chunk.error or chunk.object == "error":
-            raise _told(chunk.error)
+            raise _error(chunk.error)
         self._heard = True
         self._usage = chunk.usage or self._usage
         for choice in (chunk.choices or [])[:1]:
@@ -423,7 +423,7 @@ def _text(content: object) -> str:
     )
 
 
-def _told(error: object) -> Exception:
+def _error(error: object) -> Exception:
     """The exception to raise for an error inside of a stream."""
     code = error.get("code") if isinstance(error, dict) else None
     if code == MISCALLED:

@@ -152,7 +152,7 @@ class WebSearch:
         self._require_settings()
         response = await self._ask(words, count)
         self._require_success(response.status_code)
-        return list(_found(self._rows(response.content), self._service))[:count]
+        return list(_results(self._rows(response.content), self._service))[:count]
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -236,7 +236,7 @@ class WebSearch:
         return rows
 
 
-def _found(rows: Iterable[Any], service: Service) -> Iterator[Found]:
+def _results(rows: Iterable[Any], service: Service) -> Iterator[Found]:
     """Each page once; what has no usable link is left out."""
     seen: set[str] = set()
     for row in rows:

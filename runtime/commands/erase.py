@@ -41,7 +41,7 @@ def run(settings: Settings, options: Namespace) -> None:
 def erase(settings: Settings, memory_ids: Sequence[str], sure: bool, as_json: bool) -> None:
     """Without `sure` only show what would be erased. Raises SettingsError unless all of it can be."""
     with closing(cells_of(settings)) as cells:
-        found = [_found(cells, memory_id) for memory_id in dict.fromkeys(memory_ids)]
+        found = [_named(cells, memory_id) for memory_id in dict.fromkeys(memory_ids)]
         for cell, memory in found if sure else []:
             _erase(cell, memory)
     told = [
@@ -65,7 +65,7 @@ def erase(settings: Settings, memory_ids: Sequence[str], sure: bool, as_json: bo
     )
 
 
-def _found(cells: Cells, memory_id: str) -> tuple[Cell, Memory]:
+def _named(cells: Cells, memory_id: str) -> tuple[Cell, Memory]:
     try:
         return erasable(cells, parse(MEMORY_PREFIX, memory_id))
     except NotFound:

@@ -29,7 +29,7 @@ from application.chat.tools.image import IMAGE, Painting
 from application.chat.tools.memories import MEMORIES, Recalling
 from application.chat.tools.notes import NOTES, Queries
 from application.chat.tools.online import ONLINE
-from application.chat.tools.telling import MAX_TOLD, fenced, listed, told
+from application.chat.tools.telling import MAX_CHARACTERS, as_json, fenced, listed
 from application.chat.tools.tool import Desk, Outcome, Tool, ToolFailed
 from application.chat.tools.webpage import WEBPAGE, Addresses, addresses_in
 from application.engine import Engine
@@ -112,7 +112,7 @@ class Used(msgspec.Struct):
     @property
     def told(self) -> Any:
         assert not self.failed
-        assert len(self.outcome.told) <= MAX_TOLD + 500
+        assert len(self.outcome.told) <= MAX_CHARACTERS + 500
         return msgspec.json.decode(self.outcome.told)
 
 
@@ -261,7 +261,7 @@ def test_notes_of_many_long_passages_are_cut_and_still_json(studio: Studio, user
     used = studio.use(NOTES, Queries(["sails", "boat"]), user_id=user, notes=10)
     assert {item["file"] for item in used.told} == set(texts)
     assert any(item["text"].endswith("…") for item in used.told)
-    assert len(used.outcome.told) <= MAX_TOLD
+    assert len(used.outcome.told) <= MAX_CHARACTERS
     assert not any("…" in note.text for note in used.outcome.references.notes)
 
 
@@ -355,8 +355,8 @@ def test_online_of_endless_results_and_pages_stays_short(studio: Studio, site: W
     used = studio.use(ONLINE, Queries(["a", "b", "c"]), settings=searching(site))
     assert 0 < len(used.told["results"]) <= 24
     assert used.told["pages"][0]["url"] == rows[0][1]
-    assert len(used.outcome.told) <= MAX_TOLD + 100
-    assert all(len(page.text) <= MAX_TOLD + 1 for page in used.outcome.references.pages)
+    assert len(used.outcome.told) <= MAX_CHARACTERS + 100
+    assert all(len(page.text) <= MAX_CHARACTERS + 1 for page in used.outcome.references.pages)
 
 
 # --- webpage ----------------------------------------------------------------------------------------
@@ -607,7 +607,7 @@ def test_what_is_not_painted_is_not_counted_and_two_pictures_are_told_of_as_two(
     draft.say("Here.")
     (made,) = [emission for emission in emitted if isinstance(emission, Painted)]
     assert len(made.images) == allowed
-    draft.found(Outcome(told="", images=("one more",)))
+    draft.take_in(Outcome(told="", images=("one more",)))
     assert isinstance(emitted[-1], Painted)
     assert len(emitted[-1].images) == allowed + 1
 
@@ -674,7 +674,7 @@ TEXT = st.text(max_size=300)
 
 @given(st.lists(st.fixed_dictionaries({"file": st.text(max_size=20), "text": TEXT})), st.integers(2, 2_000))
 def test_what_is_told_is_json_within_its_bounds_and_in_its_order(items: list[Any], most: int) -> None:
-    text = told(items, most)
+    text = as_json(items, most)
     assert len(text) <= most
     kept = msgspec.json.decode(text)
     for before, after in zip(items, kept, strict=False):
@@ -685,7 +685,7 @@ def test_what_is_told_is_json_within_its_bounds_and_in_its_order(items: list[Any
 
 
 def test_short_texts_leave_their_room_to_long_ones() -> None:
-    short, long = msgspec.json.decode(told([{"text": "short"}, {"text": "x" * 1_000}], 500))
+    short, long = msgspec.json.decode(as_json([{"text": "short"}, {"text": "x" * 1_000}], 500))
     assert short == {"text": "short"}
     assert len(long["text"]) > 450
 

@@ -107,14 +107,14 @@ def shown(
         response=Shown(
             conversation_id=id,
             slug=slug,
-            agent=_told(agent) if agent else None,
+            agent=_agent(agent) if agent else None,
             is_owner=is_owner,
             chat=chosen(messages_of(turns), n),
         )
     )
 
 
-def _told(agent: Agent) -> HistoryAgent:
+def _agent(agent: Agent) -> HistoryAgent:
     return HistoryAgent(
         slug=agent.slug, name=agent.name, color=agent.color, icon=agent.icon, is_creator=False, persona="",
         is_hidden=False,

@@ -65,13 +65,13 @@ async def search(
     passages = await documents.find(engine, asked, user_id, q, n, which)
     if dedupe:
         passages = list({passage.text: passage for passage in reversed(passages)}.values())[::-1]
-    return [_found(passage, q, id_of(asked.caller.owner, user_id, passage.name)) for passage in passages]
+    return [_entry(passage, q, id_of(asked.caller.owner, user_id, passage.name)) for passage in passages]
 
 
 ROUTES = [search]
 
 
-def _found(passage: Passage, q: str, document: UUID) -> Found:
+def _entry(passage: Passage, q: str, document: UUID) -> Found:
     place = Place(file=passage.name, uri=f"file://{passage.name}", query=q, compiled=passage.text)
     id = str(uuid5(document, str(passage.number)))
     return Found(entry=passage.text, score=passage.score, additional=place, corpus_id=id)

@@ -101,7 +101,7 @@ async def read_shared(
     n: Messages = None,
 ) -> HistoryAnswer:
     missing = f"Conversation: {public_conversation_slug} not found"
-    found = await _found(engine, public_conversation_slug, missing)
+    found = await _shared(engine, public_conversation_slug, missing)
     return history.shown(
         found.id.int >> (128 - SAFE_BITS),
         sharing.title_of(found.published),
@@ -129,7 +129,7 @@ async def fork(
     data: JSONBody[OfShare | None] = None,
 ) -> Forked:
     said = combined(OfShare(public_conversation_slug=public_conversation_slug, user_id=user_id), data)
-    found = await _found(engine, required("public_conversation_slug", said.public_conversation_slug))
+    found = await _shared(engine, required("public_conversation_slug", said.public_conversation_slug))
     forked = await sharing.fork(engine, asked, found, said.user_id)
     return Forked(conversation_id=str(forked.id))
 
@@ -155,7 +155,7 @@ async def unshare(
 ) -> Response[Ok | None]:
     said = combined(OfShare(public_conversation_slug=public_conversation_slug, user_id=user_id), data)
     slug = required("public_conversation_slug", said.public_conversation_slug)
-    found = await _found(engine, slug)
+    found = await _shared(engine, slug)
     try:
         await sharing.withdraw(engine, asked, found, said.user_id)
     except NotFound:
@@ -199,7 +199,7 @@ def _is_browser(request: Request[Any, Any, Any]) -> bool:
     return "sec-fetch-site" in request.headers or "text/html" in request.headers.get("accept", "")
 
 
-async def _found(engine: Engine, slug: str, missing: str = MISSING) -> Share:
+async def _shared(engine: Engine, slug: str, missing: str = MISSING) -> Share:
     """The share with this slug, of whatever owner. Raises NotFound with the text `missing`."""
     try:
         # Slugs in other scripts are percent-encoded in the address that they are taken from.

@@ -28,7 +28,7 @@ class Program(msgspec.Struct, frozen=True):
     ]
 
 
-class Told(msgspec.Struct, frozen=True):
+class Printed(msgspec.Struct, frozen=True):
     success: bool
     output: str
     errors: str
@@ -56,7 +56,7 @@ class Code(Tool):
             raise ToolFailed(MISSING)
         desk.say(f"**Running code snippet**:\n{fenced(arguments.code, 'python')}")
         run = await _run(desk.chat.means.sandbox, desk.asked.caller.owner, arguments.code)
-        return Outcome(told=_told(run), references=References(runs=(_kept(run, arguments.code),)))
+        return Outcome(told=_for_model(run), references=References(runs=(_kept(run, arguments.code),)))
 
 
 async def _run(sandbox: Sandbox, owner: str, code: str) -> Run:
@@ -68,10 +68,10 @@ async def _run(sandbox: Sandbox, owner: str, code: str) -> Run:
         raise ToolFailed("The code could not be run: this server lacks disk space or processes.") from None
 
 
-def _told(run: Run) -> str:
+def _for_model(run: Run) -> str:
     errors = run.std_err if len(run.std_err) <= MAX_ERRORS else "…" + run.std_err[-MAX_ERRORS:]
     files = [file.filename for file in run.output_files]
-    return msgspec.json.encode(Told(run.success, cut(run.std_out, MAX_OUTPUT), errors, files)).decode()
+    return msgspec.json.encode(Printed(run.success, cut(run.std_out, MAX_OUTPUT), errors, files)).decode()
 
 
 def _kept(run: Run, code: str) -> CodeRun:

@@ -69,10 +69,10 @@ async def _painted(desk: Desk, painter: ImageModel, prompt: str) -> Outcome:
         picture = await painter.paint(prompt)
     except (ImageRefused, ImageUnavailable) as error:
         raise ToolFailed(f"Failed to generate image: {error}") from None
-    return Outcome(told=_told(prompt), images=(picture,))
+    return Outcome(told=_for_model(prompt), images=(picture,))
 
 
-def _told(prompt: str) -> str:
+def _for_model(prompt: str) -> str:
     return msgspec.json.encode(
         {"painted": prompt, "the user": "sees the picture beside your answer"}
     ).decode()

@@ -10,7 +10,7 @@ from application.chat.chat import Chat
 from application.chat.lookups import LOOK_UP_SECONDS, UNREACHABLE
 from application.chat.remembered import remembers
 from application.chat.tools.notes import CANNOT_SEARCH
-from application.chat.tools.telling import listed, phrases, told
+from application.chat.tools.telling import as_json, listed, phrases
 from application.chat.tools.tool import Desk, Outcome, Tool, ToolFailed
 from application.query_filters import without_filters
 from domain.conversation import References, UsedMemory
@@ -57,17 +57,17 @@ class Memories(Tool):
             raise ToolFailed("The search in the memories needs a query.")
         desk.say(f"**Searching Memories for:** {listed(queries)}")
         try:
-            found = await _found(desk, queries[0])
+            found = await _recalled(desk, queries[0])
         except CANNOT_SEARCH:
             raise ToolFailed("The memories cannot be searched at the moment: try again soon.") from None
         desk.say(f"**Found {len(found)} Memories**")
         return Outcome(
-            told=told([{"text": one.text, "since": one.created_at.date().isoformat()} for one in found]),
+            told=as_json([{"text": one.text, "since": one.created_at.date().isoformat()} for one in found]),
             references=References(memories=tuple(UsedMemory(id=one.id, text=one.text) for one in found)),
         )
 
 
-async def _found(desk: Desk, text: str) -> list[Memory]:
+async def _recalled(desk: Desk, text: str) -> list[Memory]:
     selection = Selection(
         scope=Scope(owner=desk.asked.caller.owner, user_id=desk.user_id), without_user=desk.user_id is None
     )

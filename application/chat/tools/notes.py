@@ -9,7 +9,7 @@ from psycopg_pool import PoolTimeout
 
 from application import documents, finding
 from application.chat.lookups import LOOK_UP_SECONDS, UNREACHABLE
-from application.chat.tools.telling import listed, phrases, told
+from application.chat.tools.telling import as_json, listed, phrases
 from application.chat.tools.tool import Desk, Outcome, Tool, ToolFailed
 from application.query_filters import chosen, filtered, without_filters
 from application.refusals import Behind
@@ -65,12 +65,12 @@ class Notes(Tool):
         if not queries:
             raise ToolFailed("The search in the documents needs at least one query.")
         try:
-            return await _found(desk, queries)
+            return await _searched(desk, queries)
         except CANNOT_SEARCH:
             raise ToolFailed("The documents cannot be searched at the moment: try again soon.") from None
 
 
-async def _found(desk: Desk, queries: list[str]) -> Outcome:
+async def _searched(desk: Desk, queries: list[str]) -> Outcome:
     there = await documents.names(desk.chat.engine, desk.asked, desk.user_id)
     if not there:
         raise ToolFailed(NONE_SYNCED)
@@ -82,7 +82,7 @@ async def _found(desk: Desk, queries: list[str]) -> Outcome:
     files = dict.fromkeys(note.file for note in notes)
     desk.say(f"**Found {len(notes)} Notes Across {len(files)} Files**:{listed(files)}")
     return Outcome(
-        told=told([{"file": note.file, "text": note.text} for note in notes]),
+        told=as_json([{"file": note.file, "text": note.text} for note in notes]),
         references=References(notes=tuple(notes)),
     )
 

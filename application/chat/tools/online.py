@@ -6,7 +6,7 @@ import msgspec
 
 from application.chat.chat import Chat
 from application.chat.tools.notes import Queries
-from application.chat.tools.telling import MAX_TOLD, listed, phrases, told
+from application.chat.tools.telling import MAX_CHARACTERS, as_json, listed, phrases
 from application.chat.tools.tool import Desk, Outcome, Tool, ToolFailed
 from application.chat.tools.webpage import Pages, read
 from application.query_filters import without_filters
@@ -51,7 +51,7 @@ class Online(Tool):
         desk.addresses.update(link.url for search in searches for link in search.links)
         pages = await _best_pages(desk, searches)
         return Outcome(
-            told=_told(searches, pages),
+            told=_for_model(searches, pages),
             references=References(searches=tuple(searches), pages=tuple(pages.read)),
         )
 
@@ -89,8 +89,8 @@ async def _best_pages(desk: Desk, searches: list[WebSearch]) -> Pages:
     return await read(desk, best) if best else Pages()
 
 
-def _told(searches: list[WebSearch], pages: Pages) -> str:
-    results = told(
+def _for_model(searches: list[WebSearch], pages: Pages) -> str:
+    results = as_json(
         [
             {"query": search.query, "title": link.title, "url": link.url, "snippet": link.snippet}
             for search in searches
@@ -98,7 +98,7 @@ def _told(searches: list[WebSearch], pages: Pages) -> str:
         ],
         TOLD_OF_RESULTS,
     )
-    return f'{{"results":{results},"pages":{told(pages.items(), MAX_TOLD - TOLD_OF_RESULTS)}}}'
+    return f'{{"results":{results},"pages":{as_json(pages.items(), MAX_CHARACTERS - TOLD_OF_RESULTS)}}}'
 
 
 ONLINE = Online()

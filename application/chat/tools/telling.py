@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-MAX_TOLD = 8_000
+MAX_CHARACTERS = 8_000
 """Characters that one call tells the model: about 2,000 tokens."""
 MAX_PHRASE = 1_000
 """Of what is searched for: a question may be as long as a book."""
@@ -19,7 +19,7 @@ WHOLE = {"file", "url"}
 Item = Mapping[str, str]
 
 
-def told(items: Sequence[Item], most: int = MAX_TOLD) -> str:
+def as_json(items: Sequence[Item], most: int = MAX_CHARACTERS) -> str:
     """A JSON array of at most `most` characters: the longest texts are cut, if need be the last left out."""
     while items and len(_json(items, 0)) > most:
         items = items[:-1]

@@ -9,7 +9,7 @@ from typing import Annotated
 import httpx
 import msgspec
 
-from application.chat.tools.telling import MAX_LINE, MAX_TOLD, Item, cut, few, listed, told
+from application.chat.tools.telling import MAX_CHARACTERS, MAX_LINE, Item, as_json, cut, few, listed
 from application.chat.tools.tool import Desk, Outcome, Tool, ToolFailed
 from domain.conversation import References, WebPage
 from providers.web.page import PageRefused, PageUnavailable
@@ -65,7 +65,7 @@ class Webpage(Tool):
             raise ToolFailed(f"No page could be read: {'; '.join(dict.fromkeys(pages.failed.values()))}.")
         desk.say(f"**Read web pages**: {listed(page.url for page in pages.read)}")
         refused: list[Item] = [{"url": url, "error": UNKNOWN} for url in asked if _spelled(url) not in known]
-        return Outcome(told=told(pages.items() + refused), references=References(pages=tuple(pages.read)))
+        return Outcome(told=as_json(pages.items() + refused), references=References(pages=tuple(pages.read)))
 
 
 class Pages(msgspec.Struct, frozen=True):
@@ -103,7 +103,7 @@ async def _read(desk: Desk, url: str, query: str) -> WebPage | str:
         page = await desk.chat.means.browser.read(url)
     except (PageRefused, PageUnavailable) as error:
         return str(error)
-    return WebPage(url=url, text=cut(page.text, MAX_TOLD), query=query)
+    return WebPage(url=url, text=cut(page.text, MAX_CHARACTERS), query=query)
 
 
 def _trimmed(found: str) -> str:

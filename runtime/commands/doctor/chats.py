@@ -13,7 +13,7 @@ from providers.sandbox import sandbox
 from providers.speech.speech import RemoteVoice
 from providers.web.search import WebSearch
 from runtime.commands.doctor import loopback
-from runtime.commands.doctor.finding import Finding, found
+from runtime.commands.doctor.finding import Finding, examined
 from runtime.composition import conversing_model_of, image_model_of, voice_of, web_search_of
 from runtime.servers import local_model
 from runtime.settings import Settings
@@ -34,19 +34,19 @@ OF_YOUR_OWN = (
 def findings(settings: Settings) -> list[Finding]:
     """Look at each; only what is configured is asked anything, beside the list of models on loopback."""
     return [
-        found(
+        examined(
             "chat",
             lambda: _chat(settings),
             "check OPENAI_BASE_URL, OPENAI_API_KEY and EVERLOG_CHAT_MODEL; a local model first has to load",
         ),
-        found(
+        examined(
             "web search",
             lambda: _web_search(settings),
             "check EVERLOG_WEB_SEARCH, EVERLOG_WEB_SEARCH_URL and EVERLOG_WEB_SEARCH_KEY",
         ),
         _code(),
         _images(settings),
-        found("speech", lambda: _speech(settings), "check EVERLOG_SPEECH_MODEL"),
+        examined("speech", lambda: _speech(settings), "check EVERLOG_SPEECH_MODEL"),
     ]
 
 

@@ -6,7 +6,7 @@ from redis import Redis
 
 from domain.eventstore.cells import named, require_compatible
 from runtime.commands.doctor.chats import findings
-from runtime.commands.doctor.finding import Finding, found
+from runtime.commands.doctor.finding import Finding, examined
 from runtime.composition import chat_model_of, embedders_of, readers_of
 from runtime.servers.running import connected, conversing
 from runtime.settings import Settings, SettingsError
@@ -25,15 +25,17 @@ def _service(settings: Settings) -> list[Finding]:
     except SettingsError as error:
         return [Finding(name="service", state="fails", detail=str(error)), _master_key(settings)]
     return [
-        found("database", lambda: _database(settings), "check EVERLOG_DATABASE_URL and that the server runs"),
-        found("queue", lambda: _queue(settings), "check EVERLOG_REDIS_URL and that the server runs"),
+        examined(
+            "database", lambda: _database(settings), "check EVERLOG_DATABASE_URL and that the server runs"
+        ),
+        examined("queue", lambda: _queue(settings), "check EVERLOG_REDIS_URL and that the server runs"),
         _master_key(settings),
-        found(
+        examined(
             "embedder",
             lambda: _embedder(settings),
             "check OPENAI_BASE_URL, OPENAI_API_KEY and the model's name",
         ),
-        found(
+        examined(
             "extractor",
             lambda: _extractor(settings),
             "check OPENAI_BASE_URL, OPENAI_API_KEY and EVERLOG_CHAT_MODEL",

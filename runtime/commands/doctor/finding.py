@@ -24,7 +24,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         return "\n    → ".join([f"{mark} {self.name}: {self.detail}", *ways])
 
 
-def found(name: str, look: Callable[[], Finding], next: str) -> Finding:
+def examined(name: str, look: Callable[[], Finding], next: str) -> Finding:
     """What `look` finds; whatever it raises is the finding, its first line only."""
     try:
         return look()
