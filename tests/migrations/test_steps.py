@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from domain.key import KeyCreated
 from domain.memory import AddMemory, Memory, MemoryCommand, Updated, UpdateMemory
 from domain.recorded import Context, format_of
 from domain.scope import Scope
+from runtime.servers import serve
 from runtime.servers.migrate import MIGRATIONS, StillConnected, is_contract, migrate
 from runtime.settings import Settings
 from tests.support.releases import Release
@@ -190,6 +192,27 @@ def test_a_program_that_opens_the_log_during_a_contract_is_found_by_it(url: str,
         with pytest.raises(StillConnected, match="command, which reads up to 1"):
             contracting.result(30)
     cells.close()
+
+
+def test_serve_contracts_a_database_of_its_own_and_no_other(
+    url: str, release: Release, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a command of the release before is at it, what serves goes on as before."""
+    settings, step = Settings(database_url=url), "9001.note.contract"
+    monkeypatch.setattr(serve, "migrate", partial(migrate, folder=release(note__contract=RAISE)))
+    serve._migrate(settings, alone=False)
+    assert step not in applied(url)
+    cells = Cells(url, MASTER)
+    serve._migrate(settings, alone=True)
+    assert step not in applied(url)
+    assert f"{step} would lock out programs that are connected: command" in capsys.readouterr().out
+    cells.close()
+
+    def contracted() -> bool:
+        serve._migrate(settings, alone=True)
+        return step in applied(url)
+
+    eventually(contracted)
 
 
 # --- events that are not to be written yet ----------------------------------------------------------
