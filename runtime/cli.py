@@ -29,6 +29,7 @@ COMMANDS = {
     "export": ("export", "write memories as JSON lines"),
     "doctor": ("doctor", "what is configured, reachable and missing"),
     "test": ("test", "lint, types, import rules and tests; more arguments go to pytest"),
+    "faults": ("faults", "the long tests: kills under load, many clients, large logs"),
 }
 """Name → its module in runtime.commands, and what it does.
 

@@ -26,10 +26,15 @@ def run(settings: Settings, options: Namespace) -> None:
         (str(tools / "lint-imports"),),
         (sys.executable, "-m", "pytest", *options.rest),
     )
-    for check in checks:
-        line = " ".join([Path(check[0]).name, *check[1:]])
-        print(f"--- {line}", flush=True)
-        code = subprocess.run(check, cwd=ROOT, check=False).returncode
-        if code != 0:
-            print(f"everlog: `{line}` failed; what is wrong stands above", file=sys.stderr)
-            sys.exit(code)
+    for command in checks:
+        check(*command)
+
+
+def check(*command: str) -> None:
+    """Run a command in the checkout, and end with its status unless that is 0."""
+    line = " ".join([Path(command[0]).name, *command[1:]])
+    print(f"--- {line}", flush=True)
+    code = subprocess.run(command, cwd=ROOT, check=False).returncode
+    if code != 0:
+        print(f"everlog: `{line}` failed; what is wrong stands above", file=sys.stderr)
+        sys.exit(code)

@@ -8,7 +8,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import httpx
@@ -80,19 +82,18 @@ class Talk(Load):
         self.taken[answer.json()["ingestion_id"]] = f"User loves band{number}"
 
 
-@pytest.mark.parametrize("part", ["api", "worker", "postgres", "valkey"])
-def test_kill_9_under_load_loses_no_acknowledged_write_and_repeats_none(served: Served, part: str) -> None:
-    loads = [Load(served.url, f"{part}-{n}") for n in range(3)]
-    talk = Talk(served.url, f"{part}-talk")
+PARTS = ["api", "worker", "postgres", "valkey"]
+
+
+@contextmanager
+def under_load(served: Served, name: str) -> Iterator[list[Load]]:
+    """In the end no write that was acknowledged is lost, and none was done twice."""
+    loads = [Load(served.url, f"{name}-{n}") for n in range(3)]
+    talk = Talk(served.url, f"{name}-talk")
     for load in (*loads, talk):
         load.start()
     eventually(lambda: all(len(load.updated) > 20 for load in loads))
-    before = [len(load.updated) for load in loads]
-    pids = served.pids(part)
-    assert pids
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-    eventually(lambda: all(len(load.updated) > n + 20 for load, n in zip(loads, before, strict=True)))
+    yield loads
     for load in (*loads, talk):
         load.over.set()
     for load in (*loads, talk):
@@ -102,6 +103,31 @@ def test_kill_9_under_load_loses_no_acknowledged_write_and_repeats_none(served: 
         for load in loads:
             _holds_all(client, load)
         _extracted_once(client, talk)
+
+
+def kill(served: Served, part: str, loads: list[Load]) -> None:
+    """`kill -9` a part that runs; until the work goes on."""
+    before = [len(load.updated) for load in loads]
+    eventually(lambda: served.pids(part))
+    for pid in served.pids(part):
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: all(len(load.updated) > n + 20 for load, n in zip(loads, before, strict=True)))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_kill_9_under_load_loses_no_acknowledged_write_and_repeats_none(served: Served, part: str) -> None:
+    with under_load(served, part) as loads:
+        kill(served, part, loads)
+
+
+@pytest.mark.slow
+def test_kills_of_any_parts_at_any_moments_lose_nothing_either(served: Served, chance: Random) -> None:
+    with under_load(served, "any") as loads:
+        for _ in range(20):
+            part, pause = chance.choice(PARTS), chance.uniform(0, 1)
+            print(f"{part} after {pause:.3f} s")
+            time.sleep(pause)
+            kill(served, part, loads)
 
 
 def _extracted_once(client: httpx.Client, talk: Talk) -> None:
