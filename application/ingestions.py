@@ -12,7 +12,7 @@ from psycopg_pool import PoolTimeout
 
 from application.asked import Asked
 from application.engine import Engine, submit
-from application.waiting import until
+from application.waiting import Concern, until
 from domain.errors import NotFound, NotWaiting
 from domain.eventstore import backlog
 from domain.eventstore.cells import Cell
@@ -48,7 +48,9 @@ async def settled(engine: Engine, asked: Asked, id: UUID, wait: float) -> Ingest
             return not await backlog.is_waiting(conn, id) or None
 
     if wait > 0:
-        await until(cell, lambda payload: payload == backlog.settled(id), done, wait)
+        await until(
+            cell, Concern(backlog.SETTLED, lambda payload: payload == backlog.settled(id)), done, wait
+        )
     ingestion = await asyncio.to_thread(cell.log.get, Ingestion, id)
     if ingestion.scope.owner != owner:
         raise NotFound("no such ingestion")

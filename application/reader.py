@@ -1,5 +1,6 @@
 """Projections as far as a reader wants them, and connections to read by. Who waits holds none."""
 
+import asyncio
 import select
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -37,11 +38,14 @@ class Reader:
     """Reads the projections of all cells of one process."""
 
     def __init__(self, cells: Cells) -> None:
+        self._cells = cells
         self._pools = {cell.name: _pool(cell) for cell in cells.all.values()}
         self._embedded: dict[tuple[str, str], int] = {}
         """(Who wants them, projection) → the position up to which vectors are there, or were waited for."""
 
     async def open(self) -> None:
+        for cell in self._cells.all.values():
+            await asyncio.to_thread(cell.signals.start)
         for pool in self._pools.values():
             await pool.open()
 

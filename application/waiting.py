@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from domain.eventstore.cells import Cell
 from domain.eventstore.signals import parsed, told_of
@@ -14,33 +14,40 @@ T = TypeVar("T")
 POLL_SECONDS = 0.25
 """Between two looks when nobody tells anything: for what was told while the listener had no connection."""
 
-Concerns = Callable[[str], bool]
+
+class Concern(NamedTuple):
+    """What is told and is worth a look."""
+
+    topic: str
+    """Its first word."""
+    holds: Callable[[str], bool] = lambda _: True
 
 
-def reaching(name: str, position: int) -> Concerns:
-    """Whether somebody tells that `name` is as far as `position`."""
+def reaching(name: str, position: int) -> Concern:
+    """Somebody tells that `name` is as far as `position`."""
 
-    def concerns(payload: str) -> bool:
+    def holds(payload: str) -> bool:
         something = parsed(payload)
-        return something is not None and something.name == name and something.position >= position
+        return something is not None and something.position >= position
 
-    return concerns
+    return Concern(name, holds)
 
 
 async def until(
-    cell: Cell, concerns: Concerns, look: Callable[[], Awaitable[T | None]], seconds: float
+    cell: Cell, concern: Concern, look: Callable[[], Awaitable[T | None]], seconds: float
 ) -> T | None:
     """What `look` finds: at once, or when the cell tells something that concerns it; None after `seconds`."""
     loop = asyncio.get_running_loop()
     rung = asyncio.Event()
 
     def hear(payload: str) -> None:
-        if not payload or concerns(payload):
+        if not payload or concern.holds(payload):
             with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever waited
                 loop.call_soon_threadsafe(rung.set)
 
     deadline = time.monotonic() + seconds
-    end = cell.signals.listen(told_of(cell.name), hear)  # before the first look: nothing is missed
+    # Before the first look: nothing is missed.
+    end = cell.signals.listen(told_of(cell.name), hear, concern.topic)
     try:
         while (found := await look()) is None:
             left = deadline - time.monotonic()

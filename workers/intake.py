@@ -14,7 +14,6 @@ from domain.eventstore import backlog
 from domain.eventstore.backlog import Turn
 from domain.eventstore.cells import Cell
 from domain.eventstore.follower import Follower
-from domain.eventstore.signals import parsed
 from projections.search import SEARCH
 from projections.searched import VECTORS_OF
 from workers import attempts
@@ -37,17 +36,13 @@ class Intake(Follower):
     """The intake of one cell. Any number may run: each conversation is extracted once."""
 
     poll_seconds = POLL_SECONDS
+    topics = (VECTORS_OF.format(SEARCH.name),)  # what waited for vectors can go on when some have come
 
     def __init__(self, cell: Cell, means: Means, broker: RedisBroker) -> None:
         super().__init__(cell, "intake")
         self._means = means
         self._broker = broker
         self._local = means.readers.of().local and means.embedders.of().local
-
-    def wants(self, payload: str) -> bool:
-        """What waited for vectors can go on when some have come."""
-        said = parsed(payload)
-        return said is not None and said.name == VECTORS_OF.format(SEARCH.name)
 
     def step(self, conn: Connection[Any]) -> bool:
         turns = backlog.hand_out(conn)

@@ -16,7 +16,7 @@ from domain.eventstore.cells import Cell
 from domain.eventstore.memories import last_of_subject
 from domain.scope import Scope
 from projections import search
-from projections.catalogue import NotBuilt, live
+from projections.catalogue import Build, NotBuilt, live
 from projections.search import SEARCH
 from projections.selection import Selection
 from providers.embedding.embedder import Embedder, EmbedderRefused
@@ -72,7 +72,9 @@ class Recaller:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _require(self, cell: Cell, scope: Scope, subject_id: UUID) -> None:
-        wanted = await self._wanted(cell, scope, subject_id)
+        wanted, build = await self._look(cell, scope, subject_id)
+        if build:
+            return
         reached = await self._reached(cell, wanted, NOW_SECONDS)
         if reached and await self._reader.embedded(cell, SEARCH.name, wanted, NOW_SECONDS):
             self._since.pop(subject_id, None)
@@ -91,13 +93,9 @@ class Recaller:
     async def _recall(
         self, cell: Cell, scope: Scope, subject_id: UUID, texts: Sequence[str]
     ) -> list[list[Known]]:
-        wanted = await self._wanted(cell, scope, subject_id)
-        if not await self._reached(cell, wanted, BEHIND_SECONDS):
-            raise _behind(wanted)
-        if not await self._reader.embedded(cell, SEARCH.name, wanted, VECTOR_SECONDS):
-            self._reader.give_up(SEARCH.name, wanted)
-        async with self._reader.connection(cell) as conn:
-            build, _ = await live(conn, SEARCH.name, "")
+        wanted, build = await self._look(cell, scope, subject_id)
+        if build is None:
+            build = await self._wait(cell, wanted)
         embedder = self._embedders.of(build.model)
         vectors = await asyncio.to_thread(_embedded, embedder, texts)
         known = Selection(scope=scope, exact=True)
@@ -108,10 +106,25 @@ class Recaller:
                 found.append(_known(await search.search(conn, build, query, embedder.similarity)))
         return found
 
-    async def _wanted(self, cell: Cell, scope: Scope, subject_id: UUID) -> Wanted:
+    async def _look(self, cell: Cell, scope: Scope, subject_id: UUID) -> tuple[Wanted, Build | None]:
+        """How far search must be, and its build if it is."""
         async with self._reader.connection(cell) as conn:
             position = await last_of_subject(conn, subject_id)
-        return Wanted(position, scope, by=str(subject_id), of_user_alone=True)
+            wanted = Wanted(position, scope, by=str(subject_id), of_user_alone=True)
+            try:
+                build, _ = await live(conn, SEARCH.name, "")
+            except NotBuilt as error:
+                raise Behind(str(error)) from None
+            return wanted, build if await self._reader.is_ready(conn, build, wanted) else None
+
+    async def _wait(self, cell: Cell, wanted: Wanted) -> Build:
+        if not await self._reached(cell, wanted, BEHIND_SECONDS):
+            raise _behind(wanted)
+        if not await self._reader.embedded(cell, SEARCH.name, wanted, VECTOR_SECONDS):
+            self._reader.give_up(SEARCH.name, wanted)
+        async with self._reader.connection(cell) as conn:
+            build, _ = await live(conn, SEARCH.name, "")
+        return build
 
     async def _reached(self, cell: Cell, wanted: Wanted, seconds: float) -> bool:
         try:

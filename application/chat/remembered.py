@@ -8,7 +8,7 @@ import msgspec
 from application import finding
 from application.asked import Asked
 from application.chat.chat import Chat
-from application.waiting import until
+from application.waiting import Concern, until
 from domain.eventstore import backlog
 from domain.memory import Memory
 from domain.recorded import now
@@ -66,7 +66,7 @@ async def _learnt(chat: Chat, owner: str, user_id: str | None) -> int:
             waiting, last = await backlog.learnt(conn, owner, name_hash)
         return not waiting or None
 
-    await until(cell, lambda payload: payload.startswith("ingestion "), nothing_waits, LEARNING_SECONDS)
+    await until(cell, Concern(backlog.SETTLED), nothing_waits, LEARNING_SECONDS)
     return last
 
 

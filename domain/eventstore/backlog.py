@@ -51,9 +51,12 @@ class Extent(msgspec.Struct, frozen=True):
     """What the one that waits longest ran into."""
 
 
+SETTLED = "ingestion"
+
+
 def settled(stream_id: UUID) -> str:
     """What is told (signals.py) when an ingestion or a review waits no more, or is put off."""
-    return f"ingestion {stream_id}"
+    return f"{SETTLED} {stream_id}"
 
 
 async def is_waiting(conn: AsyncConnection[Any], stream_id: UUID) -> bool:

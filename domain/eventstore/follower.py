@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -22,6 +23,8 @@ class Follower(threading.Thread):
     """Does `step` as long as it finds something to do, then waits for the log to grow."""
 
     poll_seconds = POLL_SECONDS
+    topics: Sequence[str] = ()
+    """What to step for, too, of what those tell who work behind the log (signals.py)."""
 
     def __init__(self, cell: Cell, name: str) -> None:
         super().__init__(name=f"{cell.name}-{name}", daemon=True)
@@ -32,10 +35,6 @@ class Follower(threading.Thread):
     def step(self, conn: Connection[Any]) -> bool:
         """One piece of work; False when there is none. Any number may follow: it says who does it."""
         raise NotImplementedError
-
-    def wants(self, payload: str) -> bool:
-        """Whether to step for what those tell who work behind the log, too (signals.py)."""
-        return False
 
     def begin(self, conn: Connection[Any]) -> None:
         """What each new connection begins with."""
@@ -49,9 +48,10 @@ class Follower(threading.Thread):
 
     def run(self) -> None:
         signals, name = self.cell.signals, self.cell.name
+        signals.start()
         ends = [
             signals.listen(log_of(name), lambda _: self._told.set()),
-            signals.listen(told_of(name), lambda payload: self._told.set() if self.wants(payload) else None),
+            *(signals.listen(told_of(name), lambda _: self._told.set(), topic) for topic in self.topics),
         ]
         try:
             self._run()

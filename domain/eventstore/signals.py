@@ -7,6 +7,7 @@ position, `search.vectors 812` that rows of it have got vectors, `ingestion 0190
 
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -19,8 +20,9 @@ RECONNECT_SECONDS = 0.5
 STOP_SECONDS = 0.2
 """How often the listener looks whether it is to stop."""
 START_SECONDS = 5.0
-"""How long the first who listens waits for the connection; without one, all who wait look by themselves."""
+"""How long a start waits for the connection; without one, all who wait look by themselves."""
 
+EVERYTHING = ""
 Hear = Callable[[str], None]
 """Gets what was told; empty: something may have been missed, so look."""
 
@@ -52,31 +54,40 @@ def tell(conn: Connection[Any], payload: str) -> None:
 
 
 class Signals:
-    """Hears all channels of some cells from the first time on that somebody listens."""
+    """Hears all channels of some cells, once it is started."""
 
     def __init__(self, database_url: str, cells: Sequence[str]) -> None:
         self._database_url = database_url
         self._channels = [channel for cell in cells for channel in (log_of(cell), told_of(cell))]
-        self._hearing: dict[str, set[Hear]] = {channel: set() for channel in self._channels}
+        self._hearing: defaultdict[tuple[str, str], frozenset[Hear]] = defaultdict(frozenset)
+        """(Channel, topic) → who listens to that. Under load a thousand things a second are told."""
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._listening = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def listen(self, channel: str, hear: Hear) -> Callable[[], None]:
-        """Have `hear` called, from the listener's thread, with what is told; what this returns ends it."""
+    def start(self) -> None:
+        """Listen from now on; waits for the connection, though not for long. May be called again."""
         with self._lock:
-            self._hearing[channel] = self._hearing[channel] | {hear}
-            first = self._thread is None
-            if first:
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="signals", daemon=True)
                 self._thread.start()
-        if first:
-            self._listening.wait(START_SECONDS)
+        self._listening.wait(START_SECONDS)
+
+    def listen(self, channel: str, hear: Hear, topic: str = EVERYTHING) -> Callable[[], None]:
+        """Have `hear` called, from the listener's thread, with what is told; what this returns ends it.
+
+        `topic`: the first word of what is told, where nothing else matters.
+        """
+        place = channel, topic
+        with self._lock:
+            self._hearing[place] |= {hear}
 
         def end() -> None:
             with self._lock:
-                self._hearing[channel] = self._hearing[channel] - {hear}
+                self._hearing[place] -= {hear}
+                if not self._hearing[place]:
+                    del self._hearing[place]
 
         return end
 
@@ -103,11 +114,16 @@ class Signals:
     def _hear(self, conn: Connection[Any]) -> None:
         while not self._stopping.is_set():
             for notify in conn.notifies(timeout=STOP_SECONDS):
-                for hear in self._hearing[notify.channel]:
+                topic = notify.payload.partition(" ")[0]
+                with self._lock:
+                    places = ((notify.channel, topic), (notify.channel, EVERYTHING))
+                    hearing = [hear for place in places for hear in self._hearing.get(place, ())]
+                for hear in hearing:
                     hear(notify.payload)
 
     def _tell_all(self) -> None:
         """What was told before this connection listened is lost: whoever waits looks."""
-        for hearing in self._hearing.values():
-            for hear in hearing:
-                hear("")
+        with self._lock:
+            hearing = [hear for some in self._hearing.values() for hear in some]
+        for hear in hearing:
+            hear("")
