@@ -11,7 +11,16 @@ import msgspec
 import psycopg
 from psycopg import Connection
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from domain.eventstore.cells import Cell
 from projections import ALL, SEARCHED, catalogue, rebuild
@@ -91,11 +100,18 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
+class _Speed(ProgressColumn):
+    """Events a second; nothing while none is known, as at the first look."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} events/s" if task.speed else "")
+
+
 def _follow(conn: Connection[Any], name: str, version: int, as_json: bool) -> Build:
     """Show a replay until it is live. Raises SettingsError when it fails or nobody takes it."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.speed:,.0f} events/s", justify="right"), TimeRemainingColumn(),
+        _Speed(), TimeRemainingColumn(),
     )  # fmt: skip
     deadline, done = time.monotonic() + TAKEN_SECONDS, None
     with Progress(*columns, console=Console(stderr=True), disable=as_json) as progress:
