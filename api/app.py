@@ -2,16 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
-from litestar import Litestar, Request, Router, get
+from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
-from litestar.response import Response
 from litestar.types import ASGIApp
 
 from api import docs, health
@@ -31,11 +29,6 @@ EXPOSED = [
     "X-Quota-Limit", "X-Quota-Used", "X-Quota-Reset",
 ]  # fmt: skip
 """The headers of answers that a page of another origin may read."""
-
-
-@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
-def openapi(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
-    return Response(request.app.openapi_schema.to_schema())
 
 
 def create_app(engine: Engine, chats: Chat, limits: Limits, options: ServerOptions) -> ASGIApp:
@@ -64,7 +57,6 @@ def create_app(engine: Engine, chats: Chat, limits: Limits, options: ServerOptio
             ),
             *health.ROUTES,
             *docs.ROUTES,
-            openapi,
         ],
         state=State(
             {
@@ -73,6 +65,7 @@ def create_app(engine: Engine, chats: Chat, limits: Limits, options: ServerOptio
                 "limits": limits,
                 "usage": usage,
                 "dialects": SPOKEN,
+                "scraped": health.Scraped(),
                 "options": options,
             }
         ),

@@ -4,7 +4,9 @@ import json
 from html import escape
 from typing import Any
 
-from litestar import MediaType, Request, Response, get
+import msgspec
+from litestar import Litestar, MediaType, Request, Response, get
+from litestar.serialization import encode_json
 
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24}
@@ -15,25 +17,52 @@ td,th{text-align:left;padding:.15rem 1rem .15rem 0;vertical-align:top}details{bo
 """
 
 
+HERE = "EVERLOG-ADDRESS"
+"""Stands on the page where the address does by which a client reaches us."""
+
+
+class Documents(msgspec.Struct, frozen=True):
+    """What never changes while a process runs. It takes a third of a second, and anybody may ask for it."""
+
+    schema: bytes
+    page: str
+
+
+@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
+def openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
+    return Response(_documents(request.app).schema, media_type=MediaType.JSON)
+
+
 @get("/docs", include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
 def docs(request: Request[Any, Any, Any]) -> Response[str]:
     """Every operation with its parameters, its example, and the curl command for it."""
-    schema = request.app.openapi_schema.to_schema()
-    base = str(request.base_url).rstrip("/")
+    here = escape(str(request.base_url).rstrip("/"))
+    return Response(_documents(request.app).page.replace(HERE, here), media_type=MediaType.HTML)
+
+
+ROUTES = [openapi, docs]
+
+
+def _documents(app: Litestar) -> Documents:
+    made: Documents | None = app.state.get("documents")
+    if made is None:
+        schema = app.openapi_schema.to_schema()
+        made = Documents(encode_json(schema), _page(schema))
+        app.state["documents"] = made
+    return made
+
+
+def _page(schema: dict[str, Any]) -> str:
     operations = "".join(
-        _operation(base, path, verb, operation)
+        _operation(HERE, path, verb, operation)
         for path, verbs in schema["paths"].items()
         for verb, operation in verbs.items()
     )
-    page = (
+    return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Everlog API</title><style>{STYLE}</style>"
         f"<h1>Everlog API</h1><p>{escape(schema['info'].get('description', ''))}</p>"
         f'<p>The document: <a href="/openapi.json">/openapi.json</a></p>{operations}</html>'
     )
-    return Response(page, media_type=MediaType.HTML)
-
-
-ROUTES = [docs]
 
 
 def _operation(base: str, path: str, verb: str, operation: dict[str, Any]) -> str:

@@ -1,7 +1,11 @@
 """The audit log, status, health, metrics and documents over HTTP."""
 
-import httpx
+from typing import Any
 
+import httpx
+import pytest
+
+from api import docs, health, metrics
 from projections import ALL
 from tests.support.memories import add
 from tests.support.service import Service, eventually
@@ -92,3 +96,27 @@ def test_the_openapi_document_has_examples_and_the_page_shows_every_operation(se
 def test_a_request_id_that_could_split_a_header_is_replaced(client: httpx.Client) -> None:
     answer = client.get("/health/live", headers={"X-Request-Id": "a b"})
     assert answer.headers["X-Request-Id"] != "a b"
+
+
+def test_what_anybody_may_ask_for_is_made_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def get(path: str) -> str:
+        answer = httpx.get(f"{service.url}{path}")
+        assert answer.status_code == 200
+        return answer.text
+
+    document, page = get("/openapi.json"), get("/docs")
+    monkeypatch.setattr(docs, "_page", None)  # which would be a 500
+    assert (get("/openapi.json"), get("/docs")) == (document, page)
+
+    made: list[bytes] = []
+    make = metrics.page
+
+    def noted(*args: Any) -> bytes:
+        made.append(make(*args))
+        return made[-1]
+
+    monkeypatch.setattr(metrics, "page", noted)
+    monkeypatch.setattr(health, "FRESH_SECONDS", 60.0)
+    eventually(lambda: get("/metrics") and made)
+    assert get("/metrics") == made[0].decode()
+    assert len(made) == 1
