@@ -67,7 +67,7 @@ def main() -> None:
         Path(folder).chmod(0o755)
         postgres = Postgres(Path(folder) / "data")
         try:
-            migrate(Settings(database_url=postgres.start()))
+            migrate(Settings(database_url=postgres.start()), contract=True)
             with psycopg.connect(postgres.url, options="-csearch_path=everlog,public") as conn:
                 for conversation in track(conversations, "asking", disable=options.json):
                     _ask(conn, conversation, recalls)

@@ -63,7 +63,7 @@ def stand(**more: Any) -> Iterator[Stand]:
             port=free_port(),
             **more,
         )
-        migrate(settings)
+        migrate(settings, contract=True)
         with closing(cells_of(settings)) as cells:
             key = keys.create(cells, "bench", "bench", ("read", "write")).key
         made = Stand(settings, f"http://127.0.0.1:{settings.port}", key, {})

@@ -17,7 +17,7 @@ from psycopg_pool import ConnectionPool
 
 from domain import key, owner
 from domain.errors import Contended, Revoked
-from domain.eventstore.cipher import MasterKey, Subjects
+from domain.eventstore.cipher import MasterKey, Secrets, Subjects
 from domain.eventstore.formats import LogFormat, application_name, current, require_readable
 from domain.eventstore.log import EventLog
 from domain.eventstore.mapper import record
@@ -64,9 +64,10 @@ class Cell:
         self.signals = signals
         self.conninfo = connection_string(database_url, name)
         self.format = LogFormat()
+        self.secrets = Secrets(master, self.conninfo)
         # While nobody answers, this cannot be known; each connection of the pool asks again.
         with contextlib.suppress(psycopg.OperationalError):
-            _look(self.conninfo, self.format)
+            _look(self.conninfo, self.format, self.secrets)
         self.pool: ConnectionPool[Connection[Any]] = ConnectionPool(
             self.conninfo,
             min_size=1,
@@ -78,7 +79,7 @@ class Cell:
             open=True,
             name=f"cell-{name}",
         )
-        self.subjects = Subjects(master)
+        self.subjects = Subjects(self.secrets)
         self.log = EventLog(self.pool, self.subjects, self.format)
         self.writer = Writer(self.log, self.pool)
 
@@ -104,9 +105,8 @@ class Cells:
         names: Sequence[str] = DEFAULT_CELLS,
         program: str = "command",
     ) -> None:
-        """`program` is what the connections call themselves. Raises Incompatible."""
+        """`program` is what the connections call themselves. Raises Incompatible, WrongMasterKey."""
         database_url = named(database_url, program)
-        self._master = master
         self._signals = Signals(database_url, names)
         self.all = {name: Cell(name, database_url, master, self._signals) for name in names}
         self.first = self.all[names[0]]
@@ -137,7 +137,7 @@ class Cells:
     ) -> Key:
         """Make a key with this text, and its owner when new. A key that exists is returned as it is."""
         self._ensure_owner(owner_name)
-        id = key.id_of(secret, self._master.pepper)
+        id = key.id_of(secret, self.first.secrets.pepper)
         with contextlib.suppress(IntegrityError):
             created = KeyCreated(name=name, owner=owner_name, scopes=scopes, terms=terms)
             self._append(id, 1, created, _operating(owner_name, actor))
@@ -152,7 +152,7 @@ class Cells:
 
     def key_of(self, secret: str) -> Key:
         """The key with this text. Raises NotFound when there is none, or it is revoked."""
-        found = self.first.log.key(key.id_of(secret, self._master.pepper))
+        found = self.first.log.key(key.id_of(secret, self.first.secrets.pepper))
         if found.revoked_at is not None:
             raise Revoked("this key was revoked")
         return found
@@ -195,10 +195,12 @@ class Cells:
         self.first.log.save(record(event, stream_id=stream_id, version=version, context=context))
 
 
-def _look(conninfo: str, log_format: LogFormat) -> None:
+def _look(conninfo: str, log_format: LogFormat, secrets: Secrets | None = None) -> None:
     seconds = int(POOL_WAIT_SECONDS)
     with psycopg.connect(conninfo, autocommit=True, connect_timeout=seconds) as conn:
         log_format.look(conn)
+        if secrets:
+            secrets.load(conn)
 
 
 def _operating(owner_name: str, actor: str = OPERATOR) -> Context:

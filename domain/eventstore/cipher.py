@@ -1,4 +1,8 @@
-"""Encryption of payloads, a key for each subject (an owner's user), wrapped by the master key."""
+"""Encryption of payloads, a key for each subject (an owner's user), wrapped by the master key.
+
+So are two secrets (`Secrets`) whose uses cannot be made anew when the
+master key is.
+"""
 
 import base64
 import contextlib
@@ -8,8 +12,10 @@ import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
+import psycopg
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -33,12 +39,62 @@ class MasterKey:
         if len(secret) != 32:
             raise ValueError("a master key has 32 bytes")
         self._secret = secret
-        self.wrapping = AESGCM(self.derive(b"wrap subject keys"))
-        self.pepper = self.derive(b"hash API keys")
-        self.naming = self.derive(b"hash subject names")
+        self._wrapping = AESGCM(self.derive(b"wrap subject keys"))
+
+    def wrap(self, secret: bytes, bound_to: bytes) -> bytes:
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._wrapping.encrypt(nonce, secret, bound_to)
+
+    def unwrap(self, wrapped: bytes, bound_to: bytes) -> bytes:
+        """Raises WrongMasterKey."""
+        try:
+            return self._wrapping.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], bound_to)
+        except InvalidTag:
+            raise WrongMasterKey(
+                "EVERLOG_MASTER_KEY (or master.key in the data directory) is not the key this database was"
+                " written with"
+            ) from None
 
     def derive(self, purpose: bytes) -> bytes:
         return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"everlog " + purpose).derive(self._secret)
+
+
+class Secrets:
+    """The stored secrets of one cell, remembered once loaded."""
+
+    def __init__(self, master: MasterKey, conninfo: str) -> None:
+        self.master = master
+        self._conninfo = conninfo
+        self._values: dict[str, bytes] = {}
+
+    @property
+    def pepper(self) -> bytes:
+        """What API keys are hashed with."""
+        return self._value("pepper")
+
+    @property
+    def naming(self) -> bytes:
+        """What the names of subjects are hashed with."""
+        return self._value("naming")
+
+    def load(self, conn: Connection[Any]) -> None:
+        """Also keeps them, the first time. Raises WrongMasterKey."""
+        # As they were derived before they were stored, so that what was hashed then is found.
+        first = {"pepper": b"hash API keys", "naming": b"hash subject names"}
+        wrapped = dict(conn.execute("SELECT name, wrapped FROM secrets").fetchall())
+        if missing := first.keys() - wrapped.keys():
+            conn.cursor().executemany(
+                "INSERT INTO secrets (name, wrapped) VALUES (%s, %s) ON CONFLICT (name) DO NOTHING",
+                [(n, self.master.wrap(self.master.derive(first[n]), n.encode())) for n in sorted(missing)],
+            )
+            wrapped = dict(conn.execute("SELECT name, wrapped FROM secrets").fetchall())
+        self._values = {name: self.master.unwrap(wrapped[name], name.encode()) for name in first}
+
+    def _value(self, name: str) -> bytes:
+        if not self._values:
+            with psycopg.connect(self._conninfo, autocommit=True) as conn:
+                self.load(conn)
+        return self._values[name]
 
 
 class Subject:
@@ -59,8 +115,8 @@ class Subject:
 class Subjects:
     """The subjects of one cell, remembered once loaded. Safe for many threads."""
 
-    def __init__(self, master: MasterKey) -> None:
-        self._master = master
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
         self._by_name: dict[tuple[str, str | None], Subject] = {}
         self._by_id: dict[UUID, Subject] = {}
         self._lock = threading.Lock()
@@ -82,7 +138,10 @@ class Subjects:
             "INSERT INTO subjects (subject_id, owner, name_hash, wrapped_key)"
             " SELECT * FROM unnest(%b::uuid[], %b::text[], %b::bytea[], %b::bytea[])"
             " ON CONFLICT (owner, name_hash) DO NOTHING",
-            (*map(list, zip(*fresh, strict=True)), [self._wrap(id, os.urandom(32)) for id, _, _ in fresh]),
+            (
+                *map(list, zip(*fresh, strict=True)),
+                [self._secrets.master.wrap(os.urandom(32), id.bytes) for id, _, _ in fresh],
+            ),
         )
         rows = conn.execute(
             "SELECT s.owner, s.name_hash, s.subject_id, s.wrapped_key FROM subjects s"
@@ -114,21 +173,10 @@ class Subjects:
     def name_hash(self, owner: str, user_id: str | None) -> bytes:
         # A user called "" and no user are two subjects: the marker keeps them apart.
         name = f"{len(owner)}:{owner}" + ("" if user_id is None else f"={user_id}")
-        return hmac.new(self._master.naming, name.encode(), hashlib.sha256).digest()
-
-    def _wrap(self, subject_id: UUID, key: bytes) -> bytes:
-        nonce = os.urandom(NONCE_BYTES)
-        return nonce + self._master.wrapping.encrypt(nonce, key, subject_id.bytes)
+        return hmac.new(self._secrets.naming, name.encode(), hashlib.sha256).digest()
 
     def _remember(self, subject_id: UUID, wrapped: bytes, name: tuple[str, str | None] | None) -> None:
-        try:
-            nonce, sealed = wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:]
-            key = self._master.wrapping.decrypt(nonce, sealed, subject_id.bytes)
-        except InvalidTag:
-            raise WrongMasterKey(
-                "EVERLOG_MASTER_KEY (or master.key in the data directory) is not the key this database was"
-                " written with"
-            ) from None
+        key = self._secrets.master.unwrap(wrapped, subject_id.bytes)
         with self._lock:
             subject = self._by_id.setdefault(subject_id, Subject(subject_id, key))
             if name:

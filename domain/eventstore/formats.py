@@ -15,9 +15,9 @@ from psycopg_pool import ConnectionPool
 from domain.errors import Unavailable
 from domain.recorded import Event, format_of
 
-READS = 1
+READS = 2
 """The highest log format that this Everlog reads: 1, and one more for each contract step in migrations/."""
-NEWEST_STEP = "0009.early_databases.expand"
+NEWEST_STEP = "0010.sealed.expand"
 """The last expand step in migrations/, which this Everlog needs."""
 
 # While a contract step is under way this waits for its end, so that no program slips in beside it.

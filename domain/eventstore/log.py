@@ -41,7 +41,7 @@ class EventLog(Application[UUID]):
         super().__init__()
 
     def construct_mapper(self) -> EventMapper:
-        return _LoadingMapper(self._subjects, self._pool)
+        return _LoadingMapper(self._subjects, self._format, self._pool)
 
     def construct_recorder(self) -> LogRecorder:
         return LogRecorder(self._pool)
@@ -92,8 +92,10 @@ class EventLog(Application[UUID]):
 class _LoadingMapper(EventMapper):
     """Loads a subject's key when an event needs one that is not known yet."""
 
-    def __init__(self, subjects: Subjects, pool: "ConnectionPool[Connection[Any]]") -> None:
-        super().__init__(subjects)
+    def __init__(
+        self, subjects: Subjects, log_format: LogFormat, pool: "ConnectionPool[Connection[Any]]"
+    ) -> None:
+        super().__init__(subjects, log_format)
         self._pool = pool
 
     def to_domain_event(self, stored_event: StoredEvent) -> Recorded:

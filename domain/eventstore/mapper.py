@@ -1,4 +1,9 @@
-"""Between domain events and log entries: stable names, upcasting, encryption. An eventsourcing Mapper."""
+"""Between domain events and log entries: stable names, upcasting, encryption. An eventsourcing Mapper.
+
+An entry has a format, which is what its payload is bound to: only there can it be decrypted.
+1: its place, so that it cannot be moved to another.
+2: all that the writer knows of the event, so that nobody can change whose it is, who did it, why or when.
+"""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -9,8 +14,12 @@ from uuid import UUID
 from eventsourcing.persistence import Mapper, StoredEvent
 
 from domain.eventstore.cipher import Subjects
+from domain.eventstore.formats import LogFormat
 from domain.ids import new_id
 from domain.recorded import Context, Event, Recorded, decode, encode, now
+
+PLACED, SEALED = 1, 2
+"""Formats of entries; the latter is written where the log is of that format, or a higher one."""
 
 
 @dataclass(frozen=True)
@@ -24,40 +33,53 @@ class LogEntry(StoredEvent):
     occurred_at: datetime
     position: int = 0
     recorded_at: datetime | None = None
+    format: int = PLACED
 
     def digest(self) -> bytes:
         """SHA-256 over all that the writer knows of the event; the chain of these proves the log."""
+        head = self._said()
+        return hashlib.sha256(len(head).to_bytes(4) + head + self.state).digest()
+
+    def bound_to(self) -> bytes:
+        """What the payload is bound to."""
+        if self.format >= SEALED:
+            return self._said()
+        return f"{self.originator_id}|{self.originator_version}|{self.topic}".encode()
+
+    def _said(self) -> bytes:
+        """All but the payload, each part ending where a byte stands that is in none of them."""
         context = self.context
         parts = (
             str(self.originator_id), str(self.originator_version), self.topic, str(self.event_id),
             context.owner, str(self.subject_id), context.actor, context.cause, context.correlation,
             f"{self.occurred_at.timestamp():.6f}",
         )  # fmt: skip
-        head = "\x00".join(parts).encode()
-        return hashlib.sha256(len(head).to_bytes(4) + head + self.state).digest()
+        return "\x00".join(parts if self.format < SEALED else (*parts, str(self.format))).encode()
 
 
 class EventMapper(Mapper[UUID]):
     """Encodes under the subject's key; decodes every version of every event ever stored."""
 
-    def __init__(self, subjects: Subjects) -> None:
+    def __init__(self, subjects: Subjects, log_format: LogFormat) -> None:
         self.subjects = subjects
+        self._log_format = log_format
 
     def to_stored_event(self, domain_event: Any) -> LogEntry:
         recorded: Recorded = domain_event
         subject = self.subjects.known(recorded.context.owner, recorded.user_id)
         assert subject is not None, "a subject's key is made before its first event"  # noqa: S101
-        topic = recorded.event.TYPE
-        return LogEntry(
+        entry = LogEntry(
             originator_id=recorded.originator_id,
             originator_version=recorded.originator_version,
-            topic=topic,
-            state=subject.encrypt(encode(recorded.event), _place(recorded, topic)),
+            topic=recorded.event.TYPE,
+            state=b"",
             event_id=recorded.event_id,
             context=recorded.context,
             subject_id=subject.id,
             occurred_at=recorded.occurred_at,
+            format=SEALED if self._log_format.known >= SEALED else PLACED,
         )
+        return replace(entry, state=subject.encrypt(encode(recorded.event), entry.bound_to()))
 
     def to_domain_event(self, stored_event: StoredEvent) -> Recorded:
         entry = stored_event
@@ -75,12 +97,12 @@ class EventMapper(Mapper[UUID]):
 
     def replaced(self, entry: LogEntry, event: Event) -> LogEntry:
         """An entry with another event in its place, under the same subject's key, which must be loaded."""
-        state = encode(event)
-        if entry.subject_id is not None:
-            subject = self.subjects.known_id(entry.subject_id)
-            assert subject is not None, "what was read can be written"  # noqa: S101
-            state = subject.encrypt(state, _place(entry, event.TYPE))
-        return replace(entry, topic=event.TYPE, state=state)
+        new = replace(entry, topic=event.TYPE, state=encode(event))
+        if entry.subject_id is None:
+            return new
+        subject = self.subjects.known_id(entry.subject_id)
+        assert subject is not None, "what was read can be written"  # noqa: S101
+        return replace(new, state=subject.encrypt(new.state, new.bound_to()))
 
     def _event(self, entry: LogEntry) -> Event:
         if entry.subject_id is None:
@@ -88,12 +110,7 @@ class EventMapper(Mapper[UUID]):
         subject = self.subjects.known_id(entry.subject_id)
         if subject is None:
             raise LookupError(f"the key of subject {entry.subject_id} is not loaded, or gone")
-        return decode(entry.topic, subject.decrypt(entry.state, _place(entry, entry.topic)))
-
-
-def _place(event: Recorded | LogEntry, topic: str) -> bytes:
-    """What a payload is bound to, so that it cannot be moved to another place in the log."""
-    return f"{event.originator_id}|{event.originator_version}|{topic}".encode()
+        return decode(entry.topic, subject.decrypt(entry.state, entry.bound_to()))
 
 
 def record(

@@ -12,7 +12,7 @@ from domain.recorded import Context
 
 COLUMNS = (
     "position, stream_id, version, type, payload, event_id, owner, subject_id, actor, cause, correlation,"
-    " occurred_at, recorded_at"
+    " occurred_at, recorded_at, format"
 )
 
 
@@ -138,11 +138,11 @@ def read_kind(conn: Connection[Any], kind: str, upto: int, limit: int) -> Iterat
 def entry_of(row: Sequence[Any]) -> LogEntry:
     """A row of COLUMNS as a log entry."""
     (position, stream, version, type_name, payload, event_id, owner, subject, actor, cause, correlation,
-     occurred, recorded) = row  # fmt: skip
+     occurred, recorded, format) = row  # fmt: skip
     return LogEntry(
         stream, version, type_name, payload, event_id,
         Context(owner=owner, actor=actor, cause=cause, correlation=correlation),
-        subject, occurred, position, recorded,
+        subject, occurred, position, recorded, format,
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from domain.recorded import Context, now
 
 APPEND = (
     "SELECT append(%b::uuid[], %b::bigint[], %b::text[], %b::bytea[], %b::uuid[], %b::text[], %b::uuid[],"
-    " %b::text[], %b::text[], %b::text[], %b::timestamptz[], %b::bytea[],"
+    " %b::text[], %b::text[], %b::text[], %b::timestamptz[], %b::smallint[], %b::bytea[],"
     " %b::text[], %b::text[], %b::text[], %b::bytea[], %s::jsonb[])"
 )
 
@@ -109,6 +109,7 @@ def _columns(entries: Sequence[LogEntry]) -> list[list[Any]]:
         [e.context.cause for e in entries],
         [e.context.correlation for e in entries],
         [e.occurred_at for e in entries],
+        [e.format for e in entries],
         [e.digest() for e in entries],
     ]
 

@@ -151,10 +151,8 @@ def test_another_master_key_is_told_apart_from_damage(new_database: Callable[[],
     first = Cells(url, MasterKey(bytes(32)))
     first.create_key("a-key-of-mine", "test", "default", ("read",))
     first.close()
-    second = Cells(url, MasterKey(b"x" * 32))
     with pytest.raises(WrongMasterKey, match="EVERLOG_MASTER_KEY"):
-        second.of("default")
-    second.close()
+        Cells(url, MasterKey(b"x" * 32))
 
 
 def test_keys_are_stored_hashed_and_a_revoked_one_is_of_no_use(cells: Cells) -> None:

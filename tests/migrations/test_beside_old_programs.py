@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from domain.eventstore.cells import Cells
+from domain.eventstore.formats import READS
 from domain.eventstore.mapper import record
 from domain.ids import MEMORY_PREFIX, new_id, parse
 from domain.key import ALL_SCOPES
@@ -24,15 +25,14 @@ from runtime.servers.migrate import StillConnected, migrate
 from runtime.settings import Settings
 from tests.support.memories import add, texts
 from tests.support.processes import Command
-from tests.support.releases import Release
+from tests.support.releases import NEXT, RAISE, Release
 from tests.support.service import KEY, MASTER, client_of, eventually, free_port
 
 EXPAND = """
 ALTER TABLE events ADD COLUMN note text;
 CREATE INDEX events_with_notes ON events (position) WHERE note IS NOT NULL;
 CREATE TABLE links (a uuid, b uuid);"""
-CONTRACT = "UPDATE log_format SET format = 2;"
-TOO_NEW = "the log in this database is of format 2, and this Everlog reads up to 1"
+TOO_NEW = f"the log in this database is of format {NEXT}, and this Everlog reads up to {READS}"
 CONTEXT = Context(owner="default", actor="key", cause="command", correlation="request")
 
 
@@ -40,7 +40,7 @@ class Linked(Event, frozen=True, kw_only=True):
     """An event of a memory that only the release to come knows."""
 
     TYPE: ClassVar[str] = "memory.linked.v1"
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = NEXT
     to: str = "another memory"
 
 
@@ -48,7 +48,7 @@ class Bookmarked(Event, frozen=True, kw_only=True):
     """An event of an aggregate that only the release to come knows."""
 
     TYPE: ClassVar[str] = "bookmark.added.v1"
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = NEXT
 
 
 def settings_of(url: str, redis_url: str, folder: Path) -> Settings:
@@ -132,7 +132,7 @@ def test_they_write_read_and_extract_beside_an_expanded_schema(
     writing = Writing(client)
     writing.start()
     eventually(lambda: len(writing.answered) > 20)
-    migrate(settings, folder=release(links__expand=EXPAND, links__contract=CONTRACT))
+    migrate(settings, folder=release(links__expand=EXPAND, links__contract=RAISE))
     migrated_at = len(writing.answered)
     eventually(lambda: len(writing.answered) > migrated_at + 20)
     writing.over.set()
@@ -170,12 +170,12 @@ def test_an_event_that_they_do_not_know_holds_up_its_own_stream_alone(
 def test_a_contract_waits_for_them_and_then_they_do_not_start_any_more(
     settings: Settings, programs: Programs, release: Release
 ) -> None:
-    folder = release(links__expand=EXPAND, links__contract=CONTRACT)
+    folder = release(links__expand=EXPAND, links__contract=RAISE)
     with pytest.raises(StillConnected) as refused:
         migrate(settings, folder=folder, contract=True)
     named = str(refused.value)
-    assert "api, which reads up to 1" in named
-    assert "worker, which reads up to 1" in named
+    assert f"api, which reads up to {READS}" in named
+    assert f"worker, which reads up to {READS}" in named
     assert "no name" not in named
     add(programs.client, "still here", "ann")
     programs.api.process.terminate()
@@ -210,12 +210,12 @@ def test_with_force_they_are_cut_off_and_say_why(
 ) -> None:
     settings = settings_of(url, redis_url, folder)
     programs = Programs(settings)
-    steps = release(links__expand=EXPAND, links__contract=CONTRACT)
+    steps = release(links__expand=EXPAND, links__contract=RAISE)
     migrate(settings, folder=steps, contract=True, force=True)
     status, output = programs.worker.ended()
     assert status == 2
     assert TOO_NEW in output.splitlines()[-1]
-    eventually(lambda: "format 2" in programs.client.get("/health/ready").text)
+    eventually(lambda: f"format {NEXT}" in programs.client.get("/health/ready").text)
     answer = programs.client.get("/health/ready")
     assert (answer.status_code, answer.json()["status"]) == (503, "incompatible")
     body = {"messages": [{"role": "user", "content": "too late"}], "user_id": "ann", "infer": False}

@@ -12,7 +12,7 @@ import pytest
 
 from domain.eventstore import formats
 from domain.eventstore.cells import Cells, connection_string, named
-from domain.eventstore.formats import Incompatible, NotYetWritten
+from domain.eventstore.formats import READS, Incompatible, NotYetWritten
 from domain.eventstore.writer import Result, Work
 from domain.ids import new_id
 from domain.key import KeyCreated
@@ -22,7 +22,7 @@ from domain.scope import Scope
 from runtime.servers import serve
 from runtime.servers.migrate import MIGRATIONS, StillConnected, is_contract, migrate
 from runtime.settings import Settings
-from tests.support.releases import Release
+from tests.support.releases import NEXT, RAISE, Release
 from tests.support.service import MASTER, eventually
 
 FROM_BEFORE = {
@@ -30,7 +30,6 @@ FROM_BEFORE = {
 }  # fmt: skip
 STEPS = sorted(file.stem for file in MIGRATIONS.glob("*.sql"))
 ADD_COLUMN = "ALTER TABLE events ADD COLUMN note text;"
-RAISE = "UPDATE log_format SET format = 2;"
 SLEEPING = (
     "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'SELECT pg_sleep%'"
 )
@@ -86,7 +85,7 @@ def test_several_processes_at_once_apply_each_step_once(empty_database: Callable
     url = empty_database()
     with ThreadPoolExecutor() as pool:
         for each in [pool.submit(migrate, Settings(database_url=url)) for _ in range(4)]:
-            assert each.result(60) == []
+            assert each.result(60) == [step for step in STEPS if is_contract(step)]
     assert applied(url) == [step for step in STEPS if not is_contract(step)]
 
 
@@ -133,7 +132,9 @@ def test_a_schema_from_before_is_not_opened_but_can_be_migrated(empty_database: 
 def test_a_log_of_a_higher_format_is_not_opened(url: str, release: Release) -> None:
     migrate(Settings(database_url=url), folder=release(note__contract=RAISE), contract=True)
     for refused in (lambda: Cells(url, MASTER), lambda: migrate(Settings(database_url=url))):
-        with pytest.raises(Incompatible, match="of format 2, and this Everlog reads up to 1: run"):
+        with pytest.raises(
+            Incompatible, match=f"of format {NEXT}, and this Everlog reads up to {READS}: run"
+        ):
             refused()
 
 
@@ -144,7 +145,9 @@ def test_a_contract_is_refused_while_a_program_is_connected_that_would_not_under
     cells = Cells(url, MASTER, program="worker")
     nameless = psycopg.connect(url)
     with psycopg.connect(url.replace("?", "?application_name=psql&")):  # which is no program of ours
-        with pytest.raises(StillConnected, match=r"no name \(connections: 1\); worker, which reads up to 1"):
+        with pytest.raises(
+            StillConnected, match=rf"no name \(connections: 1\); worker, which reads up to {READS}"
+        ):
             migrate(Settings(database_url=url), folder=folder, contract=True)
         assert "9001.note.contract" not in applied(url)
         cells.close()
@@ -162,7 +165,7 @@ def _contracted(url: str, folder: Path) -> bool:
 def test_a_program_that_understands_stays_connected(
     url: str, release: Release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "READS", 2)
+    monkeypatch.setattr(formats, "READS", NEXT)
     cells = Cells(url, MASTER)
     migrate(Settings(database_url=url), folder=release(note__contract=RAISE), contract=True)
     cells.first.require_readable()
@@ -177,7 +180,7 @@ def test_a_program_that_is_cut_off_finds_that_it_is_refused(url: str, release: R
     migrate(Settings(database_url=url), folder=release(note__contract=RAISE), contract=True, force=True)
     with pytest.raises(psycopg.OperationalError), cells.first.pool.connection():
         pass
-    with pytest.raises(Incompatible, match="of format 2"):
+    with pytest.raises(Incompatible, match=f"of format {NEXT}"):
         cells.first.require_readable()
     cells.close()
 
@@ -189,7 +192,7 @@ def test_a_program_that_opens_the_log_during_a_contract_is_found_by_it(url: str,
         contracting = pool.submit(migrate, Settings(database_url=url), folder=slow, contract=True)
         eventually(lambda: conn.execute(SLEEPING).fetchone())
         cells = Cells(url, MASTER)
-        with pytest.raises(StillConnected, match="command, which reads up to 1"):
+        with pytest.raises(StillConnected, match=f"command, which reads up to {READS}"):
             contracting.result(30)
     cells.close()
 
@@ -221,8 +224,8 @@ def test_serve_contracts_a_database_of_its_own_and_no_other(
 def test_an_event_of_a_higher_format_is_written_only_after_the_contract(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "READS", 2)
-    monkeypatch.setattr(Updated, "FORMAT", 2)
+    monkeypatch.setattr(formats, "READS", NEXT)
+    monkeypatch.setattr(Updated, "FORMAT", NEXT)
     cells = Cells(url, MASTER)
     cells.create_key("a-key", "test", "default", ("write",))
     id, other = new_id(), new_id()
@@ -231,7 +234,7 @@ def test_an_event_of_a_higher_format_is_written_only_after_the_contract(
         submit(cells, (id, UpdateMemory(text="two"))),
         submit(cells, (other, AddMemory(text="of the same group", scope=HERE))),
     ]
-    with pytest.raises(NotYetWritten, match=r"^memory\.updated\.v1 is written from log format 2 on"):
+    with pytest.raises(NotYetWritten, match=rf"^memory\.updated\.v1 is written from log format {NEXT} on"):
         futures[0].result(30)
     futures[1].result(30)
     with cells.first.pool.connection() as conn:
@@ -248,7 +251,7 @@ def test_a_field_that_came_later_is_filled_only_after_the_contract(monkeypatch: 
 
 
 def test_an_event_that_is_no_commands_is_held_back_too(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(KeyCreated, "FORMAT", 2)
+    monkeypatch.setattr(KeyCreated, "FORMAT", NEXT)
     cells = Cells(url, MASTER)
     with pytest.raises(NotYetWritten, match="key"):
         cells.create_key("a-key", "test", "default", ("write",))

@@ -4,8 +4,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from domain.eventstore.formats import READS
 from runtime.servers.migrate import MIGRATIONS, is_contract
 
+NEXT = READS + 1
+"""The log format of a release to come."""
+RAISE = f"UPDATE log_format SET format = {NEXT};"
+"""Its contract step."""
 Release = Callable[..., Path]
 """Makes a folder of our migrations and more: `links__expand="CREATE TABLE …"`, each after those before it."""
 
