@@ -1,6 +1,8 @@
-"""All that this API speaks: its own words, and those of the published contracts."""
+"""All that this API speaks: its own words, and the published contracts that are found in `api.dialects`."""
 
-from api import dialects, native
-from api.dialect import Dialects
+from api import native
+from api.dialect import Dialect, Dialects
+from domain.discovery import declared
 
-SPOKEN = Dialects([native.DIALECT, *dialects.ALL])
+PUBLISHED = [one for one in declared("api.dialects") if isinstance(one, Dialect)]
+SPOKEN = Dialects([native.DIALECT, *PUBLISHED])

@@ -1,23 +1,14 @@
 """All aggregates that commands change: what the modules of this package declare. Keys and owners are none."""
 
-import pkgutil
-from collections.abc import Iterable, Iterator
-from importlib import import_module
+from collections.abc import Iterable
 from typing import Any
 
-import domain
 from domain.aggregate import Aggregate, Command, S, State
+from domain.discovery import declared
 from domain.recorded import Event, Recorded
 
-
-def _declared() -> Iterator[Aggregate[Any]]:
-    for module in pkgutil.iter_modules(domain.__path__, "domain."):
-        declared = getattr(import_module(module.name), "AGGREGATE", None)
-        if isinstance(declared, Aggregate):
-            yield declared
-
-
-_BY_NAME = {one.name: one for one in _declared()}
+_DECLARED: list[Aggregate[Any]] = [one for one in declared("domain") if isinstance(one, Aggregate)]
+_BY_NAME = {one.name: one for one in _DECLARED}
 _BY_STATE: dict[type[State], Aggregate[Any]] = {one.state: one for one in _BY_NAME.values()}
 _BY_COMMAND = {command: one for one in _BY_NAME.values() for command in one.command_types()}
 BEGINNINGS = tuple(one.begun_by for one in _BY_NAME.values() if one.begun_by)

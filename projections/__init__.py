@@ -1,25 +1,15 @@
-"""The read models, by name."""
+"""The read models, by name: what the modules of this package declare."""
 
 from typing import Any
 
-from projections.conversations import CONVERSATIONS
-from projections.documents import DOCUMENTS
-from projections.graph import GRAPH
-from projections.history import HISTORY
-from projections.memories import MEMORIES
-from projections.passages import PASSAGES
+from domain.discovery import declared
 from projections.projection import Projection
-from projections.search import SEARCH
 from projections.searched import Searched
 
-ALL: dict[str, Projection[Any]] = {
-    projection.name: projection
-    for projection in (MEMORIES, SEARCH, HISTORY, GRAPH, CONVERSATIONS, DOCUMENTS, PASSAGES)
-}
+_DECLARED: list[Projection[Any]] = [one for one in declared(__name__) if isinstance(one, Projection)]
+ALL = {one.name: one for one in sorted(_DECLARED, key=lambda one: (one.order, one.name))}
+"""In the order in which they are rebuilt."""
 SEARCHED: dict[str, Searched[Any]] = {
     name: projection for name, projection in ALL.items() if isinstance(projection, Searched)
 }
-"""Those whose rows have vectors, in the order they are given them.
-
-Memories come first: they are short, and who has added one waits for it.
-"""
+"""Those whose rows have vectors, in the order they are given them."""

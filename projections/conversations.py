@@ -56,6 +56,7 @@ CONVERSATIONS: Projection[Conversation] = Projection(
     key="conversation_id",
     indexes=("(owner, user_id, updated_at, position)", "(owner, user_id, created_at, conversation_id)"),
     rows=of_last_state(_rows),
+    order=50,
     read_at_once=50,  # one event can hold images
 )
 

@@ -45,6 +45,7 @@ DOCUMENTS: Projection[Document] = Projection(
     key="document_id",
     indexes=("(owner, user_id)",),
     rows=of_last_state(_rows),
+    order=60,
     read_at_once=READ_AT_ONCE,
 )
 

@@ -10,10 +10,11 @@ from uuid import UUID
 
 from psycopg import Connection
 
+import projections
 from domain.eventstore.erasure import redact
 from domain.eventstore.mapper import EventMapper
 from domain.eventstore.memories import ERASED
-from projections import ALL, vectors
+from projections import vectors
 from projections.catalogue import builds
 from projections.memories import MEMORIES
 from projections.vectors import text_hash
@@ -39,7 +40,7 @@ def erase(conn: Connection[Any], mapper: EventMapper, owner: str, ids: Sequence[
 def erase_left_behind(conn: Connection[Any], ids: Sequence[UUID] | None = None) -> None:
     """Erase these memories, or all that were erased, from the rows that no runner comes to."""
     for build in builds(conn):
-        projection = ALL.get(build.name)
+        projection = projections.ALL.get(build.name)
         if projection and projection.aggregate == MEMORIES.aggregate and build.state != "building":
             rows = conn.execute(
                 LEFT_BEHIND + ("" if ids is None else " AND e.stream_id = ANY(%(ids)s)"),

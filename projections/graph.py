@@ -51,6 +51,7 @@ GRAPH = _Graph(
     key=None,
     indexes=("(memory_id)", "(owner, user_id)"),
     rows=of_last_state(_rows),
+    order=40,
 )
 
 

@@ -85,6 +85,7 @@ HISTORY = _Versions(
     key="memory_id, version",
     indexes=("(owner, user_id, valid_from)",),
     rows=_rows,
+    order=30,
 )
 
 

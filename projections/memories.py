@@ -58,6 +58,7 @@ MEMORIES: Projection[Memory] = Projection(
         "(owner, project_id, memory_id) WHERE project_id IS NOT NULL",
     ),
     rows=of_last_state(lambda memory: (row_of(memory),)),
+    order=10,
 )
 
 

@@ -44,6 +44,7 @@ PASSAGES: Searched[Document] = Searched(
     key="passage_id",
     indexes=("(document_id)", "(owner, user_id, name)"),
     rows=of_last_state(_rows),
+    order=70,
     read_at_once=documents.READ_AT_ONCE,
 )
 

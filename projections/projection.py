@@ -62,6 +62,8 @@ class Projection(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
     """The rows that a stream has when its last change was this one. See `of_last_state`."""
     read_at_once: int | None = None
     """Events fetched at a time, where they can be as long as a book; None: as many as of short ones."""
+    order: int = 100
+    """Whether others are rebuilt, and given vectors, before it: those with less; of the same, by name."""
 
     def create(self, conn: Connection[Any], build: Build) -> None:
         """Make the table of a build, without the indexes that slow a bulk load."""

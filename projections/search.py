@@ -45,6 +45,7 @@ SEARCH = _Search(
         "(owner, project_id) WHERE project_id IS NOT NULL",
     ),
     rows=of_last_state(lambda memory: (row_of(memory),)),
+    order=20,  # before the vectors of passages: these texts are short, and who has added one waits for it
 )
 
 

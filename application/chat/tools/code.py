@@ -37,6 +37,7 @@ class Printed(msgspec.Struct, frozen=True):
 
 class Code(Tool):
     command = "code"
+    order = 40
     help = "Run Python code to find the answer."
     option = "Run Python code."
     description = (

@@ -23,6 +23,7 @@ class Drawing(msgspec.Struct, frozen=True):
 
 class Diagram(Tool):
     command = "diagram"
+    order = 60
     help = "Draw a diagram."
     option = "Draw a diagram."
     makes = True

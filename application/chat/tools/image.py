@@ -30,6 +30,7 @@ class Painting(msgspec.Struct, frozen=True):
 
 class Image(Tool):
     command = "image"
+    order = 50
     help = "Paint a picture."
     option = "Paint an image."
     makes = True

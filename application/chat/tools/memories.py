@@ -28,6 +28,7 @@ class Recalling(msgspec.Struct, frozen=True):
 
 class Memories(Tool):
     command = "memories"
+    order = 70
     description = (
         "Searches what is remembered of the user from earlier conversations: facts, preferences, plans, "
         "people. Use it when the answer depends on who the user is."

@@ -38,6 +38,7 @@ class Queries(msgspec.Struct, frozen=True):
 
 class Notes(Tool):
     command = "notes"
+    order = 10
     help = "Search only in your notes and documents."
     option = "Search the user's documents."
     description = (

@@ -25,6 +25,7 @@ MISSING = (
 
 class Online(Tool):
     command = "online"
+    order = 20
     help = "Search the web."
     option = "Search the web."
     description = (

@@ -54,6 +54,8 @@ class Tool(ABC):
     """For who makes an agent: what an agent with it can do."""
     makes: bool = False
     """Whether it makes something that the user sees beside the answer; else it finds something out."""
+    order: int = 100
+    """Which others are offered before it: those with less; of the same, by name."""
     description: str
     """For the model: what it does and when to use it."""
     arguments: type[msgspec.Struct]

@@ -41,6 +41,7 @@ class Addresses(msgspec.Struct, frozen=True):
 
 class Webpage(Tool):
     command = "webpage"
+    order = 30
     help = "Read the web pages whose addresses you give."
     option = "Read a web page."
     description = (
