@@ -2,7 +2,9 @@
 
 import httpx
 import pytest
+from litestar.handlers import BaseRouteHandler
 
+from api.spoken import SPOKEN
 from domain.key import KeyScope
 from tests.support.memories import add
 from tests.support.problems import is_problem
@@ -19,6 +21,8 @@ ROUTES = [
     ("PATCH", "/v1/projects/{id}"), ("DELETE", "/v1/projects/{id}"), ("POST", "/v1/reverts"),
     ("POST", "/v1/reviews"), ("GET", "/v1/reviews/{id}"), ("POST", "/v1/reviews/{id}/apply"),
 ]  # fmt: skip
+OPEN = {"/api/chat/options", "/api/chat/share/history", "/api/chat/ws", "/api/health"}
+"""Of the contracts' paths: what is published or no secret, and a socket that looks at keys itself."""
 BODIES = {
     "/v1/memories": {"messages": [{"role": "user", "content": "x"}]},
     "/v1/memories/{id}": {"memory": "changed"},
@@ -40,6 +44,15 @@ def test_without_one_valid_key_every_route_is_401(
     answer = httpx.request(method, service.url + path.format(id="mem_x"), headers=headers)
     is_problem(answer, 401)
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_every_route_of_a_contract_needs_a_scope_but_a_few() -> None:
+    unscoped: set[str] = set()
+    for dialect in SPOKEN.all.values():
+        for route in (*dialect.routes, *dialect.uploads):
+            assert isinstance(route, BaseRouteHandler)
+            unscoped.update(() if route.opt.get("scope") else route.paths)
+    assert unscoped == OPEN
 
 
 def test_a_key_comes_in_either_header_or_in_both(service: Service) -> None:
