@@ -31,7 +31,7 @@ hypothesis.settings.load_profile("everlog")
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="everlog-test-"))
-    path.chmod(0o755)  # as root the servers run as nobody, who must get in
+    path.chmod(0o755)  # under root the servers have an account of their own, which must get in
     yield path
     shutil.rmtree(path, ignore_errors=True)
 

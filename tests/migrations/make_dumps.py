@@ -82,7 +82,7 @@ else:
 def main(wanted: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="everlog-dumps-") as name:
         folder = Path(name)
-        folder.chmod(0o755)  # as root the servers run as nobody, who must get in
+        folder.chmod(0o755)  # under root the servers have an account of their own, which must get in
         postgres, valkey, chat = (
             Postgres(folder / "data"),
             Valkey(folder / "data"),
