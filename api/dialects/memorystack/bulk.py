@@ -1,11 +1,8 @@
 """MemoryStack's routes on many memories at once: counts, graph, reflection and consolidation."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
-from uuid import UUID
 
-import anyio.to_thread
 import msgspec
 from litestar import get, post
 from litestar.di import NamedDependency
@@ -13,17 +10,14 @@ from litestar.params import JSONBody
 
 from api.body import Body
 from api.dialects.memorystack.answers import DEFAULT_TYPE, TAGS, answers, selected
-from api.dialects.memorystack.duplicates import groups
 from api.dialects.memorystack.repeats import ONCE_OF_ALL
 from api.request import IdempotencyKey, MinPosition
+from application import consolidation
 from application.asked import Asked
 from application.engine import Engine
-from application.memories import all_of
 from application.storable import Id
 from application.usage import total_since
-from domain.aggregate import Command
-from domain.errors import Contended, NotFound, VersionConflict
-from domain.memory import DeleteMemory, Memory, UpdateMemory
+from domain.memory import Memory
 from domain.scope import Scope
 from projections import graph, memories, search
 from projections.conditions import TimeIs
@@ -31,11 +25,6 @@ from projections.selection import Selection
 
 MAX_NODES = 500
 """Of the graph: the newest memories, and the most spoken of entities."""
-MAX_CONSOLIDATED = 10_000
-"""The newest; compared in 0.3 s, or in 8 s where all of them consist of the same few words."""
-CONSOLIDATION_TRIES = 10
-CONSOLIDATION_PAUSE_SECONDS = 0.02
-"""What others have written is read a moment later."""
 THEMES: dict[str, int] = {"shallow": 5, "deep": 25}
 """How many themes of each kind an analysis tells."""
 THEME_MEMORIES = 50
@@ -314,18 +303,9 @@ async def consolidate(
     wanted = data or ConsolidateRequest()
     selection = selected(once, wanted.user_id, wanted.agent_id)
     threshold = wanted.similarity_threshold if wanted.check_redundancy else 1.0
-    for attempt in range(CONSOLIDATION_TRIES):
-        known = await all_of(engine, once, selection, MAX_CONSOLIDATED)
-        found = await anyio.to_thread.run_sync(groups, known, threshold)
-        if wanted.dry_run:
-            break
-        try:
-            found = await _merged(once, engine, found)
-            break
-        except (VersionConflict, NotFound):  # changed since they were read: then as they are now
-            await anyio.sleep(CONSOLIDATION_PAUSE_SECONDS * (attempt + 1))
-    else:
-        raise Contended("these memories are being changed too fast by others; try again")
+    compared, found = await consolidation.consolidate(
+        engine, once, selection, threshold, dry_run=wanted.dry_run
+    )
     duplicates_found = sum(len(group) - 1 for group in found)
     return ConsolidateAnswer(
         success=True,
@@ -334,34 +314,10 @@ async def consolidate(
         duplicates_found=duplicates_found,
         memories_merged=0 if wanted.dry_run else duplicates_found,
         groups=[Group(kept=_same(kept), duplicates=[_same(m) for m in rest]) for kept, *rest in found],
-        message=f"the newest {MAX_CONSOLIDATED} memories were compared"
-        if len(known) == MAX_CONSOLIDATED
+        message=f"the newest {compared} memories were compared"
+        if compared == consolidation.MAX_COMPARED
         else "all memories were compared",
     )
-
-
-async def _merged(once: Asked, engine: Engine, found: list[list[Memory]]) -> list[list[Memory]]:
-    """The groups as they are once their duplicates are deleted; of a repetition those that were found first.
-
-    Raises VersionConflict and NotFound if one of them has changed.
-    """
-    commands: list[tuple[UUID, Command[Memory]]] = []
-    for kept, *duplicates in found:
-        # What is kept goes along unchanged, so that a repetition reads the groups from its receipt.
-        commands.append((kept.id, UpdateMemory(expected_version=kept.version)))
-        commands += [(memory.id, DeleteMemory(expected_version=memory.version)) for memory in duplicates]
-    return _grouped([result.state for result in await engine.execute(once, commands)])
-
-
-def _grouped(after: Sequence[Memory]) -> list[list[Memory]]:
-    """The groups again, from the memories as they are afterwards: one that is kept begins a group."""
-    found: list[list[Memory]] = []
-    for memory in after:
-        if memory.deleted:
-            found[-1].append(memory)
-        else:
-            found.append([memory])
-    return found
 
 
 def _same(memory: Memory) -> Same:
