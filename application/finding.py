@@ -15,6 +15,7 @@ from projections.passages import ANY_MENTIONS, Mentions, Passage
 from projections.ranking import Floats
 from projections.retrieval import Query
 from projections.searched import Searched
+from projections.selection import Selection
 from providers.embedding.embedder import EmbedderUnavailable
 
 T = TypeVar("T")
@@ -25,6 +26,16 @@ Retrieve = Callable[[AsyncConnection[Any], Build, Query, Callable[[Floats], Floa
 async def find(engine: Engine, asked: Asked, query: search.Query) -> tuple[list[search.Hit], int]:
     """The memories, and the position of the log up to which they hold."""
     return await _retrieved(engine, asked, search.SEARCH, search.search, query)
+
+
+async def themes(
+    engine: Engine, asked: Asked, selection: Selection, *, most: int, least: float, named: int, untyped: str
+) -> tuple[int, list[search.Theme]]:
+    """How many memories are selected, and what they speak of most, as `projections.search.themes` says."""
+    async with engine.reading(asked, search.SEARCH) as (conn, build):
+        return await search.themes(
+            conn, build, selection, most=most, least=least, named=named, untyped=untyped
+        )
 
 
 async def find_passages(

@@ -2,11 +2,14 @@
 
 from typing import NamedTuple
 
+from application import memories
 from application.asked import Asked
 from application.engine import Engine
+from domain.memory import Memory
 from domain.scope import Scope
 from projections import graph
 from projections.graph import Edge, Node
+from projections.selection import Selection
 
 
 class Graph(NamedTuple):
@@ -19,6 +22,24 @@ class Graph(NamedTuple):
     """Of the scope, as the next."""
     total_relations: int
     position: int
+
+
+class Overview(NamedTuple):
+    """What an owner has, and what it speaks of."""
+
+    memories: list[Memory]
+    entities: list[Node]
+    relations: list[Edge]
+
+
+async def overview(engine: Engine, asked: Asked, most: int) -> Overview:
+    """The newest memories of the caller's owner, its entities and relations: at most so many of each."""
+    scope = Scope(owner=asked.caller.owner)
+    newest = await memories.listing(engine, asked, Selection(scope=scope), most)
+    async with engine.reading(asked, graph.GRAPH) as (conn, build):
+        entities = await graph.entities(conn, build, scope, most, 0)
+        relations = await graph.relations(conn, build, scope, most, 0)
+    return Overview(newest, entities, relations)
 
 
 async def drawn(

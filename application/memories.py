@@ -13,12 +13,14 @@ from application.asked import Asked
 from application.engine import Engine
 from domain.errors import Contended, NotFound, VersionConflict
 from domain.eventstore.cells import Cell, Cells
+from domain.eventstore.memories import numbered
 from domain.eventstore.reading import head_now
 from domain.eventstore.writer import Result
 from domain.ids import MEMORY_PREFIX, spell
 from domain.memory import Entity, Memory, Relation, UpdateMemory, is_of_memory, project
 from domain.recorded import Recorded, now
-from projections import history, memories
+from projections import history, memories, search
+from projections.memories import Holder
 from projections.selection import Selection
 
 READ_AT_ONCE = 1_000
@@ -151,6 +153,52 @@ async def ids_in(engine: Engine, asked: Asked, selection: Selection) -> list[UUI
         last = await head_now(conn)
     async with engine.reading(asked, memories.MEMORIES, last) as (conn, build):
         return await memories.ids(conn, build, selection)
+
+
+async def around_agent(
+    engine: Engine,
+    asked: Asked,
+    agent_id: str,
+    limit: int,
+    *,
+    teams: bool,
+    projects: bool,
+    after: UUID | None = None,
+) -> list[Memory]:
+    """An agent's memories, and those of the teams and projects that it has written for, newest first."""
+    async with engine.reading(asked, memories.MEMORIES) as (conn, build):
+        selection = memories.around_agent(build, asked.caller.owner, agent_id, teams=teams, projects=projects)
+        return await memories.listing(conn, build, selection, limit, after=after)
+
+
+async def holders(engine: Engine, asked: Asked, limit: int, offset: int) -> tuple[list[Holder], int]:
+    """A page of those that the caller's owner has memories of, and how many there are."""
+    async with engine.reading(asked, memories.MEMORIES) as (conn, build):
+        return await memories.holders(conn, build, asked.caller.owner, limit, offset)
+
+
+async def vectors_of(engine: Engine, asked: Asked, ids: Sequence[UUID]) -> dict[UUID, list[float]]:
+    """What those of these memories that have one are compared by."""
+    async with engine.reading(asked, search.SEARCH) as (conn, build):
+        return await search.vectors_of(conn, build, ids)
+
+
+async def in_numbers(engine: Engine, asked: Asked, selection: Selection) -> list[tuple[int, str, datetime]]:
+    """What is selected, in the order in which it began: its number, its text, and since when it is.
+
+    A memory's number is the position of its first event.
+    """
+    async with engine.reading(asked, memories.MEMORIES) as (conn, build):
+        return await memories.numbered(conn, build, selection)
+
+
+async def with_number(engine: Engine, asked: Asked, number: int) -> UUID:
+    """The id of the memory that has this number, deleted or not. Raises NotFound."""
+    async with engine.connection(asked.caller.owner) as conn:
+        id = await numbered(conn, asked.caller.owner, number)
+    if id is None:
+        raise NotFound("no such memory")
+    return id
 
 
 async def change(

@@ -16,6 +16,7 @@ from application.asked import Asked
 from application.engine import Engine
 from domain.scope import Scope
 from projections import history, memories
+from projections.memories import Extent
 from projections.selection import Selection
 
 log = logging.getLogger(__name__)
@@ -101,10 +102,17 @@ async def total(engine: Engine, asked: Asked, within: Scope) -> tuple[int, Count
     """How many memories are in a scope now, and what all requests of the caller's owner came to."""
     async with engine.reading(asked, memories.MEMORIES) as (conn, build):
         there = await memories.count(conn, build, Selection(scope=within))
-        return there, await total_since(conn, asked.caller.owner, None)
+        return there, await _total_since(conn, asked.caller.owner, None)
 
 
-async def total_since(conn: AsyncConnection[Any], owner: str, since: date | None) -> Counts:
+async def extent(engine: Engine, asked: Asked, since: date) -> tuple[Extent, Counts]:
+    """How much the caller's owner has now, and what the requests came to from a day on."""
+    owner = asked.caller.owner
+    async with engine.reading(asked, memories.MEMORIES) as (conn, build):
+        return await memories.extent(conn, build, owner), await _total_since(conn, owner, since)
+
+
+async def _total_since(conn: AsyncConnection[Any], owner: str, since: date | None) -> Counts:
     """What an owner's requests came to from a day on; with None since ever."""
     row = await (await conn.execute(TOTAL, (owner, since))).fetchone()
     return Counts(*row) if row else Counts()

@@ -6,7 +6,6 @@ A memory's number is the position of its first event in the log: unique, rising,
 import re
 from datetime import datetime
 from http import HTTPStatus
-from uuid import UUID
 
 import msgspec
 from litestar import delete, get, post, put
@@ -17,15 +16,14 @@ from api.body import Body
 from api.dialects.khoj.errors import MISSING, refusals
 from api.dialects.khoj.parameters import User
 from api.errors import Refusal
+from application import memories
 from application.asked import Asked
 from application.engine import Engine
 from application.storable import check_text
 from domain.errors import NotFound
-from domain.eventstore.memories import numbered
 from domain.ids import new_id
 from domain.memory import AddMemory, DeleteMemory, UpdateMemory
 from domain.scope import Scope
-from projections import memories
 from projections.selection import Selection
 
 MAX_ID = 2**63 - 1
@@ -59,8 +57,7 @@ async def listing(
 ) -> list[KhojMemory]:
     """Of all users of the key, as Khoj knows no users within one; of one where `user_id` names them."""
     selection = Selection(scope=Scope(owner=asked.caller.owner, user_id=user_id))
-    async with engine.reading(asked, memories.MEMORIES) as (conn, build):
-        rows = await memories.numbered(conn, build, selection)
+    rows = await memories.in_numbers(engine, asked, selection)
     return [KhojMemory(id=number, raw=text, created_at=created) for number, text, created in rows]
 
 
@@ -99,7 +96,7 @@ async def update(
     engine: NamedDependency[Engine],
 ) -> KhojMemory:
     number = _number(memory_id)
-    stream_id = await _stream(asked, engine, number)
+    stream_id = await memories.with_number(engine, asked, number)
     (result,) = await engine.execute(asked, [(stream_id, UpdateMemory(text=data.raw))])
     return KhojMemory(id=number, raw=result.state.text, created_at=result.state.created_at)
 
@@ -115,7 +112,7 @@ async def update(
 async def delete_one(
     memory_id: FromPath[str], asked: NamedDependency[Asked], engine: NamedDependency[Engine]
 ) -> None:
-    stream_id = await _stream(asked, engine, _number(memory_id))
+    stream_id = await memories.with_number(engine, asked, _number(memory_id))
     await engine.execute(asked, [(stream_id, DeleteMemory())])
 
 
@@ -134,13 +131,3 @@ def _number(text: str) -> int:
     if not 0 < number <= MAX_ID:
         raise NotFound(MISSING)
     return number
-
-
-async def _stream(asked: Asked, engine: Engine, number: int) -> UUID:
-    """The memory with this number, deleted or not. Raises NotFound."""
-    owner = asked.caller.owner
-    async with engine.connection(owner) as conn:
-        id = await numbered(conn, owner, number)
-    if id is None:
-        raise NotFound(MISSING)
-    return id

@@ -25,7 +25,7 @@ from domain.ids import PROJECT_PREFIX, named_id, new_id, spell
 from domain.memory import DeleteMemory
 from domain.project import ChangeProject, CreateProject, DeleteProject, Guidance
 from domain.scope import Scope
-from projections import memories as directory
+from projections.memories import Holder
 from projections.selection import Selection
 
 TAGS = ["mem0"]
@@ -148,14 +148,12 @@ async def entities(
     page: Annotated[int, QueryParameter(ge=1, le=2**31)] = 1,
     page_size: Annotated[int, QueryParameter(ge=1, le=MAX_ENTITIES)] = MAX_ENTITIES,
 ) -> EntitiesAnswer:
-    owner = asked.caller.owner
-    async with engine.reading(asked, directory.MEMORIES) as (conn, build):
-        holders, total = await directory.holders(conn, build, owner, page_size, (page - 1) * page_size)
+    holders, total = await memories.holders(engine, asked, page_size, (page - 1) * page_size)
     results = [_entity(asked, TYPES[holder.column], holder) for holder in holders]
     return EntitiesAnswer(count=total, results=results, **neighbours(request, page, page_size, total))
 
 
-def _entity(asked: Asked, type: EntityType, holder: directory.Holder) -> Entity:
+def _entity(asked: Asked, type: EntityType, holder: Holder) -> Entity:
     owner = asked.caller.owner
     return Entity(
         id=str(named_id(f"mem0.{type}", f"{owner}:{holder.id}")),

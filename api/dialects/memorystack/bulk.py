@@ -12,16 +12,13 @@ from api.body import Body
 from api.dialects.memorystack.answers import DEFAULT_TYPE, TAGS, answers, selected
 from api.dialects.memorystack.repeats import ONCE_OF_ALL
 from api.request import IdempotencyKey, MinPosition
-from application import consolidation
+from application import consolidation, finding, graph, usage
 from application.asked import Asked
 from application.engine import Engine
 from application.storable import Id
-from application.usage import total_since
 from domain.memory import Memory
-from domain.scope import Scope
-from projections import graph, memories, search
+from projections import search
 from projections.conditions import TimeIs
-from projections.selection import Selection
 
 MAX_NODES = 500
 """Of the graph: the newest memories, and the most spoken of entities."""
@@ -53,12 +50,10 @@ class StatsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 )
 async def stats(asked: NamedDependency[Asked], engine: NamedDependency[Engine]) -> StatsAnswer:
     owner = asked.caller.owner
-    async with engine.reading(asked, memories.MEMORIES) as (conn, build):
-        extent = await memories.extent(conn, build, owner)
-        used = await total_since(conn, owner, datetime.now(UTC).date().replace(day=1))
-    usage = {"current_month_api_calls": used.calls, "current_month_searches": used.searches}
+    extent, used = await usage.extent(engine, asked, since=datetime.now(UTC).date().replace(day=1))
+    counts = {"current_month_api_calls": used.calls, "current_month_searches": used.searches}
     if limit := asked.caller.terms.per_month:
-        usage["monthly_api_limit"] = limit
+        counts["monthly_api_limit"] = limit
     return StatsAnswer(
         success=True,
         owner_id=owner,
@@ -68,7 +63,7 @@ async def stats(asked: NamedDependency[Asked], engine: NamedDependency[Engine]) 
             "total_users": extent.users,
             "total_agents": extent.agents,
         },
-        usage=usage,
+        usage=counts,
         storage={"content_bytes": extent.text_bytes, "metadata_bytes": extent.metadata_bytes},
     )
 
@@ -108,18 +103,13 @@ class GraphAnswer(msgspec.Struct, frozen=True, kw_only=True):
 async def whole(
     asked: NamedDependency[Asked], engine: NamedDependency[Engine], min_position: MinPosition = None
 ) -> GraphAnswer:
-    scope = Scope(owner=asked.caller.owner)
-    async with engine.reading(asked, memories.MEMORIES) as (conn, build):
-        newest = await memories.listing(conn, build, Selection(scope=scope), MAX_NODES)
-    async with engine.reading(asked, graph.GRAPH) as (conn, build):
-        entities = await graph.entities(conn, build, scope, MAX_NODES, 0)
-        relations = await graph.relations(conn, build, scope, MAX_NODES, 0)
-    drawn = _Drawing(scope.owner)
-    for memory in newest:
+    seen = await graph.overview(engine, asked, MAX_NODES)
+    drawn = _Drawing(asked.caller.owner)
+    for memory in seen.memories:
         drawn.memory(memory)
-    for entity in entities:
+    for entity in seen.entities:
         drawn.entity(entity.name)
-    for relation in relations:
+    for relation in seen.relations:
         drawn.link(drawn.entity(relation.source), drawn.entity(relation.target), relation.relation)
     return GraphAnswer(success=True, nodes=list(drawn.nodes.values()), links=list(drawn.links))
 
@@ -216,16 +206,15 @@ async def reflect(
     selection = msgspec.structs.replace(
         selected(asked, wanted.user_id), conditions=(TimeIs("created_at", ">=", since),)
     )
-    async with engine.reading(asked, search.SEARCH) as (conn, build):
-        analyzed, themes = await search.themes(
-            conn,
-            build,
-            selection,
-            most=THEMES[wanted.analysis_depth],
-            least=wanted.min_pattern_strength,
-            named=THEME_MEMORIES,
-            untyped=DEFAULT_TYPE,
-        )
+    analyzed, themes = await finding.themes(
+        engine,
+        asked,
+        selection,
+        most=THEMES[wanted.analysis_depth],
+        least=wanted.min_pattern_strength,
+        named=THEME_MEMORIES,
+        untyped=DEFAULT_TYPE,
+    )
     patterns = [
         Pattern(
             kind=theme.kind,

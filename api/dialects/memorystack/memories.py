@@ -32,7 +32,6 @@ from domain.errors import NotFound
 from domain.eventstore.writer import Result
 from domain.ids import MEMORY_PREFIX, parse
 from domain.memory import DeleteMemory, EraseMemory, Memory, UpdateMemory
-from projections import memories as directory
 from projections import search
 from projections.conditions import IdIn
 from projections.selection import Selection
@@ -162,11 +161,9 @@ async def of_agent(
     min_position: MinPosition = None,
 ) -> AgentListAnswer:
     after = place_of(cursor)
-    async with engine.reading(asked, directory.MEMORIES) as (conn, build):
-        selection = directory.around_agent(
-            build, asked.caller.owner, agent_id, teams=include_team, projects=include_project
-        )
-        page = await directory.listing(conn, build, selection, limit + 1, after=after)
+    page = await memories.around_agent(
+        engine, asked, agent_id, limit + 1, teams=include_team, projects=include_project, after=after
+    )
     told, next_cursor = _page(page, limit)
     return AgentListAnswer(success=True, count=len(told), next_cursor=next_cursor, data=told)
 
@@ -178,8 +175,7 @@ def _page(page: list[Memory], limit: int) -> tuple[list[MemoryAnswer], str | Non
 
 
 async def _with_embeddings(asked: Asked, engine: Engine, told: list[MemoryAnswer]) -> list[MemoryAnswer]:
-    async with engine.reading(asked, search.SEARCH) as (conn, build):
-        found = await search.vectors_of(conn, build, [UUID(memory.id) for memory in told])
+    found = await memories.vectors_of(engine, asked, [UUID(memory.id) for memory in told])
     return [msgspec.structs.replace(memory, embedding=found.get(UUID(memory.id))) for memory in told]
 
 
