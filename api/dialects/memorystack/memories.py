@@ -22,11 +22,12 @@ from api.dialects.memorystack.answers import (
     selected,
     wrong,
 )
-from api.dialects.memorystack.repeats import ONCE, anew
+from api.dialects.memorystack.repeats import ONCE
 from api.request import IdempotencyKey, MinPosition
 from application import erasure, finding, memories
 from application.asked import Asked
 from application.engine import Engine
+from application.repeats import anew
 from application.storable import MAX_TEXT, Id, check_metadata, check_text
 from domain.errors import NotFound
 from domain.eventstore.writer import Result
