@@ -4,7 +4,8 @@ import asyncio
 
 from application.chat.chat import Chat
 from application.refusals import NoVoice, SpeechFailed, Unspeakable
-from providers.speech.speech import MAX_TEXT, SpeechUnavailable, plain
+from providers.speech.markdown import MAX_MARKDOWN, plain
+from providers.speech.speech import MAX_TEXT, SpeechUnavailable
 
 VOICELESS = (
     "this server has no voice: set EVERLOG_SPEECH_MODEL to a speech model of the OpenAI-compatible endpoint,"
@@ -16,6 +17,8 @@ TOO_LONG = f"the text is longer than {MAX_TEXT:,} characters: send it in parts"
 
 async def speak(chat: Chat, text: str) -> bytes:
     """A text as MP3; its Markdown is not spoken. Raises Unspeakable, NoVoice and SpeechFailed."""
+    if len(text) > MAX_MARKDOWN:
+        raise Unspeakable(TOO_LONG)
     words = await asyncio.to_thread(plain, text)
     if not any(character.isprintable() and not character.isspace() for character in words):
         raise Unspeakable(SILENT)

@@ -1,7 +1,6 @@
 """Speech from text as MP3: of an OpenAI-compatible endpoint, else of a local voice that came in wheels."""
 
 import asyncio
-import html
 import importlib.util
 import os
 import re
@@ -166,59 +165,3 @@ def _failure(error: openai.APIStatusError) -> str:
     if re.fullmatch("[a-z_]{1,40}", error.code or ""):  # such as insufficient_quota, model_not_found
         kind += f", {error.code}"
     return f"the speech endpoint failed ({kind}): look at EVERLOG_SPEECH_MODEL and EVERLOG_SPEECH_VOICE"
-
-
-# Markdown. No pattern can begin at many places and each time read on to the end: all are linear.
-
-FENCE = re.compile(r"\s*(`{3,}|~{3,})")
-RULE = " \t|:*_=-"
-"""Of nothing else are rules, and the lines below headings and below heads of tables."""
-DEFINITION = re.compile(r"\s*\[[^\[\]\n]++\]:\s*\S++.*")
-LINE_START = re.compile(r"(?:\s|>|#{1,6}\s|[-+*]\s(?:\[[ xX]\]\s)?|\d{1,9}[.)]\s)++")
-HEADING_END = re.compile(r"\s#++\s*$")
-
-TARGET = r"\((?>[^()\n]|\([^()\n]*+\))*+\)"
-IMAGE = re.compile(rf"!\[[^\[\]\n]*+\](?:{TARGET}|\[[^\[\]\n]*+\])")
-LINK = re.compile(rf"\[([^\[\]\n]*+)\](?:{TARGET}|\[[^\[\]\n]*+\])")
-CITATION = re.compile(rf" ?\^?\[(?:\^?\d{{1,3}}(?: ?[,–-] ?\d{{1,3}}){{0,9}}|\^[\w-]{{1,40}})\](?:{TARGET})?")
-ADDRESS = re.compile(
-    r"<?https?://(?:www\.)?([^\s/<>()\[\]\"'`?#]++)"
-    r"(?:[/?#][^\s<>()\[\]\"'`]*[^\s<>()\[\]\"'`.,;:!?])?/?>?"
-)
-"""Nobody wants to hear more of one than its host."""
-TAG = re.compile(r"<[/!a-zA-Z][^<>]*+>")
-STARS = re.compile(r"(?<![\s*\\])\*++(?!\d)|(?<![\w)*\\])\*++(?!\s)")
-"""Not those of `2 * 3` and `2**3`."""
-UNDERSCORES = re.compile(r"(?<!\w)_++(?=\S)|(?<=[^\W_])_++(?!\w)|(?<=[^\w\s])_++(?!\w)")
-"""Not those within a name."""
-ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
-SPACES = re.compile(r"[ \t]{2,}+")
-
-
-def plain(text: str) -> str:
-    """The words of Markdown, as one would read them aloud: no code blocks, images, tags or citations."""
-    lines, fence = [], ""
-    for line in text.splitlines():
-        opening = FENCE.match(line)
-        if fence:
-            if opening and opening[1].startswith(fence) and not line.strip().strip(fence[0]):
-                fence = ""
-        elif opening:
-            fence = opening[1]
-        else:
-            lines.append(_words(line))
-    return re.sub(r"\n{3,}+", "\n\n", "\n".join(lines)).strip()
-
-
-def _words(line: str) -> str:
-    if not line.strip(RULE) or DEFINITION.fullmatch(line):
-        return ""
-    start = LINE_START.match(line)
-    line = HEADING_END.sub("", line[start.end() :] if start else line)
-    if line.startswith("|"):
-        line = ", ".join(cell.strip() for cell in line.strip().strip("|").split("|"))
-    line = LINK.sub(r"\1", CITATION.sub("", IMAGE.sub("", line)))
-    line = TAG.sub("", ADDRESS.sub(r"\1", line))
-    line = STARS.sub("", line.replace("~~", "").replace("`", ""))
-    line = ESCAPE.sub(r"\1", UNDERSCORES.sub("", line))
-    return SPACES.sub(" ", html.unescape(line)).strip()

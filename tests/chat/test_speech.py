@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from providers.speech import speech
+from providers.speech.markdown import MAX_MARKDOWN
 from providers.speech.speech import MAX_TEXT
 from runtime.settings import Settings
 from tests.support.endpoint import Answer, Endpoint
@@ -87,7 +88,16 @@ def test_markdown_is_not_spoken(client: httpx.Client, endpoint: Endpoint) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["", "  \n", "```\ncode\n```", "![](x.png)", "\x01\x02", "x" * (MAX_TEXT + 1)]
+    "text",
+    [
+        "",
+        "  \n",
+        "```\ncode\n```",
+        "![](x.png)",
+        "\x01\x02",
+        "x" * (MAX_TEXT + 1),
+        "x" + "![](x.png)" * (MAX_MARKDOWN // 10),
+    ],
 )
 def test_nothing_to_speak_and_too_much_are_422(client: httpx.Client, endpoint: Endpoint, text: str) -> None:
     before = len(endpoint.asked)

@@ -15,6 +15,7 @@ import pytest
 
 from providers.models import endpoint as models
 from providers.speech import speech
+from providers.speech.markdown import plain
 from providers.speech.speech import (
     MAX_PIECE,
     MAX_TEXT,
@@ -24,7 +25,6 @@ from providers.speech.speech import (
     SpeechUnavailable,
     is_mp3,
     pieces,
-    plain,
 )
 from runtime.composition import voice_of
 from runtime.settings import Settings
@@ -285,6 +285,17 @@ def alive(pid: str) -> bool:
         ("![a cat](data:image/png;base64,AAAA)Look", "Look"),
         ("[![badge](b.png)](https://a.b) Name", "Name"),
         ("so it is [1], they say[2, 3][^4].", "so it is, they say."),
+        (
+            "a footnote[^a] is\n\n[^a]: The *note*, see [x](https://x.org).\n\nnot spoken",
+            "a footnote is\n\nnot spoken",
+        ),
+        ("the first is `xs[1]`", "the first is xs[1]"),
+        ("![x](data:image/svg+xml,<svg/>)not [opened](javascript:x)", "not opened"),
+        (
+            "- one\n  ```\n  code\n  ```\n  goes **on\n  for** long\n\n  and on",
+            "one\ngoes on\nfor long\n\nand on",
+        ),
+        ("| | b |\n|-|-|\n| 1 | |", "b\n\n1"),
         ("so it is[[1]](https://a.b) and [2](https://c.d).", "so it is and."),
         ("read https://www.example.org/a/b?c=d. Then <https://x.org>", "read example.org. Then x.org"),
         ("- one\n* two\n+ three\n1. four\n2) five\n- [x] six", "one\ntwo\nthree\nfour\nfive\nsix"),
