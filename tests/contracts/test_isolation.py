@@ -41,9 +41,9 @@ SHAPES: dict[str, set[str]] = {
 OPEN = {"live", "ready", "metrics", "khojHealth"}
 """Operations that need no key, and know no owner."""
 MODELS = {"khojChat", "khojChooseChatModel", "khojSpeak", "khojTranscribe"}
-"""Operations that do nothing without a model: tests/chat has one, and sees what a stranger gets."""
+"""Operations that do nothing without a model: tests/application/chat sees what a stranger gets of one."""
 FORMS = {"khojReplaceContent", "khojAddContent", "khojConvertContent"}
-"""Operations that take files: tests/chat/test_content.py sends some for a stranger."""
+"""Operations that take files: tests/application/chat/test_content.py sends some for a stranger."""
 PUBLIC = {"khojGetSharedHistory", "khojForkConversation"}
 """Operations on what its owner has shown to all."""
 REVOKING = {"khojRevokeToken"}
