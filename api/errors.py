@@ -89,6 +89,7 @@ KINDS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     errors.Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
     EmbedderUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "embedder-unavailable"),
     NotBuilt: (HTTPStatus.SERVICE_UNAVAILABLE, "not-built"),
+    of_application.AboveHead: (HTTPStatus.BAD_REQUEST, "above-head"),
     of_application.Behind: (HTTPStatus.SERVICE_UNAVAILABLE, "behind"),
     of_application.TooMuch: (HTTPStatus.UNPROCESSABLE_ENTITY, "too-much"),
     of_application.StaleProposal: (HTTPStatus.CONFLICT, "stale-proposal"),
@@ -212,8 +213,14 @@ def _of_ours(error: Exception) -> Problem:
         if isinstance(error, known):
             own = isinstance(error, errors.Refused | EmbedderUnavailable | NotBuilt)
             told = str(error) if own else WORDS[kind]
-            return _malformed(told) if kind == "malformed" else _made(status, kind, told)
+            faults = [_of_position(told)] if isinstance(error, of_application.AboveHead) else None
+            return _malformed(told) if kind == "malformed" else _made(status, kind, told, faults)
     return _made(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "something went wrong on the server")
+
+
+def _of_position(message: str) -> dict[str, Any]:
+    """A fault of the one header by which a position is demanded."""
+    return {"key": "Everlog-Min-Position", "source": "header", "message": message}
 
 
 def _malformed(detail: str) -> Problem:

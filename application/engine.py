@@ -14,9 +14,10 @@ from psycopg import AsyncConnection
 from application.asked import Asked
 from application.callers import Callers
 from application.reader import Reader, Wanted
-from application.refusals import Behind
+from application.refusals import AboveHead, Behind
 from domain.aggregate import Commands, S
 from domain.eventstore.cells import Cell, Cells
+from domain.eventstore.reading import head_now
 from domain.eventstore.writer import Result, Work
 from domain.scope import Scope
 from projections.catalogue import Build, live
@@ -100,7 +101,8 @@ class Engine:
     ) -> AsyncIterator[tuple[AsyncConnection[Any], Build]]:
         """A connection and the live build of a projection that has reached what the caller has written.
 
-        Raises Behind when a position that the caller asked for is not reached in time.
+        Raises Behind when a position that the caller asked for is not reached in time, AboveHead when the
+        log does not go so far.
         """
         name, caller = projection.name, asked.caller
         cell = await self.cell_of(caller.owner)
@@ -112,6 +114,8 @@ class Engine:
             ready = await self._reader.is_ready(conn, build, wanted)
             if ready:
                 yield conn, build
+            elif build.position < required:
+                await _require_reachable(conn, asked.min_position)
         if ready:
             return
         await self._wait(cell, name, wanted)
@@ -128,3 +132,9 @@ class Engine:
             left = VECTOR_WAIT_SECONDS - (time.monotonic() - started)
             if not await self._reader.embedded(cell, name, wanted, left):
                 self._reader.give_up(name, wanted)
+
+
+async def _require_reachable(conn: AsyncConnection[Any], position: int | None) -> None:
+    """Raises AboveHead for a position that nothing has been written at."""
+    if position and position > (last := await head_now(conn)):
+        raise AboveHead(f"there is no position {position} yet: the log ends at {last}")

@@ -7,6 +7,10 @@ class Behind(Refused):
     """A projection did not reach, in time, what the reader asked for."""
 
 
+class AboveHead(Refused):
+    """A reader demands a position that the log has not reached, so that waiting for it is in vain."""
+
+
 class TooMuch(Refused):
     """What is asked for is more than is done at once; the text says how to ask for less."""
 

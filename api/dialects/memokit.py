@@ -151,6 +151,7 @@ CODES = {
     "scope-missing": "FORBIDDEN",
     "wrong-dialect": "FORBIDDEN",
     "invalid": "VALIDATION_ERROR",
+    "above-head": "VALIDATION_ERROR",
     "malformed": "VALIDATION_ERROR",
     "unstorable": "VALIDATION_ERROR",
     "not-json": "UNSUPPORTED_MEDIA_TYPE",

@@ -10,7 +10,7 @@ from litestar.params import FromPath, QueryParameter
 
 from api.errors import refusals
 from api.ids import id_of
-from api.position import at_position
+from api.position import After, at_position
 from api.request import IdempotencyKey, Prefer, patience
 from api.scope import SCOPED
 from application import ingestions
@@ -58,7 +58,7 @@ async def listing(
     engine: NamedDependency[Engine],
     within: NamedDependency[Scope],
     status: Annotated[Status | None, QueryParameter()] = None,
-    after: Annotated[int, QueryParameter(ge=0, description="Only those beyond this position")] = 0,
+    after: After = 0,
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)] = 50,
 ) -> IngestionsAnswer:
     found, further = await engine.run(asked, ingestions.find, within, status, after, limit)

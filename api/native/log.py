@@ -11,6 +11,7 @@ from litestar.params import QueryParameter
 
 from api.body import IdParameter
 from api.errors import Refusal, refusals
+from api.position import After
 from application.asked import Asked
 from application.engine import Engine
 from application.events import LoggedEvent, page
@@ -37,7 +38,7 @@ class EventsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 async def events(
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
-    after: Annotated[int, QueryParameter(ge=0, description="Positions above this one")] = 0,
+    after: After = 0,
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 100,
     memory_id: IdParameter = None,
     user_id: IdParameter = None,

@@ -1,11 +1,17 @@
 """Versions over HTTP: racing clients lose nothing, conflicts are answers, repeated requests are done once."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
+import psycopg
+import pytest
 
+from application.engine import WAIT_SECONDS
 from tests.support.memories import add
-from tests.support.service import KEY, Service, client_of
+from tests.support.problems import is_problem
+from tests.support.service import KEY, Service, client_of, eventually
 
 
 def test_200_rounds_of_two_racing_metadata_updates_lose_none(service: Service, user: str) -> None:
@@ -97,9 +103,56 @@ def test_a_reader_can_wait_for_anothers_write(client: httpx.Client, user: str) -
     listed = client.get("/v1/memories", params={"user_id": user}, headers={"Everlog-Min-Position": position})
     assert listed.json()["total"] == 1
     assert int(listed.headers["Everlog-Position"]) >= int(position)
-    behind = client.get("/v1/memories", headers={"Everlog-Min-Position": "999999999"})
+
+
+def test_a_position_that_is_not_reached_in_time_is_503(service: Service, user: str) -> None:
+    client = service.client
+    add(client, "one", user)
+    with psycopg.connect(service.worker.cells.first.conninfo) as conn:  # no runner gets on without its row
+        conn.execute("SELECT FROM projections WHERE name = 'memories' AND state = 'live' FOR UPDATE")
+        body = {"messages": [{"role": "user", "content": "two"}], "user_id": user, "infer": False}
+        written = client.post("/v1/memories", json=body)
+        position = {"Everlog-Min-Position": written.headers["Everlog-Position"]}
+        behind = client.get("/v1/memories", headers=position)
     assert (behind.status_code, behind.json()["type"]) == (503, "urn:everlog:problem:behind")
     assert behind.headers["Retry-After"] == "1"
+    eventually(lambda: client.get("/v1/memories", headers=position).status_code == 200)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/v1/memories", None, 400),
+        ("GET", "/v1/graph?user_id=x", None, 400),
+        ("POST", "/v1/search", {"query": "x", "mode": "keyword"}, 400),
+        ("POST", "/mem0/v3/memories/search/", {"query": "x", "filters": {"user_id": "x"}}, 400),
+        ("GET", "/memokit/v1/memories?userId=x", None, 400),
+        ("GET", "/api/v1/memories", None, 400),
+        ("GET", "/api/memories", None, 422),  # as Khoj has it for whatever is wrong with a request
+    ],
+)
+def test_a_position_above_the_head_is_refused_at_once(
+    client: httpx.Client, method: str, path: str, body: dict[str, Any] | None, status: int
+) -> None:
+    began = time.monotonic()
+    answer = client.request(method, path, json=body, headers={"Everlog-Min-Position": "999999999999"})
+    assert time.monotonic() - began < WAIT_SECONDS
+    assert answer.status_code == status
+    assert "Retry-After" not in answer.headers
+    if path.startswith("/v1/"):
+        problem = answer.json()
+        assert problem["type"] == "urn:everlog:problem:above-head"
+        assert [(fault["source"], fault["key"]) for fault in problem["errors"]] == [
+            ("header", "Everlog-Min-Position")
+        ]
+        assert "the log ends at" in problem["detail"]
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/ingestions"])
+def test_a_page_begins_at_what_a_position_can_be(client: httpx.Client, path: str) -> None:
+    assert client.get(path, params={"after": 2**63 - 1}).status_code == 200
+    for beyond in (2**63, 10**30, "9" * 5_000):
+        is_problem(client.get(path, params={"after": beyond}), 400)
 
 
 def test_lists_can_be_read_as_of_a_moment(client: httpx.Client, user: str) -> None:
