@@ -1,8 +1,9 @@
 FROM python:3.12.13-slim-trixie
 WORKDIR /app
 COPY requirements*.txt .
-RUN pip install --no-cache-dir --require-hashes -r requirements.txt
-# Such as "code diagrams speech": what README's Chat names. They list all that they need.
+RUN pip install --no-cache-dir --require-hashes -r requirements.txt \
+    && pip install --no-cache-dir --no-deps --require-hashes -r requirements-diagrams.txt
+# Such as "code speech": what README's Chat names. They list all that they need.
 ARG EXTRAS=""
 RUN for extra in $EXTRAS; do \
     pip install --no-cache-dir --no-deps --require-hashes -r requirements-$extra.txt || exit 1; done

@@ -1,8 +1,7 @@
 """Whether a text is a Mermaid diagram that clients can draw, and safe for them to.
 
-What clients draw with is JavaScript. Here the structure is checked by hand, in words that tell a model what
-it got wrong; where the wheel `merman` is installed (Mermaid's grammar in Rust), that has the last word.
-What neither can judge passes.
+What clients draw with is JavaScript. Here its grammar is judged by `merman`, which has it in Rust. It has no
+wheel for every platform: without it, any diagram passes whose first line says of what kind it is.
 """
 
 import functools
@@ -10,8 +9,7 @@ import importlib
 import importlib.util
 import logging
 import re
-from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import msgspec
 
@@ -21,6 +19,37 @@ MAX_LINES = 200
 MAX_BYTES = 20_000
 MAX_AMPERSANDS = 40
 """`A & B --> C & D` is four edges: their number grows with the product."""
+MAX_MILLISECONDS = 1_000
+"""Of reading the grammar; a large diagram takes 5, a hostile one of the same size 15,000."""
+MAX_REASON = 200
+"""Characters; some of the grammar's own go on with all that it would have understood."""
+
+FLOWCHARTS = {"flowchart", "graph", "flowchart-elk"}
+STATES = {"stateDiagram", "stateDiagram-v2"}
+FLOW = 'a["the (label)"] -->|text| b'
+KINDS = {
+    "flowchart": FLOW,
+    "graph": FLOW,
+    "flowchart-elk": FLOW,
+    "sequenceDiagram": "Alice->>Bob: text, with #59; for a semicolon",
+    "classDiagram": "A <|-- B",
+    "classDiagram-v2": "A <|-- B",
+    "stateDiagram": "Idle --> Running : what happens",
+    "stateDiagram-v2": "Idle --> Running : what happens",
+    "erDiagram": "CUSTOMER ||--o{ ORDER : places",
+    "gantt": "The task :id, 2026-01-31, 5d",
+    "pie": '"Label" : 42.5',
+    "journey": "The step: 5: Me, Cat",
+    "quadrantChart": "Name: [0.3, 0.75]",
+    "timeline": "2004 : Facebook",
+    "mindmap": 'id["the label"]',
+    "gitGraph": "branch develop",
+}
+"""Those that are proposed, with a statement of each, for who has written another."""
+RARE = {"requirementDiagram", "C4Context", "C4Container", "C4Component", "C4Dynamic", "C4Deployment"}
+RARE |= {"sankey", "sankey-beta", "xychart", "xychart-beta", "block", "block-beta", "packet", "packet-beta"}
+RARE |= {"kanban", "architecture-beta", "radar-beta", "treemap", "treemap-beta"}
+"""Others that clients draw."""
 
 
 class DiagramInvalid(Exception):
@@ -33,31 +62,36 @@ class DiagramInvalid(Exception):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One statement and the number of the line where it begins; `text` has no spaces around it."""
+    """A line without the spaces around it, and its number."""
 
     number: int
     text: str
-    indent: int = 0
 
     def refuse(self, reason: str) -> NoReturn:
         raise DiagramInvalid(self.number, reason)
 
 
 def check(mermaid: str) -> str:
-    """The diagram without the code fence around it. Raises DiagramInvalid. Takes milliseconds."""
+    """The diagram without the code fence around it. Raises DiagramInvalid.
+
+    Takes milliseconds, and at most a second: call it in a thread.
+    """
     diagram = _unfenced(mermaid)
     _require_size(diagram)
-    lines = _lines(diagram)
-    for line in lines:
+    for line in _lines(diagram):
         _require_safe(line)
         _require_safe_links(line)
-    lines = _content(lines)
+    lines = _content(diagram)
     if not lines:
         raise DiagramInvalid(1, "the diagram is empty")
-    structure = _kind(lines[0])
-    structure(lines)
-    _require_grammar(diagram)
+    kind = _kind(lines[0])
+    _require_meaning(kind, lines)
+    _require_grammar(kind, diagram)
     return diagram
+
+
+def _lines(text: str) -> list[Line]:
+    return [Line(number, line.strip()) for number, line in enumerate(text.split("\n"), 1)]
 
 
 FENCE = re.compile(r"^[ \t]*```+[ \t]*(?:mermaid)?[ \t]*$(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
@@ -74,34 +108,6 @@ def _require_size(diagram: str) -> None:
         raise DiagramInvalid(MAX_LINES + 1, f"more than {MAX_LINES} lines: draw less, the main parts only")
     if len(diagram.encode(errors="replace")) > MAX_BYTES:
         raise DiagramInvalid(1, f"more than {MAX_BYTES:,} bytes: shorten the labels")
-
-
-def _lines(diagram: str) -> list[Line]:
-    return [
-        Line(number, text.strip(), len(text) - len(text.lstrip()))
-        for number, text in enumerate(diagram.split("\n"), 1)
-    ]
-
-
-def _content(lines: list[Line]) -> list[Line]:
-    """Without blank lines, comments, a title before the diagram, and descriptions for screen readers."""
-    kept: list[Line] = []
-    skipping = ""
-    for line in lines:
-        if skipping:
-            if skipping in line.text:
-                skipping = ""
-            elif skipping == "---" and not line.text.startswith("title:"):
-                line.refuse("nothing but `title:` may stand between the lines of ---")
-        elif line.text == "---" and not kept:
-            skipping = "---"
-        elif re.match(r"accDescr\s*\{", line.text):
-            skipping = "" if "}" in line.text else "}"
-        elif (
-            line.text and not line.text.startswith("%%") and not re.match(r"acc(Title|Descr)\s*:", line.text)
-        ):
-            kept.append(line)
-    return kept
 
 
 # Safety
@@ -147,20 +153,87 @@ def _require_safe_links(line: Line) -> None:
         line.refuse("no links, properties or details of participants: leave it out")
 
 
+# Kind, and what the grammar allows although it is not drawn as it is meant
+
+ASIDE = re.compile(r"^[ \t]*(?:%%.*|acc(?:Title|Descr)[ \t]*:.*|accDescr\s*\{[^}]*\}?)", re.MULTILINE)
+"""Comments, and what is for screen readers."""
+
+
+def _content(diagram: str) -> list[Line]:
+    """From the line on that says the kind, without blank lines and asides."""
+    drawn = ASIDE.sub(lambda aside: "\n" * aside[0].count("\n"), diagram)
+    lines = [line for line in _lines(drawn) if line.text]
+    if not lines or lines[0].text != "---":
+        return lines
+    for at, line in enumerate(lines[1:], 2):
+        if line.text == "---":
+            return lines[at:]
+        if not line.text.startswith("title:"):
+            line.refuse("nothing but `title:` may stand between the lines of ---")
+    return []
+
+
+def _kind(header: Line) -> str:
+    word = re.split(r"[\s;:]", header.text, maxsplit=1)[0]
+    spelling = {name.lower(): name for name in [*KINDS, *RARE]}.get(word.lower())
+    if not spelling:
+        header.refuse(f"the first line must say what diagram it is, one of: {', '.join(KINDS)}")
+    if spelling != word:
+        header.refuse(f"the first line is spelt {spelling}")
+    return spelling
+
+
+FLOWCHART = re.compile(r"\S+?(?:\s+(?:TB|TD|BT|RL|LR|[><^v]))?\s*(?:;.*)?")
+NOTE = re.compile(r"note\s+(?:left|right)\s+of\s+[^:]+", re.IGNORECASE)
+STEP = re.compile(r"(?:title|section)\b.*|[^:]+:\s*-?\d+(?:\.\d+)?\s*(?::.*)?")
+
+
+def _require_meaning(kind: str, lines: list[Line]) -> None:
+    if kind in FLOWCHARTS:
+        if not FLOWCHART.fullmatch(lines[0].text):
+            lines[0].refuse("write a direction after it, and nothing else: flowchart TD (or LR, BT, RL)")
+        if sum(line.text.count("&") for line in lines) > MAX_AMPERSANDS:
+            lines[0].refuse(f"more than {MAX_AMPERSANDS} times &: draw fewer edges")
+    elif kind in STATES:
+        _require_states_of_one_word(lines[1:])
+    elif kind == "journey":
+        for line in lines[1:]:
+            if not STEP.fullmatch(line.text):
+                line.refuse("a step is written: The step: 5: Me, Cat (a score of 1 to 5, then who)")
+
+
+def _require_states_of_one_word(lines: list[Line]) -> None:
+    """`Idle --> Not running` would draw three states."""
+    in_note = False
+    for line in lines:
+        in_note = bool(NOTE.fullmatch(line.text)) or (in_note and line.text.lower() != "end note")
+        transition = re.sub(r'"[^"]*"', "", line.text).replace(":::", "\0").partition(":")[0]
+        source, arrow, target = transition.partition("-->")
+        if arrow and not in_note and (re.search(r"\s", source.strip()) or re.search(r"\s", target.strip())):
+            line.refuse('a state is one word; a longer name is given before: state "Idle again" as Idle2')
+
+
 # Grammar
 
 
-@functools.cache
-def _parser() -> Any:
-    """merman's engine, or None where its wheel is not installed."""
-    if not importlib.util.find_spec("merman"):
-        return None
-    try:
-        engine = importlib.import_module("merman").MermanEngine
-        return engine(options_json='{"version":2,"resources":{"profile":"constrained"}}', services=None)
-    except Exception as error:  # a later release, or a machine it was not built for
-        log.warning("merman is installed but of no use here: %s", type(error).__name__)
-        return None
+class _Parser:
+    """Raises whatever a later release, or a machine that it was not built for, makes of it."""
+
+    def __init__(self) -> None:
+        self._merman = importlib.import_module("merman")
+        self._engine = self._merman.MermanEngine(
+            options_json='{"version":2,"resources":{"profile":"constrained"}}', services=None
+        )
+
+    def analysis(self, diagram: str) -> "_Analysis":
+        asked = self._merman.MermanOperationRequestV4(
+            operation_id="analysis-json",
+            source=diagram,
+            uri=None,
+            options_json=None,
+            control=self._merman.MermanOperationControl(timeout_ms=MAX_MILLISECONDS),
+        )
+        return msgspec.json.decode(self._engine.execute(asked).data, type=_Analysis)
 
 
 class _Span(msgspec.Struct):
@@ -178,386 +251,35 @@ class _Analysis(msgspec.Struct):
     diagnostics: list[_Diagnostic]
 
 
-def _require_grammar(diagram: str) -> None:
+@functools.cache
+def _parser() -> _Parser | None:
+    """None where merman has no wheel, or one that is of no use."""
+    if not importlib.util.find_spec("merman"):
+        return None
+    try:
+        parser = _Parser()
+        parser.analysis("flowchart TD")
+    except Exception as error:
+        log.warning("merman is installed but of no use here: %s", type(error).__name__)
+        return None
+    return parser
+
+
+def _require_grammar(kind: str, diagram: str) -> None:
     if not (parser := _parser()):
         return
     try:
-        analysis = msgspec.json.decode(parser.analyze_json(diagram, None), type=_Analysis)
-    except Exception:  # a parser that fails has judged nothing
-        return
+        analysis = parser.analysis(diagram)
+    except Exception as error:
+        if getattr(error, "cancellation", None):
+            raise DiagramInvalid(1, "it takes too long to read: draw less, the main parts only") from None
+        return  # a parser that fails has judged nothing
     for found in analysis.diagnostics if not analysis.valid else []:
         if found.id == "merman.parse.diagram_parse":
-            raise DiagramInvalid(found.span.line if found.span else 1, found.message)
+            raise DiagramInvalid(found.span.line if found.span else 1, _reason(kind, found.message))
 
 
-# Kinds of diagrams
-
-
-def _kind(header: Line) -> Callable[[list[Line]], None]:
-    word = re.split(r"[\s;:]", header.text, maxsplit=1)[0]
-    if word in STRUCTURES:
-        return STRUCTURES[word]
-    spelling = {name.lower(): name for name in [*STRUCTURES, *UNJUDGED]}.get(word.lower())
-    if not spelling:
-        header.refuse(f"the first line must say what diagram it is, one of: {', '.join(STRUCTURES)}")
-    if spelling != word:
-        header.refuse(f"the first line is spelt {spelling}")
-    return lambda _: None
-
-
-class Blocks:
-    """What is open at a line, so that whatever begins also ends."""
-
-    def __init__(self, ending: str = "end") -> None:
-        self._open: list[tuple[Line, str]] = []
-        self._ending = ending
-
-    def begin(self, line: Line, kind: str) -> None:
-        self._open.append((line, kind))
-
-    @property
-    def innermost(self) -> str:
-        return self._open[-1][1] if self._open else ""
-
-    def end(self, line: Line) -> None:
-        if not self._open:
-            line.refuse(f"{self._ending!r} ends nothing here: leave it out")
-        self._open.pop()
-
-    def require_closed(self) -> None:
-        if self._open:
-            line, kind = self._open[-1]
-            line.refuse(f"this {kind} is never ended: write {self._ending!r} after its last line")
-
-
-# Flowcharts
-
-DIRECTIONS = {"TB", "TD", "BT", "RL", "LR", ">", "<", "^", "v"}
-SHAPES = [("(((", ")))"), ("((", "))"), ("([", "])"), ("(", ")"), ("[[", "]]"), ("[(", ")]"), ("[/", "/]")]
-SHAPES += [("[/", "\\]"), ("[\\", "\\]"), ("[\\", "/]"), ("[", "]"), ("{{", "}}"), ("{", "}"), (">", "]")]
-RAW = r'(?:"[^"]*"|[^\[\](){}|"]*?)'
-LABELS = "|".join(
-    re.escape(opening) + (r"(?![/\\])" if opening == "[" else "") + RAW + re.escape(closing)
-    for opening, closing in SHAPES
-)
-FLOW_TOKEN = re.compile(
-    rf"""
-      (?P<label>(?<=[^\s&;|"()\[\]{{}}<>=.-])(?:{LABELS}))
-    | (?P<data>@\{{(?:"[^"]*"|[^"}}])*\}})
-    | (?P<edge><?(?: --+[->xo] | ==+[=>xo] | -\.+-[>xo]? | ~~~+
-        | --(?:"[^"]*"|[^\n"])*?--+[->xo]
-        | ==(?:"[^"]*"|[^\n"])*?==+[=>xo]
-        | -\.(?:"[^"]*"|[^\n"])*?\.+-[>xo]? )
-        (?:\s*\|(?:"[^"]*"|[^\[\](){{}}|"\n]*)\|)?)
-    | (?P<quote>"[^"]*")
-    """,
-    re.VERBOSE,
-)
-FREE = re.compile(
-    r"(?:style|linkStyle|classDef|class|click|title)\s(?!\s*(?:--|==|-\.|&))(?:\"[^\"\n]*\"|[^\n;\"])*"
-    rf"|subgraph\s[^\n;\[\"(]*(?:{LABELS})?"
-)
-"""Statements, or beginnings of them, that hold anything."""
-JOINT = "\0"
-"""Stands for an edge in what is left of a flowchart without its labels."""
-GOES_ON = re.compile(r"\n\s*<?(?:--|==|-\.|~~~)")
-UNREAD = {
-    '"': "a double quote is opened and never closed; within a label write #quot; for it",
-    "|": "this edge's label is never closed, or holds brackets without quotes: A -->|label| B",
-    "[": 'this label is never closed or holds brackets: put it in double quotes, A["the (label)"]',
-}
-UNREAD |= {
-    "(": UNREAD["["],
-    "{": UNREAD["["],
-    "]": "a bracket is closed that was never opened: quote the label",
-}
-UNREAD |= {")": UNREAD["]"], "}": UNREAD["]"]}
-UNREAD |= dict.fromkeys(
-    ["--", "==", "-."], "this edge never ends; one with a label is written A -- label --> B"
-)
-
-
-def _flowchart(lines: list[Line]) -> None:
-    header = re.fullmatch(r"(?:graph|flowchart(?:-elk)?)(?:\s+([^\s;]+))?\s*(?:;(.*))?", lines[0].text)
-    if not header or (header[1] or "TD") not in DIRECTIONS:
-        lines[0].refuse("write a direction after it, and nothing else: flowchart TD (or LR, BT, RL)")
-    if sum(line.text.count("&") for line in lines) > MAX_AMPERSANDS:
-        lines[0].refuse(f"more than {MAX_AMPERSANDS} times &: draw fewer edges")
-    blocks = Blocks()
-    for statement in _statements([Line(lines[0].number, header[2] or ""), *lines[1:]]):
-        if re.match(r"subgraph\b(?!\s*\0)", statement.text):
-            blocks.begin(statement, "subgraph")
-        elif statement.text == "end":
-            blocks.end(statement)
-        elif direction := re.fullmatch(r"direction\s+(\S+)", statement.text):
-            if direction[1] not in DIRECTIONS:
-                statement.refuse("the direction is one of TB, BT, RL, LR")
-        else:
-            _require_chain(statement)
-    blocks.require_closed()
-
-
-def _statements(lines: list[Line]) -> Iterator[Line]:
-    """The statements of a flowchart without their labels, each edge a JOINT."""
-    text = "\n".join(line.text for line in lines) + "\n"
-    kept, start, at = "", 0, 0
-    while at < len(text):
-        if not kept.strip() and (free := FREE.match(text, at)):
-            kept, at = ("subgraph " if free[0].startswith("subgraph") else " "), free.end()
-        elif token := FLOW_TOKEN.match(text, at):
-            kept += {"edge": JOINT, "quote": "q"}.get(token.lastgroup or "", "")
-            at = token.end()
-        elif (
-            text[at] == "\n"
-            and kept.strip()
-            and (kept.rstrip(" ").endswith(JOINT) or GOES_ON.match(text, at))
-        ):
-            kept, at = kept + " ", at + 1
-        elif text[at] in ";\n":
-            if kept.strip():
-                yield Line(lines[text.count("\n", 0, start)].number, kept.strip())
-            kept, start, at = "", at + 1, at + 1
-        elif unread := UNREAD.get(text[at]) or UNREAD.get(text[at : at + 2]):
-            lines[text.count("\n", 0, at)].refuse(unread)
-        else:
-            kept, at = kept + text[at], at + 1
-    if kept.strip():  # an edge at the end waits for a node on the next line
-        yield Line(lines[text.count("\n", 0, start)].number, kept.strip())
-
-
-def _require_chain(statement: Line) -> None:
-    """Nodes, joined by edges and by &."""
-    sides = re.sub(r"\s\S+@\s*\0", JOINT, statement.text).split(JOINT)  # an edge may have an id, e1@-->
-    for node in (part.strip() for side in sides for part in re.split(r"(?:^|\s)&(?:\s|$)", side)):
-        if not node:
-            statement.refuse("an edge needs a node on both sides, and no node is empty: A --> B")
-        if node == "end":
-            statement.refuse("`end` is a reserved word: give this node another id, such as finish")
-        if re.search(r"->|<-|--|==", node):
-            statement.refuse("an edge is written -->, ---, -.-> or ==>, with a label -->|label|")
-        if re.search(r"\s", re.sub(r"\s+[xo]$", "", node)):
-            statement.refuse('a node\'s id is one word, its label follows in brackets: id["the label"]')
-
-
-# Sequences
-
-SEQUENCE_BLOCKS = {"loop", "alt", "opt", "par", "par_over", "critical", "break", "rect", "box"}
-BRANCHES = {"else": {"alt"}, "and": {"par", "par_over"}, "option": {"critical"}}
-MESSAGE = re.compile(
-    r"(.+?)\s*(?:<<--?>>|--?>>|--?>|--?[x)]|--?\|?[\\/]+|[\\/]+\|?--?)(?:\(\))?\s*[+-]?\s*([^:]*?)\s*(:.*)?"
-)
-STATEMENT = re.compile(
-    r"(?:participant|actor|create\s+(?:participant|actor)|destroy|activate|deactivate|links?|title|autonumber"
-    r"|properties|details)\b",
-    re.IGNORECASE,
-)
-NOTE = re.compile(r"note\s+(?:(?:left|right)\s+of|over)\s+[^:]+:.*", re.IGNORECASE)
-
-
-def _sequence(lines: list[Line]) -> None:
-    blocks = Blocks()
-    for line in lines[1:]:
-        word = re.split(r"[\s:;]", line.text, maxsplit=1)[0].lower()
-        if word in SEQUENCE_BLOCKS:
-            blocks.begin(line, word)
-        elif line.text.rstrip(";").strip().lower() == "end":
-            blocks.end(line)
-        elif word in BRANCHES:
-            if blocks.innermost not in BRANCHES[word]:
-                line.refuse(f"{word!r} belongs into a block that begins with {min(BRANCHES[word])!r}")
-        elif word == "note":
-            if not NOTE.fullmatch(line.text):
-                line.refuse("a note is written: Note over Alice,Bob: text (or left of, right of)")
-        elif not STATEMENT.match(line.text):
-            _require_message(line)
-    blocks.require_closed()
-
-
-def _require_message(line: Line) -> None:
-    message = MESSAGE.fullmatch(line.text)
-    if not message or not message[2]:
-        line.refuse("not a statement of a sequence diagram; a message is written: Alice->>Bob: text")
-    if message[3] is None:
-        line.refuse("a message needs a text after a colon: Alice->>Bob: text")
-    if "end" in {message[1].lower(), message[2].lower()}:
-        line.refuse("`end` is a reserved word: give this participant another name")
-    rest = re.sub(r"[#&]\w+;", "", message[3]).rstrip("; ")
-    if ";" in rest and not all(
-        MESSAGE.fullmatch(part.strip()) for part in rest.split(";")[1:] if part.strip()
-    ):
-        line.refuse("a semicolon ends the statement: leave it out of the text, or write #59;")
-
-
-# Classes, states and entities: lines, and blocks in braces
-
-
-def _class(lines: list[Line]) -> None:
-    blocks = Blocks("}")
-    for line in lines[1:]:
-        if line.text == "}":
-            blocks.end(line)
-        elif re.match(r"(?:class|namespace)\b", line.text) and re.search(r"\{[^{}]*$", line.text):
-            blocks.begin(line, "block")
-        elif blocks.innermost and not re.match(r"(?:class|namespace|note)\b", line.text):
-            continue
-        elif re.search(r"(?<!-)->", re.sub(r'"[^"]*"', "", line.text).partition(":")[0]):
-            line.refuse("a relation is written A <|-- B, A *-- B, A o-- B, A --> B or A ..> B")
-        elif re.match(
-            r"(?:<\||[*o<])?(?:--|\.\.)|.*(?:--|\.\.)(?:\|>|[*o>])?\s*$", line.text.partition(":")[0]
-        ):
-            line.refuse("a relation needs a class on both sides: A <|-- B")
-    blocks.require_closed()
-
-
-def _state(lines: list[Line]) -> None:
-    blocks, note = Blocks("}"), Blocks("end note")
-    for line in lines[1:]:
-        if line.text.lower() == "end note":
-            note.end(line)
-        elif note.innermost:
-            continue
-        elif re.fullmatch(r"note\s+(?:left|right)\s+of\s+[^:]+", line.text, re.IGNORECASE):
-            note.begin(line, "note")
-        elif line.text == "}":
-            blocks.end(line)
-        elif line.text.startswith("state ") and line.text.endswith("{"):
-            blocks.begin(line, "state")
-        elif "->" in re.sub(r'"[^"]*"', "", line.text.partition(":")[0]):
-            _require_transition(line)
-    note.require_closed()
-    blocks.require_closed()
-
-
-def _require_transition(line: Line) -> None:
-    sides = [side.strip() for side in re.sub(r":(?!::).*", "", line.text.replace(":::", "\0")).split("-->")]
-    if len(sides) != 2 or not all(sides) or "->" in "".join(sides):
-        line.refuse("a transition is written: Idle --> Running : what happens")
-    if any(re.search(r"\s", side) for side in sides):
-        line.refuse('a state is one word; a longer name is given before: state "Idle again" as Idle2')
-
-
-ENTITY = r'(?:[^\s"{}|]+|"[^"]+")(?:\[[^\]]*\])?(?::::?[\w,-]+)?'
-BLOCK = re.compile(rf"{ENTITY}\s*\{{(?P<body>[^{{}}]*)(?P<closed>\}})?")
-CARDINALITY = r"(?:[|}][|o]|[|o][|{]|u)"
-IDENTIFYING = r"(?:--|\.\.|\.-|-\.|to|optionally to)"
-RELATION = re.compile(
-    rf"({ENTITY})\s*{CARDINALITY}\s*{IDENTIFYING}\s*{CARDINALITY}\s*({ENTITY})\s*(:\s*\S.*)?"
-)
-ATTRIBUTE = re.compile(
-    r'[^\s"]+\s+[^\s"]+(?:\s+(?:PK|FK|UK)(?:\s*,\s*(?:PK|FK|UK))*)?(?:\s+"[^"]*")?', re.IGNORECASE
-)
-WORDS = re.compile(
-    r"(?:direction|classDef|class|style|title)\s|.*\s(?:one|zero|many|only|optionally)\b", re.IGNORECASE
-)
-
-
-def _entities(lines: list[Line]) -> None:
-    blocks = Blocks("}")
-    for line in lines[1:]:
-        if line.text == "}":
-            blocks.end(line)
-        elif blocks.innermost:
-            if not ATTRIBUTE.fullmatch(line.text):
-                line.refuse('an attribute is written: type name PK "comment"')
-        elif block := BLOCK.fullmatch(line.text):
-            if not block["closed"]:
-                blocks.begin(line, "entity")
-        elif relation := RELATION.fullmatch(line.text):
-            if not relation[3]:
-                line.refuse("a relation needs a label: CUSTOMER ||--o{ ORDER : places")
-        elif not WORDS.match(line.text) and not re.fullmatch(ENTITY, line.text):
-            line.refuse("a relation is written: CUSTOMER ||--o{ ORDER : places")
-    blocks.require_closed()
-
-
-# Diagrams of one statement a line
-
-ENTRY = {
-    "gantt": (
-        r"(?:title|dateFormat|axisFormat|tickInterval|excludes|includes|todayMarker|weekday|weekend|section|click)\b.*"
-        r"|inclusiveEndDates|topAxis|displayMode.*|[^:]+:\s*\S.*",
-        "a task is written: The task :id, 2026-01-31, 5d",
-    ),
-    "pie": (r'title\b.*|showData|"[^"]+"\s*:\s*\d+(?:\.\d+)?', 'a slice is written: "Label" : 42.5'),
-    "journey": (
-        r"(?:title|section)\b.*|[^:]+:\s*-?\d+(?:\.\d+)?\s*(?::.*)?",
-        "a step is written: The step: 5: Me, Cat (a score of 1 to 5, then who)",
-    ),
-    "quadrantChart": (
-        r"title\b.*|[xy]-axis\s+\S.*|quadrant-[1-4]\s+\S.*|classDef\s.*"
-        r"|[^\[\]]+:\s*\[\s*(?:1|0(?:\.\d+)?)\s*,\s*(?:1|0(?:\.\d+)?)\s*\].*",
-        "a point is written: Name: [0.3, 0.75], with both numbers from 0 to 1",
-    ),
-    "timeline": (r".*", ""),
-}
-
-
-def _entries(lines: list[Line]) -> None:
-    pattern, otherwise = ENTRY[lines[0].text.split()[0]]
-    for line in lines[1:]:
-        if not re.fullmatch(pattern, line.text):
-            line.refuse(otherwise)
-
-
-def _mindmap(lines: list[Line]) -> None:
-    nodes = [line for line in lines[1:] if not line.text.startswith("::")]
-    for line in nodes[1:]:
-        if line.indent <= nodes[0].indent:
-            line.refuse("a mindmap has one root: indent everything below it more than it")
-    for line in nodes:
-        bare = re.sub(r'"[^"]*"', "", line.text)
-        if any(bare.count(opening) != bare.count(closing) for opening, closing in ("[]", "{}", "()")):
-            line.refuse('the brackets around this label do not match: id["the label"]')
-
-
-GIT = re.compile(r'(commit|branch|checkout|switch|merge|cherry-pick)\b\s*("[^"]*"|[^\s:]*)')
-
-
-def _git(lines: list[Line]) -> None:
-    branches = {"main"}
-    for line in lines[1:]:
-        command = GIT.match(line.text)
-        if not command:
-            line.refuse("a line is one of commit, branch NAME, checkout NAME, merge NAME, cherry-pick")
-        name = command[2].strip('"')
-        if command[1] == "branch":
-            if name in branches:
-                line.refuse("there is a branch of this name already: check it out instead")
-            branches.add(name)
-        elif command[1] in {"checkout", "switch", "merge"} and name not in branches:
-            line.refuse(
-                "there is no branch of this name yet (the first one is main): write `branch NAME` before"
-            )
-
-
-STRUCTURES: dict[str, Callable[[list[Line]], None]] = {
-    "flowchart": _flowchart,
-    "graph": _flowchart,
-    "flowchart-elk": _flowchart,
-    "sequenceDiagram": _sequence,
-    "classDiagram": _class,
-    "classDiagram-v2": _class,
-    "stateDiagram": _state,
-    "stateDiagram-v2": _state,
-    "erDiagram": _entities,
-    "gantt": _entries,
-    "pie": _entries,
-    "journey": _entries,
-    "quadrantChart": _entries,
-    "timeline": _entries,
-    "mindmap": _mindmap,
-    "gitGraph": _git,
-}
-UNJUDGED = ["C4Context", "C4Container", "C4Component", "C4Dynamic", "C4Deployment", "requirementDiagram"]
-UNJUDGED += [
-    "sankey",
-    "sankey-beta",
-    "xychart",
-    "xychart-beta",
-    "block",
-    "block-beta",
-    "packet",
-    "packet-beta",
-]
-UNJUDGED += ["kanban", "architecture-beta", "radar-beta", "treemap", "treemap-beta"]
-"""Other kinds that clients draw: they pass, safe but unread."""
+def _reason(kind: str, message: str) -> str:
+    said = " ".join(message.split())
+    said = said if len(said) <= MAX_REASON else said[:MAX_REASON] + "…"
+    return f"{said}; a statement is written so: {KINDS[kind]}" if kind in KINDS else said

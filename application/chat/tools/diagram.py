@@ -1,5 +1,6 @@
 """`/diagram`: a diagram in Mermaid."""
 
+import asyncio
 from typing import Annotated
 
 import msgspec
@@ -35,7 +36,7 @@ class Diagram(Tool):
 
     async def run(self, desk: Desk, arguments: Drawing) -> Outcome:
         try:
-            mermaid = check(arguments.mermaid)
+            mermaid = await asyncio.to_thread(check, arguments.mermaid)
         except DiagramInvalid as error:
             raise ToolFailed(
                 f"The diagram cannot be drawn: line {error.line}: {error.reason}. "

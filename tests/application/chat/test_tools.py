@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import io
+import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import parse_qs, urlsplit
@@ -625,6 +627,21 @@ def test_diagram_that_is_none_fails_with_its_line_and_what_to_do(studio: Studio)
     assert "line 2" in used.failed
     assert "again" in used.failed
     assert used.outcome.diagram is None
+
+
+def test_a_diagram_that_takes_long_to_read_holds_up_nobody(studio: Studio) -> None:
+    drawing = Drawing("sequenceDiagram\n" + "A@{" * 6_500)
+
+    async def longest_pause() -> float:
+        using, longest = asyncio.create_task(studio.using(DIAGRAM, drawing, {}, {})), 0.0
+        while not using.done():
+            before = time.monotonic()
+            await asyncio.sleep(0.005)
+            longest = max(longest, time.monotonic() - before)
+        assert "cannot be drawn" in (await using).failed or not find_spec("merman")
+        return longest
+
+    assert studio.runner.run(longest_pause()) < 0.8  # where merman has a wheel, it takes its whole second
 
 
 # --- memories ---------------------------------------------------------------------------------------
