@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Container, Seque
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-import httpx
+import httpx2
 import lxml.html  # type: ignore[import-untyped]
 import msgspec
 import trafilatura
@@ -167,10 +167,10 @@ class Browser:
         self._seconds = seconds
         # A transport and no client: it follows nothing by itself. Kept connections would be those of an
         # address, and another name of that address could get one whose certificate was never checked for it.
-        self._transport = httpx.AsyncHTTPTransport(
+        self._transport = httpx2.AsyncHTTPTransport(
             verify=trust or True,
             trust_env=False,
-            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0),
+            limits=httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0),
         )
 
     async def read(self, url: str) -> Page:
@@ -180,14 +180,14 @@ class Browser:
                 return await self._follow(_parsed(url))
         except TimeoutError:
             raise PageUnavailable(f"the page took longer than {self._seconds:g} seconds") from None
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             log.debug("a page failed: %s", type(error).__name__)
             raise PageUnavailable("the site cannot be reached, or breaks off") from None
 
     async def close(self) -> None:
         await self._transport.aclose()
 
-    async def _follow(self, url: httpx.URL) -> Page:
+    async def _follow(self, url: httpx2.URL) -> Page:
         for _ in range(MAX_REDIRECTS + 1):
             async with self._answer(url) as answer:
                 if answer.status_code not in REDIRECTS:
@@ -196,7 +196,7 @@ class Browser:
         raise PageUnavailable(f"the page redirects more than {MAX_REDIRECTS} times")
 
     @asynccontextmanager
-    async def _answer(self, url: httpx.URL) -> AsyncIterator[httpx.Response]:
+    async def _answer(self, url: httpx2.URL) -> AsyncIterator[httpx2.Response]:
         host = _host(url)
         port = USUAL_PORTS[url.scheme] if url.port is None else url.port
         if port not in self._ports:
@@ -220,20 +220,20 @@ class Browser:
             raise PageRefused("this address is not on the public internet; only public pages are read")
         return addresses
 
-    async def _connected(self, url: httpx.URL, host: str, addresses: Sequence[Address]) -> httpx.Response:
-        failure: httpx.TransportError | None = None
+    async def _connected(self, url: httpx2.URL, host: str, addresses: Sequence[Address]) -> httpx2.Response:
+        failure: httpx2.TransportError | None = None
         for address in addresses[:MAX_TRIES]:
             try:
                 return await self._transport.handle_async_request(_request(url, host, address))
-            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
                 failure = error
         raise failure or PageUnavailable("there is no site of this name")
 
 
-def _parsed(url: str | httpx.URL) -> httpx.URL:
+def _parsed(url: str | httpx2.URL) -> httpx2.URL:
     try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
+        parsed = httpx2.URL(url)
+    except (httpx2.InvalidURL, ValueError):  # the latter of what is no UTF-8
         raise PageRefused("this is not an address of a page") from None
     if parsed.scheme not in ("http", "https"):
         raise PageRefused("only addresses that begin with http:// or https:// are read")
@@ -244,14 +244,14 @@ def _parsed(url: str | httpx.URL) -> httpx.URL:
     return parsed.copy_with(fragment=None)
 
 
-def _redirected(url: httpx.URL, answer: httpx.Response) -> httpx.URL:
+def _redirected(url: httpx2.URL, answer: httpx2.Response) -> httpx2.URL:
     try:
         return _parsed(url.join(answer.headers["location"]))
-    except (httpx.InvalidURL, KeyError):
+    except (httpx2.InvalidURL, ValueError, KeyError):
         raise PageUnavailable("the page redirects to nowhere") from None
 
 
-def _host(url: httpx.URL) -> str:
+def _host(url: httpx2.URL) -> str:
     """The name or address of the site, in lower case and without the root's dot."""
     host = url.raw_host.decode().lower().removesuffix(".")
     if _literal(host):
@@ -272,21 +272,21 @@ def _literal(host: str) -> Address | None:
         return None
 
 
-def _request(url: httpx.URL, host: str, address: Address) -> httpx.Request:
+def _request(url: httpx2.URL, host: str, address: Address) -> httpx2.Request:
     """To `address` itself; the site still learns its name, and has to prove it."""
     named = url.copy_with(host=host)
-    return httpx.Request(
+    return httpx2.Request(
         "GET",
         url.copy_with(host=str(address)),
         headers={"Host": named.netloc.decode()} | HEADERS,
         extensions={
             "sni_hostname": host,
-            "timeout": httpx.Timeout(SECONDS, connect=CONNECT_SECONDS).as_dict(),
+            "timeout": httpx2.Timeout(SECONDS, connect=CONNECT_SECONDS).as_dict(),
         },
     )
 
 
-async def _page(url: httpx.URL, answer: httpx.Response) -> Page:
+async def _page(url: httpx2.URL, answer: httpx2.Response) -> Page:
     if answer.status_code != 200:
         raise PageUnavailable(f"the site answers {answer.status_code}")
     kind, _, rest = answer.headers.get("content-type", "").partition(";")
@@ -303,7 +303,7 @@ async def _page(url: httpx.URL, answer: httpx.Response) -> Page:
     return Page(str(url), title, text)
 
 
-async def _body(answer: httpx.Response) -> bytes:
+async def _body(answer: httpx2.Response) -> bytes:
     """The unpacked body. A small one may unpack to gigabytes, so no step goes beyond the limit."""
     unpacked = _unpacker(answer.headers.get("content-encoding", ""))
     body, sent = bytearray(), 0

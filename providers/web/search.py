@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
-import httpx
+import httpx2
 import msgspec
 
 # It writes every address it asks to the log, and what somebody searches for is in it.
-logging.getLogger("httpx").setLevel(logging.WARNING)
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 SECONDS = 10.0
 """For one try."""
@@ -141,7 +141,7 @@ class WebSearch:
         self._key = (key or "").strip()
         self._seconds = seconds
         self._retry_seconds = retry_seconds
-        self._client = httpx.AsyncClient(timeout=seconds)
+        self._client = httpx2.AsyncClient(timeout=seconds)
 
     async def search(self, query: str, count: int = 8) -> list[Found]:
         """At most `count` results, best first; none for an empty query. Raises SearchUnavailable."""
@@ -163,7 +163,7 @@ class WebSearch:
         if not self._key and self._name != "searxng":
             raise SearchUnavailable("the web search has no key: set EVERLOG_WEB_SEARCH_KEY")
 
-    async def _ask(self, query: str, count: int) -> httpx.Response:
+    async def _ask(self, query: str, count: int) -> httpx2.Response:
         """The answer, whatever its status; the second one where the first may pass."""
         try:
             response = await self._once(query, count)
@@ -174,21 +174,21 @@ class WebSearch:
         await asyncio.sleep(self._retry_seconds)
         return await self._once(query, count)
 
-    async def _once(self, query: str, count: int) -> httpx.Response:
+    async def _once(self, query: str, count: int) -> httpx2.Response:
         try:
             async with asyncio.timeout(self._seconds):
                 return await self._client.send(self._request(query, count))
-        except (TimeoutError, httpx.TimeoutException):
+        except (TimeoutError, httpx2.TimeoutException):
             raise SearchUnavailable(
                 f"the web search ({self._name}) took longer than {self._seconds:g} seconds: try again later"
             ) from None
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError):
             raise SearchUnavailable(
                 f"the web search ({self._name}) cannot be reached: "
                 "check EVERLOG_WEB_SEARCH_URL and the network"
             ) from None
 
-    def _request(self, query: str, count: int) -> httpx.Request:
+    def _request(self, query: str, count: int) -> httpx2.Request:
         service = self._service
         asked: dict[str, Any] = {service.query: query}
         if service.count:
@@ -253,10 +253,10 @@ def _link(value: Any) -> str | None:
     if not isinstance(value, str) or len(value) > MAX_LINK:
         return None
     try:
-        url = httpx.URL(value.strip())
-    except httpx.InvalidURL:
+        url = httpx2.URL(value.strip())
+    except (httpx2.InvalidURL, ValueError):  # the latter of what is no UTF-8
         return None
-    if url.scheme not in ("http", "https") or not url.host or b"%" in url.raw_host or url.userinfo:
+    if url.scheme not in ("http", "https") or not url.raw_host or b"%" in url.raw_host or url.userinfo:
         return None
     return str(url.copy_with(fragment=None))
 

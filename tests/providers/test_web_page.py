@@ -336,7 +336,9 @@ def test_five_redirects_are_followed_and_no_more(site: Website) -> None:
         visit(site, "/0")
 
 
-@pytest.mark.parametrize("headers", [{}, {"Location": "http://["}, {"Location": ""}])
+@pytest.mark.parametrize(
+    "headers", [{}, {"Location": "http://["}, {"Location": ""}, {"Location": "http://://..//a`]"}]
+)
 def test_a_redirect_to_nowhere_is_said(site: Website, headers: dict[str, str]) -> None:
     site.pages = {"/": Answer(status=302, headers=headers)}
     with pytest.raises((PageUnavailable, PageRefused)):

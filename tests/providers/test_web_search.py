@@ -142,11 +142,15 @@ def test_a_page_is_found_once_and_only_with_a_link_of_the_web(site: Website) -> 
         "no object",
         None,
         {"title": None, "url": "http://b.example/", "content": ["no", "text"]},
+        {"title": "c", "url": "http://xn--a/", "content": "no name"},
+        {"title": "d", "url": "http://127.0.0.1xn--/", "content": "no name"},
     ]
     site.script = [json({"results": rows})]
     assert search(settings(site, "searxng")) == [
         Found("a", "https://a.example/", "one"),
         Found("http://b.example/", "http://b.example/", ""),
+        Found("c", "http://xn--a/", "no name"),
+        Found("d", "http://127.0.0.1xn--/", "no name"),
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Annotated
 
-import httpx
+import httpx2
 import msgspec
 
 from application.chat.tools.telling import MAX_CHARACTERS, MAX_LINE, Item, as_json, cut, few, listed
@@ -121,17 +121,17 @@ def _trimmed(found: str) -> str:
 
 def _is_address(url: str) -> bool:
     try:
-        host = httpx.URL(url).host if len(url) <= MAX_ADDRESS else ""
-    except httpx.InvalidURL:
+        host = httpx2.URL(url).raw_host if len(url) <= MAX_ADDRESS else b""
+    except (httpx2.InvalidURL, ValueError):  # the latter of what is no UTF-8
         return False
-    return host != "" and "%" not in host
+    return host != b"" and b"%" not in host
 
 
 def _spelled(url: str) -> str:
     """One spelling for what is the same page: a model may lose a slash or a fragment."""
     try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
+        parsed = httpx2.URL(url)
+    except (httpx2.InvalidURL, ValueError):
         return url
     return str(parsed.copy_with(fragment=None)).rstrip("/")
 

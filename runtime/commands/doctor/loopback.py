@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 
-import httpx
+import httpx2
 import msgspec
 
 PORTS = {11434: "Ollama", 8080: "llama.cpp or LocalAI", 1234: "LM Studio", 8000: "vLLM", 1337: "Jan"}
@@ -37,23 +37,23 @@ class _Models(msgspec.Struct):
 
 async def look(ports: Mapping[int, str]) -> list[Nearby]:
     """Ask all `ports` of loopback at once; what does not answer soon with a list of models is none."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False) as client:
         found = await asyncio.gather(*(_ask(client, port, server) for port, server in ports.items()))
     return [nearby for nearby in found if nearby]
 
 
-async def _ask(client: httpx.AsyncClient, port: int, server: str) -> Nearby | None:
+async def _ask(client: httpx2.AsyncClient, port: int, server: str) -> Nearby | None:
     url = f"http://127.0.0.1:{port}/v1"
     try:
         async with asyncio.timeout(SECONDS):
             names = [model.id for model in (await _models(client, url)).data]
-    except (TimeoutError, httpx.HTTPError, msgspec.DecodeError, UnicodeError):
+    except (TimeoutError, httpx2.HTTPError, msgspec.DecodeError, UnicodeError):
         return None
     usable = [name for name in names if SAFE.fullmatch(name) and not NO_CHAT.search(name)]
     return Nearby(server, url, usable[0]) if usable else None
 
 
-async def _models(client: httpx.AsyncClient, url: str) -> _Models:
+async def _models(client: httpx2.AsyncClient, url: str) -> _Models:
     body = b""
     async with client.stream("GET", f"{url}/models") as response:
         response.raise_for_status()

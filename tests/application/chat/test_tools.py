@@ -419,6 +419,7 @@ def test_webpage_whose_pages_all_fail_fails_in_words(studio: Studio, site: Websi
         ("https://a.example https://a.example", ["https://a.example"]),
         ("file:///etc/passwd ftp://a.example javascript:alert(1) a.example mail@www", []),
         ("https:// http://) https://[ www.", []),
+        ("http://xn--a, http://a.xn--", ["http://xn--a", "http://a.xn--"]),
     ],
 )
 def test_addresses_are_found_as_people_write_them(text: str, found: list[str] | None) -> None:
