@@ -1,6 +1,5 @@
 """Documents that users have sent: kept, removed, listed, read, and searched."""
 
-import asyncio
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 from uuid import UUID
@@ -66,16 +65,14 @@ async def page(engine: Engine, asked: Asked, user_id: str | None, limit: int, of
     async with engine.reading(asked, documents.DOCUMENTS) as (conn, build):
         listed = await documents.listing(conn, build, owner, user_id, limit, offset)
         total = await documents.count(conn, build, owner, user_id)
-    cell = await engine.cell_of(owner)
-    found = await asyncio.to_thread(_states, cell, [id_of(owner, user_id, one.name) for one in listed])
+    found = await engine.run(asked, _states, [id_of(owner, user_id, one.name) for one in listed])
     return Page(found, total)
 
 
 async def get(engine: Engine, asked: Asked, user_id: str | None, name: str) -> Document:
     """The user's document of this name, with its text. Raises NotFound."""
     owner = asked.caller.owner
-    cell = await engine.cell_of(owner)
-    found = await asyncio.to_thread(_states, cell, [id_of(owner, user_id, name)])
+    found = await engine.run(asked, _states, [id_of(owner, user_id, name)])
     if not found or found[0].scope.owner != owner:
         raise NotFound("no such document")
     return found[0]

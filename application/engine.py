@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from uuid import UUID
 
 import anyio.to_thread
 from psycopg import AsyncConnection
@@ -18,6 +19,7 @@ from application.refusals import AboveHead, Behind
 from domain.aggregate import Commands, S
 from domain.eventstore.cells import Cell, Cells
 from domain.eventstore.reading import head_now
+from domain.eventstore.roles import on_behalf_of
 from domain.eventstore.writer import Result, Work
 from domain.scope import Scope
 from projections.catalogue import Build, live
@@ -41,6 +43,10 @@ def submit(
 ) -> "Future[list[Result[S]]]":
     """Have all commands done or none; results in their order. The cause is by default the request alone."""
     return cell.writer.submit(Work(context=asked.context(cause), commands=commands, receipt=asked.receipt))
+
+
+def _state(cell: Cell, kind: type[S], id: UUID, version: int | None) -> S:
+    return cell.log.get(kind, id, version)
 
 
 class Engine:
@@ -87,12 +93,17 @@ class Engine:
     ) -> T:
         """A use case over the log, in a thread, on the cell of who asks."""
         cell = await self.cell_of(asked.caller.owner)
-        return await anyio.to_thread.run_sync(partial(use_case, cell, *args, **kwargs))
+        with on_behalf_of(asked.caller.owner):
+            return await anyio.to_thread.run_sync(partial(use_case, cell, *args, **kwargs))
+
+    async def state(self, asked: Asked, kind: type[S], id: UUID, version: int | None = None) -> S:
+        """An aggregate of who asks, as `EventLog.get` has it. Raises NotFound."""
+        return await self.run(asked, _state, kind, id, version)
 
     @asynccontextmanager
     async def connection(self, owner: str) -> AsyncIterator[AsyncConnection[Any]]:
         """A connection to the cell of an owner, for what is no projection."""
-        async with self._reader.connection(await self.cell_of(owner)) as conn:
+        async with self._reader.connection(await self.cell_of(owner), owner) as conn:
             yield conn
 
     @asynccontextmanager
@@ -107,7 +118,7 @@ class Engine:
         name, caller = projection.name, asked.caller
         cell = await self.cell_of(caller.owner)
         required = max(at_least, asked.min_position or 0)
-        async with self._reader.connection(cell) as conn:
+        async with self._reader.connection(cell, caller.owner) as conn:
             build, written = await live(conn, name, caller.actor)
             # What is written from now on is not waited for.
             wanted = Wanted(max(required, written), Scope(owner=caller.owner), by=caller.actor)
@@ -119,7 +130,7 @@ class Engine:
         if ready:
             return
         await self._wait(cell, name, wanted)
-        async with self._reader.connection(cell) as conn:
+        async with self._reader.connection(cell, caller.owner) as conn:
             build, _ = await live(conn, name, caller.actor)
             if build.position < required:
                 raise Behind(f"{name} is at position {build.position}, not yet at {required}; try again")

@@ -1,6 +1,5 @@
 """Conversations that were sent: keeping them, what became of them, and another try."""
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -51,7 +50,7 @@ async def settled(engine: Engine, asked: Asked, id: UUID, wait: float) -> Ingest
         await until(
             cell, Concern(backlog.SETTLED, lambda payload: payload == backlog.settled(id)), done, wait
         )
-    ingestion = await asyncio.to_thread(cell.log.get, Ingestion, id)
+    ingestion = await engine.state(asked, Ingestion, id)
     if ingestion.scope.owner != owner:
         raise NotFound("no such ingestion")
     return ingestion

@@ -63,20 +63,22 @@ class Page(NamedTuple):
 
 async def get(engine: Engine, asked: Asked, id: UUID, version: int | None = None) -> Memory:
     """A memory as it is now, or was at `version`. Raises NotFound, also for one that has expired."""
-    cell = await engine.cell_of(asked.caller.owner)
-    current = await asyncio.to_thread(cell.log.get, Memory, id)
+    current = await engine.state(asked, Memory, id)
     if current.scope.owner != asked.caller.owner or current.erased or _expired(current):
         raise NotFound("no such memory")
-    memory = current if version is None else await asyncio.to_thread(cell.log.get, Memory, id, version)
+    memory = current if version is None else await engine.state(asked, Memory, id, version)
     if memory.deleted:
         raise NotFound("no such memory")
     return memory
 
 
+def _stream(cell: Cell, id: UUID) -> list[Recorded]:
+    return cell.log.stream(id)
+
+
 async def events_of(engine: Engine, asked: Asked, id: UUID) -> list[Recorded]:
     """All events of a memory, also of a deleted one. Raises NotFound, also for one that has expired."""
-    cell = await engine.cell_of(asked.caller.owner)
-    events = await asyncio.to_thread(cell.log.stream, id)
+    events = await engine.run(asked, _stream, id)
     if not events or events[0].context.owner != asked.caller.owner or not is_of_memory(events[0]):
         raise NotFound("no such memory")
     memory = project(None, events)

@@ -1,6 +1,5 @@
 """Projects: what an application wants remembered, and under which categories."""
 
-import asyncio
 from uuid import UUID
 
 from application.asked import Asked
@@ -18,9 +17,8 @@ READ_EVENTS = 1_000
 
 async def find(engine: Engine, asked: Asked, id: UUID) -> Project | None:
     """A project of the caller's; None where there is none, or it is deleted."""
-    cell = await engine.cell_of(asked.caller.owner)
     try:
-        found = await asyncio.to_thread(cell.log.get, Project, id)
+        found = await engine.state(asked, Project, id)
     except NotFound:
         return None
     return None if found.deleted or found.scope.owner != asked.caller.owner else found

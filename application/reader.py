@@ -13,6 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from application.waiting import reaching, until
 from domain.eventstore.cells import Cell, Cells
+from domain.eventstore.roles import AsyncShown, show
 from domain.scope import Scope
 from projections import SEARCHED, retrieval
 from projections.catalogue import Build, live
@@ -54,8 +55,10 @@ class Reader:
             await pool.close()
 
     @asynccontextmanager
-    async def connection(self, cell: Cell) -> AsyncIterator[AsyncConnection[Any]]:
+    async def connection(self, cell: Cell, owner: str = "") -> AsyncIterator[AsyncConnection[Any]]:
+        """One that shows the rows of this owner, where its role does not show those of all."""
         async with self._pools[cell.name].connection() as conn:
+            await show(conn, owner)
             yield conn
 
     async def is_ready(self, conn: AsyncConnection[Any], build: Build, wanted: Wanted) -> bool:
@@ -76,7 +79,7 @@ class Reader:
         """Wait, at most that long, for the vectors of a projection that has reached the position."""
 
         async def embedded() -> bool | None:
-            async with self.connection(cell) as conn:
+            async with self.connection(cell, wanted.scope.owner) as conn:
                 build, _ = await live(conn, name, "")
                 return await self._is_embedded(conn, build, wanted) or None
 
@@ -106,13 +109,14 @@ async def _require_alive(conn: AsyncConnection[Any]) -> None:
         raise psycopg.OperationalError("the server has closed this connection")
 
 
-def _pool(cell: Cell) -> "AsyncConnectionPool[AsyncConnection[Any]]":
+def _pool(cell: Cell) -> "AsyncConnectionPool[AsyncShown]":
     return AsyncConnectionPool(
         cell.conninfo,
         min_size=1,
         max_size=CONNECTIONS,
         timeout=5.0,
         kwargs={"autocommit": True},
+        connection_class=AsyncShown,
         configure=register_vector_async,
         check=_require_alive,
         open=False,

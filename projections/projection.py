@@ -67,7 +67,11 @@ class Projection(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
 
     def create(self, conn: Connection[Any], build: Build) -> None:
         """Make the table of a build, without the indexes that slow a bulk load."""
-        conn.execute(f"CREATE TABLE {build.table} ({self.columns.definitions})")
+        self._create(conn, build, self.columns)
+
+    def _create(self, conn: Connection[Any], build: Build, columns: Columns) -> None:
+        conn.execute(f"CREATE TABLE {build.table} ({columns.definitions})")
+        conn.execute("SELECT shield_projection(%s)", (build.table,))
 
     def index(self, conn: Connection[Any], build: Build) -> None:
         """Make the indexes, after a bulk load."""

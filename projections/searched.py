@@ -54,7 +54,7 @@ class Searched(Projection[S], frozen=True, kw_only=True):
     """The one column that names a row."""
 
     def create(self, conn: Connection[Any], build: Build) -> None:
-        conn.execute(f"CREATE TABLE {build.table} ({(self.columns + FOUND_BY).definitions})")
+        self._create(conn, build, self.columns + FOUND_BY)
 
     def index(self, conn: Connection[Any], build: Build) -> None:
         super().index(conn, build)

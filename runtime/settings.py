@@ -29,6 +29,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
     database_url: str | None = None
     """PostgreSQL with pgvector, `postgresql://…`; None starts the embedded server in `data_dir`."""
+    api_db_password: str | None = None
+    """What `everlog migrate` lets everlog_api log in with; None: it is a role that API processes take."""
+    worker_db_password: str | None = None
+    """The same of everlog_worker."""
     redis_url: str | None = None
     """Redis or Valkey, `redis://…` or `unix://…`; None starts the embedded server in `data_dir`."""
     bootstrap_key: Annotated[str, msgspec.Meta(min_length=8)] | None = None

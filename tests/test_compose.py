@@ -22,6 +22,13 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 EXACT = re.compile(r"[\w./-]+:\d+\.\d+\.\d+[\w.-]*")
 """An image with all three numbers of its version."""
+SECRETS = {
+    "EVERLOG_MASTER_KEY",
+    "POSTGRES_PASSWORD",
+    "API_DB_PASSWORD",
+    "WORKER_DB_PASSWORD",
+    "VALKEY_PASSWORD",
+}
 
 each_service = pytest.mark.parametrize("name", SERVICES)
 
@@ -50,6 +57,17 @@ def test_no_service_runs_as_root(name: str) -> None:
     assert user.partition(":")[0] not in {"root", "0"}
 
 
+def test_api_and_worker_are_not_whoever_owns_the_log() -> None:
+    users = {
+        name: SERVICES[name]["environment"]["EVERLOG_DATABASE_URL"] for name in ("migrate", "api", "worker")
+    }
+    assert users["migrate"].startswith("postgresql://everlog:")
+    assert users["api"].startswith("postgresql://everlog_api:")
+    assert users["worker"].startswith("postgresql://everlog_worker:")
+    for name in ("api", "worker"):
+        assert "POSTGRES_PASSWORD" not in str(SERVICES[name])
+
+
 def test_images_are_of_an_exact_version() -> None:
     images = [service["image"] for service in SERVICES.values() if "build" not in service]
     images += re.findall(r"^FROM (\S+)$", DOCKERFILE, re.MULTILINE)
@@ -60,7 +78,7 @@ def test_images_are_of_an_exact_version() -> None:
 
 def test_every_secret_is_the_operators_own_and_asked_for() -> None:
     """None has a default, and the head of the file makes each, in a file that its owner alone reads."""
-    for variable in ("POSTGRES_PASSWORD", "VALKEY_PASSWORD", "EVERLOG_MASTER_KEY"):
+    for variable in SECRETS:
         uses = re.findall(rf"\$\{{{variable}([^}}]*)\}}", TEXT)
         assert uses, variable
         assert all(use.startswith(":?") for use in uses), variable
@@ -74,9 +92,7 @@ def test_the_head_of_the_file_makes_an_env_file_that_its_owner_alone_reads(tmp_p
     subprocess.run(["sh", "-ec", "umask 022\n" + "\n".join(head)], cwd=tmp_path, check=True)
     made = tmp_path / ".env"
     assert made.stat().st_mode & 0o777 == 0o600
-    assert {line.partition("=")[0] for line in made.read_text().splitlines()} == {
-        "EVERLOG_MASTER_KEY", "POSTGRES_PASSWORD", "VALKEY_PASSWORD",
-    }  # fmt: skip
+    assert {line.partition("=")[0] for line in made.read_text().splitlines()} == {*SECRETS}
 
 
 def test_secrets_do_not_get_into_the_image_or_the_repository() -> None:

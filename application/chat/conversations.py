@@ -1,6 +1,5 @@
 """Conversations: begun, found, listed, named, limited to documents, and deleted."""
 
-import asyncio
 import unicodedata
 from collections.abc import Iterable, Sequence
 from uuid import UUID
@@ -37,8 +36,7 @@ async def get(engine: Engine, asked: Asked, conversation_id: str, user_id: str |
     id = parse("", conversation_id)
     if id is None:
         raise NotFound("no such conversation")
-    cell = await engine.cell_of(asked.caller.owner)
-    conversation = await asyncio.to_thread(cell.log.get, Conversation, id)
+    conversation = await engine.state(asked, Conversation, id)
     wanted = Scope(owner=asked.caller.owner, user_id=user_id)
     if conversation.deleted or not wanted.holds(conversation.scope):
         raise NotFound("no such conversation")
@@ -71,8 +69,7 @@ async def page(
     """Some of the user's conversations with all that was said, the newest first."""
     async with engine.reading(asked, conversations.CONVERSATIONS) as (conn, build):
         rows = await conversations.page(conn, build, _of(asked, user_id), limit, offset)
-    cell = await engine.cell_of(asked.caller.owner)
-    found = await asyncio.to_thread(_states, cell, [row.conversation_id for row in rows])
+    found = await engine.run(asked, _states, [row.conversation_id for row in rows])
     return [one for one in found if not one.deleted]
 
 

@@ -34,8 +34,8 @@ async def remembers(chat: Chat, owner: str) -> bool:
     mode = chat.options.memory
     if mode == "disabled":
         return False
-    state = await asyncio.to_thread(chat.engine.cells.first.log.owner, owner)
-    return mode == "enabled_default_on" if state.memory_on is None else state.memory_on
+    on = await asyncio.to_thread(chat.engine.cells.memory_on, owner)
+    return mode == "enabled_default_on" if on is None else on
 
 
 async def switch_memory(chat: Chat, asked: Asked, on: bool) -> bool:

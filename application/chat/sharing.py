@@ -4,7 +4,6 @@ What the user's own memories and documents told the model is no part of a snapsh
 """
 
 import asyncio
-from contextlib import suppress
 from uuid import UUID
 
 import msgspec
@@ -12,6 +11,7 @@ import msgspec
 from application.asked import Asked
 from application.chat.conversations import clean
 from application.engine import Engine
+from domain.aggregates import project_stream
 from domain.conversation import MAX_TITLE, Conversation, Spent, Start, Started, Turn
 from domain.errors import NotFound
 from domain.eventstore.cells import Cell
@@ -80,7 +80,7 @@ def public(turn: Turn) -> Turn:
 
 def _look_up(cells: list[Cell], id: UUID) -> Share | None:
     for cell in cells:
-        with suppress(NotFound):
-            found = cell.log.get(Share, id)
+        found = project_stream(None, cell.log.of_whomever(id))
+        if isinstance(found, Share):
             return None if found.withdrawn else found
     return None

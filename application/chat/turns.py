@@ -199,8 +199,7 @@ async def _kept_before(chat: Chat, asked: Asked, then: Conversation, question: Q
 
     Raises NotWaiting while it is being answered, and for one that was removed.
     """
-    cell = await chat.engine.cell_of(asked.caller.owner)
-    current = await asyncio.to_thread(cell.log.get, Conversation, then.id)
+    current = await chat.engine.state(asked, Conversation, then.id)
     turn = current.turn(then.turns[-1].id)
     if turn is None:
         raise NotWaiting("this question was asked before, and was removed from its conversation")

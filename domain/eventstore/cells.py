@@ -6,12 +6,10 @@ There is one cell by default. Keys and owners live in the first, so that it can 
 import contextlib
 import threading
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
 import psycopg
 from eventsourcing.persistence import IntegrityError
-from psycopg import Connection
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
 
@@ -21,6 +19,7 @@ from domain.eventstore.cipher import MasterKey, Secrets, Subjects
 from domain.eventstore.formats import LogFormat, application_name, current, require_readable
 from domain.eventstore.log import EventLog
 from domain.eventstore.mapper import record
+from domain.eventstore.roles import ShownPool, as_role, on_behalf_of, roles_of
 from domain.eventstore.signals import Signals
 from domain.eventstore.writer import Writer
 from domain.ids import new_id
@@ -32,7 +31,7 @@ DEFAULT_CELLS = ("everlog",)
 OPERATOR = "operator"
 """The actor of what is done from the command line, where no key acts."""
 POOL_SIZE = 8
-"""Connections a process and cell for commands: the writer holds one, by-id reads share the rest."""
+"""Connections a process and cell for reads by id; the writer has one of its own."""
 POOL_WAIT_SECONDS = 5.0
 LOCK_WAIT_MS = 10_000
 """An append that cannot have the log's lock by then fails and is tried again."""
@@ -59,29 +58,24 @@ def require_compatible(database_url: str, program: str, names: Sequence[str] = D
 class Cell:
     """One log with its writer; `name` is also its schema."""
 
-    def __init__(self, name: str, database_url: str, master: MasterKey, signals: Signals) -> None:
+    def __init__(
+        self, name: str, database_url: str, master: MasterKey, signals: Signals, program: str
+    ) -> None:
         self.name = name
         self.signals = signals
-        self.conninfo = connection_string(database_url, name)
+        conninfo = connection_string(database_url, name)
+        roles = roles_of(program, conninfo)
+        self.conninfo = as_role(conninfo, roles.reading)
         self.format = LogFormat()
         self.secrets = Secrets(master, self.conninfo)
         # While nobody answers, this cannot be known; each connection of the pool asks again.
         with contextlib.suppress(psycopg.OperationalError):
             _look(self.conninfo, self.format, self.secrets)
-        self.pool: ConnectionPool[Connection[Any]] = ConnectionPool(
-            self.conninfo,
-            min_size=1,
-            max_size=POOL_SIZE,
-            timeout=POOL_WAIT_SECONDS,
-            kwargs={"autocommit": True},
-            configure=self.format.look,
-            check=ConnectionPool.check_connection,
-            open=True,
-            name=f"cell-{name}",
-        )
+        self.pool = self._pool(self.conninfo, POOL_SIZE, f"cell-{name}")
+        self._writing = self._pool(as_role(conninfo, roles.writing), 1, f"writer-{name}")
         self.subjects = Subjects(self.secrets)
         self.log = EventLog(self.pool, self.subjects, self.format)
-        self.writer = Writer(self.log, self.pool)
+        self.writer = Writer(self.log, self._writing)
 
     def require_readable(self) -> None:
         """Raises Incompatible once the log is of a higher format than this program reads."""
@@ -92,7 +86,21 @@ class Cell:
 
     def close(self) -> None:
         self.writer.close()
+        self._writing.close()
         self.pool.close()
+
+    def _pool(self, conninfo: str, size: int, name: str) -> ShownPool:
+        return ShownPool(
+            conninfo,
+            min_size=1,
+            max_size=size,
+            timeout=POOL_WAIT_SECONDS,
+            kwargs={"autocommit": True},
+            configure=self.format.look,
+            check=ConnectionPool.check_connection,
+            open=True,
+            name=name,
+        )
 
 
 class Cells:
@@ -108,7 +116,7 @@ class Cells:
         """`program` is what the connections call themselves. Raises Incompatible, WrongMasterKey."""
         database_url = named(database_url, program)
         self._signals = Signals(database_url, names)
-        self.all = {name: Cell(name, database_url, master, self._signals) for name in names}
+        self.all = {name: Cell(name, database_url, master, self._signals, program) for name in names}
         self.first = self.all[names[0]]
         self._homes: dict[str, Cell] = {}
         self._lock = threading.Lock()
@@ -117,7 +125,8 @@ class Cells:
         """The cell of an owner. Raises NotFound for one that no key was ever made for."""
         cell = self._homes.get(owner_name)
         if cell is None:
-            cell = self.all[self.first.log.owner(owner_name).cell]
+            with on_behalf_of(owner_name):
+                cell = self.all[self.first.log.owner(owner_name).cell]
             with self._lock:
                 self._homes[owner_name] = cell
         return cell
@@ -159,7 +168,7 @@ class Cells:
 
     def keys(self, owner_name: str | None = None) -> list[Key]:
         """All keys ever made, oldest first."""
-        with self.first.pool.connection() as conn:
+        with on_behalf_of(owner_name or ""), self.first.pool.connection() as conn:
             rows = conn.execute(
                 "SELECT stream_id FROM events WHERE type LIKE 'key.%%' AND version = 1"
                 " AND owner = coalesce(%s, owner) ORDER BY position",
@@ -167,9 +176,15 @@ class Cells:
             ).fetchall()
         return [self.first.log.key(id) for (id,) in rows]
 
+    def memory_on(self, owner_name: str) -> bool | None:
+        """Whether conversations of an owner are to be remembered; None: it was never said."""
+        with on_behalf_of(owner_name):
+            return self.first.log.owner(owner_name).memory_on
+
     def switch_memory(self, on: bool, context: Context) -> None:
         """Have conversations of the context's owner remembered from now on, or not. Raises Contended."""
-        found = self.first.log.owner(context.owner)
+        with on_behalf_of(context.owner):
+            found = self.first.log.owner(context.owner)
         event = owner.switch_memory(found, on)
         if event is None:
             return
@@ -189,10 +204,11 @@ class Cells:
             self._append(owner.id_of(name), 1, created, _operating(name))
 
     def _append(self, stream_id: UUID, version: int, event: Event, context: Context) -> None:
-        with self.first.pool.connection() as conn:
-            self.first.subjects.ensure(conn, [(context.owner, None)])
-        self.first.log.require_written(event)
-        self.first.log.save(record(event, stream_id=stream_id, version=version, context=context))
+        with on_behalf_of(context.owner):
+            with self.first.pool.connection() as conn:
+                self.first.subjects.ensure(conn, [(context.owner, None)])
+            self.first.log.require_written(event)
+            self.first.log.save(record(event, stream_id=stream_id, version=version, context=context))
 
 
 def _look(conninfo: str, log_format: LogFormat, secrets: Secrets | None = None) -> None:

@@ -160,13 +160,13 @@ def _replace(
 
 
 def _put(conn: Connection[Any], entries: Sequence[tuple[LogEntry, LogEntry]]) -> None:
-    """Write entries in place of others; what the chain was made of stays."""
+    """Write entries of one owner in place of others; what the chain was made of stays."""
+    if not entries:
+        return
     conn.execute(
-        "UPDATE events AS e SET type = n.type, payload = n.payload, digest = coalesce(e.digest, n.digest)"
-        " FROM unnest(%b::bigint[], %b::text[], %b::bytea[], %b::bytea[])"
-        " AS n(position, type, payload, digest)"
-        " WHERE e.position = n.position",
+        "SELECT redact(%b::text, %b::bigint[], %b::text[], %b::bytea[], %b::bytea[])",
         (
+            entries[0][0].context.owner,
             [before.position for before, _ in entries],
             [after.topic for _, after in entries],
             [after.state for _, after in entries],

@@ -16,8 +16,9 @@ from domain.errors import NotFound
 from domain.eventstore.cipher import Subjects
 from domain.eventstore.formats import LogFormat
 from domain.eventstore.mapper import EventMapper, LogEntry
-from domain.eventstore.reading import Filter, read_log
+from domain.eventstore.reading import Filter, read_log, read_of_whomever
 from domain.eventstore.recorder import LogRecorder
+from domain.eventstore.roles import on_behalf_of
 from domain.recorded import Event, Recorded
 
 T = TypeVar("T")
@@ -62,10 +63,23 @@ class EventLog(Application[UUID]):
         return state
 
     def key(self, id: UUID) -> key.Key:
-        return self._projected("key", id, key.project)
+        """Whoever's it is. Raises NotFound."""
+        found = key.project(None, self.of_whomever(id))
+        if found is None:
+            raise NotFound("no such key")
+        return found
 
     def owner(self, name: str) -> owner.Owner:
         return self._projected("owner", owner.id_of(name), owner.project)
+
+    def of_whomever(self, id: UUID) -> list[Recorded]:
+        """The events of a stream that is for who knows its id, whoever owns it: of a key or a share."""
+        with self._pool.connection() as conn:
+            entries = read_of_whomever(conn, id)
+        if not entries:
+            return []
+        with on_behalf_of(entries[0].context.owner):
+            return [self.mapper.to_domain_event(entry) for entry in entries]
 
     def stream(self, id: UUID) -> list[Recorded]:
         """All events of one stream, in order."""

@@ -100,16 +100,21 @@ def read_streams(conn: Connection[Any], stream_ids: Sequence[UUID]) -> list[LogE
     )
 
 
+def read_of_whomever(conn: Connection[Any], id: UUID) -> list[LogEntry]:
+    """The entries of the stream of a key or a share, whoever owns it; none of what is something else."""
+    return _entries(conn.cursor(binary=True).execute(f"SELECT {COLUMNS} FROM events_of_whomever(%s)", (id,)))
+
+
 def head(conn: Connection[Any]) -> int:
     """The last position of the log; 0 while it is empty."""
-    row = conn.execute("SELECT max(position) FROM events").fetchone()
-    return (row[0] if row else None) or 0
+    row = conn.execute("SELECT log_head()").fetchone()
+    return row[0] if row else 0
 
 
 async def head_now(conn: AsyncConnection[Any]) -> int:
     """As `head`."""
-    row = await (await conn.execute("SELECT max(position) FROM events")).fetchone()
-    return (row[0] if row else None) or 0
+    row = await (await conn.execute("SELECT log_head()")).fetchone()
+    return row[0] if row else 0
 
 
 def count_of_kind(conn: Connection[Any], kind: str, upto: int) -> int:

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 
 from runtime.commands.arguments import usual
-from runtime.servers.migrate import migrate
+from runtime.servers.migrate import give_logins, migrate
 from runtime.servers.running import connected
 from runtime.settings import Settings
 
@@ -17,7 +17,10 @@ def declare(parser: ArgumentParser) -> None:
 
 
 def run(settings: Settings, options: Namespace) -> None:
-    waiting = migrate(connected(settings), contract=options.contract, force=options.force)
+    settings = connected(settings)
+    waiting = migrate(settings, contract=options.contract, force=options.force)
+    passwords = {"api": settings.api_db_password, "worker": settings.worker_db_password}
+    give_logins(settings.database_url or "", {who: word for who, word in passwords.items() if word})
     if waiting:
         print(
             f"Once all programs are of this release, run `everlog migrate --contract`: {', '.join(waiting)}"

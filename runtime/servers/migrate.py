@@ -8,15 +8,17 @@ Yoyo's own lock is a row that a killed process leaves behind; PostgreSQL's goes 
 marks a step as applied in a second transaction, which a kill may keep from happening; ours is one.
 """
 
+import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg import Connection
-from psycopg.conninfo import conninfo_to_dict
+from psycopg import Connection, sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from yoyo import read_migrations
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import DatabaseURI
@@ -25,7 +27,10 @@ from yoyo.migrations import Migration
 from domain.eventstore import formats
 from domain.eventstore.cells import DEFAULT_CELLS, named
 from domain.eventstore.formats import Program
+from domain.eventstore.roles import OF_PROGRAM
 from runtime.settings import Settings, SettingsError
+
+log = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 OLDEST_PGVECTOR = (0, 8, 4)
@@ -70,6 +75,34 @@ def migrate(
     return waiting
 
 
+def give_logins(database_url: str, passwords: Mapping[str, str]) -> dict[str, str]:
+    """Let programs (`api`, `worker`) log in as their own roles, with these passwords; program → its address.
+
+    Raises SettingsError where there are no such roles, or whoever migrates may not change them.
+    """
+    urls: dict[str, str] = {}
+    with _saying_what_is_missing(), psycopg.connect(named(database_url, formats.MIGRATE)) as conn:
+        for program, password in passwords.items():
+            role = OF_PROGRAM[program].reading or ""
+            # Hashed here, as a statement may end in the server's log.
+            hashed = conn.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+            login = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
+            conn.execute(login.format(sql.Identifier(role), sql.Literal(hashed.decode())))
+            urls[program] = make_conninfo(database_url, user=role, password=password)
+    return urls
+
+
+@contextmanager
+def _saying_what_is_missing() -> Iterator[None]:
+    try:
+        yield
+    except (psycopg.errors.UndefinedObject, psycopg.errors.InsufficientPrivilege) as error:
+        raise SettingsError(
+            f"EVERLOG_API_DB_PASSWORD, EVERLOG_WORKER_DB_PASSWORD: {str(error).partition(chr(10))[0]}; give"
+            " the user of EVERLOG_DATABASE_URL the right to make roles, or leave these unset"
+        ) from None
+
+
 def is_contract(step: str) -> bool:
     """By the name of its file. The first six, from before there were contract steps, say nothing: expand."""
     return step.endswith(".contract")
@@ -111,20 +144,21 @@ def _migrate_cell(backend: PostgresqlPsycopgBackend, folder: Path, contract: boo
     contracts = [step for step in steps if is_contract(step.id)]
     for step in steps:
         if not is_contract(step.id):
-            _apply(backend, step)
+            _patiently(partial(_apply_once, backend, step))
+    _patiently(partial(_set_up_roles, backend))
     if not contract:
         return [step.id for step in contracts]
     for step in contracts:
-        _apply(backend, step, force)
+        _patiently(partial(_apply_once, backend, step, force))
         if force:
             formats.cut_off(backend.connection, _format(backend.connection))
     return []
 
 
-def _apply(backend: PostgresqlPsycopgBackend, step: Migration, force: bool = False) -> None:
+def _patiently(change: Callable[[], None]) -> None:
     for left in reversed(range(TABLE_TRIES)):
         try:
-            return _apply_once(backend, step, force)
+            return change()
         except psycopg.errors.LockNotAvailable:
             if not left:
                 raise
@@ -132,7 +166,7 @@ def _apply(backend: PostgresqlPsycopgBackend, step: Migration, force: bool = Fal
     return None
 
 
-def _apply_once(backend: PostgresqlPsycopgBackend, step: Migration, force: bool) -> None:
+def _apply_once(backend: PostgresqlPsycopgBackend, step: Migration, force: bool = False) -> None:
     step.load()
     if not step.use_transactions:  # CREATE INDEX CONCURRENTLY IF NOT EXISTS: whatever can be done twice
         backend.apply_one(step)
@@ -148,6 +182,16 @@ def _apply_once(backend: PostgresqlPsycopgBackend, step: Migration, force: bool)
             programs = formats.programs_below(conn, _format(conn))
             if programs:
                 raise StillConnected(step.id, programs)
+
+
+def _set_up_roles(backend: PostgresqlPsycopgBackend) -> None:
+    """Where whoever migrates may not, all goes on without the second wall, and `everlog doctor` says so."""
+    try:
+        with backend.transaction():
+            backend.connection.execute(f"SET LOCAL lock_timeout = '{TABLE_WAIT}'")
+            backend.connection.execute("SELECT set_up_roles()")
+    except psycopg.errors.InsufficientPrivilege as error:
+        log.warning("no roles for API and worker, so they see the rows of all owners: %s", error)
 
 
 def _format(conn: Connection[Any]) -> int:

@@ -1,6 +1,7 @@
 """All in one: database, queue, API and workers under one supervisor that restarts whatever dies."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -15,9 +16,10 @@ from pathlib import Path
 import msgspec
 
 from application import keys
+from domain.eventstore.roles import OF_PROGRAM
 from runtime.composition import cells_of
 from runtime.servers.local_model import Place, for_model, pointed
-from runtime.servers.migrate import StillConnected, migrate
+from runtime.servers.migrate import StillConnected, give_logins, migrate
 from runtime.servers.postgres import Postgres
 from runtime.servers.processes import start, stop, wait_for
 from runtime.servers.running import Running, only_one, publish, withdraw
@@ -86,8 +88,10 @@ def serve(settings: Settings) -> None:
             _migrate(settings, alone)
             with closing(cells_of(settings)) as cells:
                 first_key = keys.ensure_first(cells, settings.bootstrap_key)
-            parts = ["worker", *["api"] * settings.api_processes]
-            children += [_part(part, settings) for part in parts]
+            logins = _logins(settings) if alone else {}
+            for part in ["worker", *["api"] * settings.api_processes]:
+                url = logins.get(part, settings.database_url)
+                children.append(_part(part, msgspec.structs.replace(settings, database_url=url)))
             url = f"http://{_reachable(settings.host)}:{settings.port}"
             chat = place.endpoint if place else None
             publish(data_dir, Running(settings.database_url or "", settings.redis_url or "", chat))
@@ -111,6 +115,12 @@ def _migrate(settings: Settings, alone: bool) -> None:
         migrate(settings, contract=alone)
     except StillConnected as error:  # a command of another release; the next start tries again
         _say(f"everlog: {error}")
+
+
+def _logins(settings: Settings) -> dict[str, str]:
+    """Addresses of our own database for API and worker, with passwords that are good for this run."""
+    passwords = {program: secrets.token_urlsafe(24) for program in OF_PROGRAM}
+    return give_logins(settings.database_url or "", passwords)
 
 
 def _start_servers(settings: Settings, data_dir: Path, children: list[Child]) -> Settings:

@@ -1,5 +1,6 @@
 """Search: exact where a scope is small, right where it is large, by words and by meaning."""
 
+import re
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from pgvector import HalfVector
 from pgvector.psycopg import register_vector
 
+from domain.eventstore.roles import SHOW, as_role
 from domain.ids import new_id
 from domain.memory import AddMemory
 from domain.scope import Scope
@@ -190,6 +192,12 @@ def test_a_large_scope_answers_by_its_indexes(given: Given, monkeypatch: pytest.
         )
         return given.then_answers(SEARCH, search.search, query, embedder.similarity)
 
+    given.conn.execute("ANALYZE search_v1")
+    for role in ("everlog_worker", "everlog_api"):
+        assert plan(given, role, retrieval.WORDED, fetched=["word7"], most=10) == {"search_v1_terms"}
+        assert plan(given, role, retrieval.NEAREST, vector=HalfVector(points[0]), dimensions=384,
+                    candidates=10) == {"search_v1_hnsw"}  # fmt: skip
+
     found = 0
     for n in range(10):
         vector = points[2 * n + 1] / np.linalg.norm(points[2 * n + 1])
@@ -205,6 +213,19 @@ def test_a_large_scope_answers_by_its_indexes(given: Given, monkeypatch: pytest.
     hits = ask(points[0], "piano", "keyword")
     assert hits
     assert all("piano" in hit.memory.text for hit in hits)
+
+
+def plan(given: Given, role: str, statement: str, **values: Any) -> set[str]:
+    """The indexes that a search of a large scope uses."""
+    where, parameters = Selection(scope=Scope(owner="default", user_id="large-1")).where()
+    names = {"table": "search_v1", "key": "memory_id", "where": where}
+    text = f"EXPLAIN {statement.format(**names, **values)}"
+    with psycopg.connect(as_role(given.cell.conninfo, role)) as conn:
+        register_vector(conn)
+        conn.execute(SHOW, ("default",))
+        lines = [line for (line,) in conn.execute(text, {**parameters, **values})]
+    print("\n".join(lines))
+    return {name for line in lines for name in re.findall(r"Scan (?:using|on) (search_v1_\w+)", line)}
 
 
 def _memory(text: str, user: str) -> AddMemory:

@@ -11,6 +11,7 @@ from pgvector.psycopg import register_vector, register_vector_async
 
 from domain.aggregate import Command
 from domain.eventstore.cells import Cell
+from domain.eventstore.roles import AsyncShown, as_role, show
 from domain.eventstore.writer import Work
 from domain.recorded import Context
 from projections import ALL, SEARCHED, catalogue, rebuild
@@ -60,12 +61,14 @@ class Given:
     def then_answers(
         self, projection: Projection[Any], query: Callable[..., Awaitable[T]], *args: Any, **named: Any
     ) -> T:
-        """What a query of the projection answers once all is applied."""
+        """What a query answers `default`, as the API asks it, once all is applied."""
         self.apply(projection)
 
         async def ask() -> T:
-            async with await psycopg.AsyncConnection.connect(self.cell.conninfo, autocommit=True) as asking:
+            conninfo = as_role(self.cell.conninfo, "everlog_api")
+            async with await AsyncShown.connect(conninfo, autocommit=True) as asking:
                 await register_vector_async(asking)
+                await show(asking, "default")
                 return await query(asking, self.build(projection), *args, **named)
 
         return asyncio.run(ask())

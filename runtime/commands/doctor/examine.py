@@ -4,7 +4,8 @@ import msgspec
 import psycopg
 from redis import Redis
 
-from domain.eventstore.cells import named, require_compatible
+from domain.eventstore.cells import DEFAULT_CELLS, connection_string, named, require_compatible
+from domain.eventstore.roles import OF_PROGRAM, set_up
 from runtime.commands.doctor.chats import findings
 from runtime.commands.doctor.finding import Finding, examined
 from runtime.composition import chat_model_of, embedders_of, readers_of
@@ -56,7 +57,20 @@ def _database(settings: Settings) -> Finding:
             next="run `everlog migrate`; if it cannot make the extension, install pgvector 0.8.4 or newer",
         )
     require_compatible(database_url, "doctor")
-    return Finding(name="database", state="ok", detail=f"PostgreSQL {server} with pgvector {row[0]}")
+    detail = f"PostgreSQL {server} with pgvector {row[0]}"
+    return Finding(name="database", state="ok", detail=detail, next=_without_roles(database_url))
+
+
+def _without_roles(database_url: str) -> str | None:
+    """What to do where the API is not kept from the rows of other owners by the database, too."""
+    here = connection_string(database_url, DEFAULT_CELLS[0])
+    if all(set_up(here, roles) for roles in OF_PROGRAM.values()):
+        return None
+    names = ", ".join(sorted({name for roles in OF_PROGRAM.values() for name in roles if name}))
+    return (
+        "let the database hold owners apart, too: give its user CREATEROLE, or make the roles"
+        f" {names} and grant them to it; then run `everlog migrate`"
+    )
 
 
 def _queue(settings: Settings) -> Finding:

@@ -39,7 +39,7 @@ def receipt(key: str, fingerprint: bytes = b"same") -> Receipt:
 @pytest.fixture(scope="module")
 def other(cells: Cells, cell: Cell) -> "Cell":
     """The same cell as another process has it, with a writer of its own."""
-    return Cell(cell.name, cell.conninfo, MASTER, cell.signals)
+    return Cell(cell.name, cell.conninfo, MASTER, cell.signals, "command")
 
 
 def test_two_processes_racing_on_one_memory_lose_no_update(cell: Cell, other: Cell) -> None:

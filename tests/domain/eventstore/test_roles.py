@@ -1,0 +1,233 @@
+"""Roles: the database holds owners apart, too, and keeps the log append-only."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+from psycopg import sql
+
+from domain.errors import NotFound
+from domain.eventstore.cells import Cell, Cells, connection_string
+from domain.eventstore.reading import head
+from domain.eventstore.roles import OF_PROGRAM, SHOW, as_role, on_behalf_of, roles_of, set_up
+from domain.eventstore.writer import Work
+from domain.ids import new_id
+from domain.key import ALL_SCOPES
+from domain.memory import AddMemory, Memory
+from domain.recorded import Context
+from domain.scope import Scope
+from runtime.commands.doctor.examine import examine
+from runtime.servers.migrate import give_logins, migrate
+from runtime.settings import Settings, SettingsError
+from tests.support.memories import add
+from tests.support.service import KEY, MASTER, Service, eventually
+
+CONTEXT = Context(owner="default", actor="key", cause="command", correlation="request")
+SHARED = {"usage"}
+"""Tables with owners that the API writes for many at a time: counts of requests."""
+
+
+@pytest.fixture(scope="module")
+def lived(service: Service) -> Service:
+    """Two owners with rows in all that is searched or listed."""
+    for client in (service.client, service.stranger):
+        add(client, "likes tea", "ann")
+        client.put("/api/content", files={"files": ("tea.txt", b"Tea is a drink")})
+    made = ("memories_v1", "vectors")
+    eventually(lambda: all(owners(service, table) == {"default", "another"} for table in made))
+    return service
+
+
+def connect(service: Service, role: str, owner: str = "") -> psycopg.Connection[Any]:
+    conn = psycopg.connect(as_role(operators(service), role), autocommit=True)
+    conn.execute(SHOW, (owner,))
+    return conn
+
+
+def operators(service: Service) -> str:
+    return connection_string(service.settings.database_url or "", "everlog")
+
+
+def owners(service: Service, table: str) -> set[str]:
+    with psycopg.connect(operators(service)) as conn:
+        return _owners(conn, table)
+
+
+def _owners(conn: psycopg.Connection[Any], table: str) -> set[str]:
+    query = sql.SQL("SELECT DISTINCT owner FROM {}").format(sql.Identifier(table))
+    return {owner for (owner,) in conn.execute(query)}
+
+
+def with_owners(service: Service) -> list[str]:
+    with psycopg.connect(operators(service)) as conn:
+        rows = conn.execute(
+            "SELECT table_name FROM information_schema.columns"
+            " WHERE table_schema = 'everlog' AND column_name = 'owner' ORDER BY 1"
+        )
+        return [table for (table,) in rows]
+
+
+# --- owners -------------------------------------------------------------------------------------------
+
+
+def test_without_a_condition_the_api_still_sees_one_owner_alone(lived: Service) -> None:
+    tables = with_owners(lived)
+    assert {"events", "subjects", "receipts", "vectors", "memories_v1", "search_v1"} <= set(tables)
+    of_both = {table for table in tables if len(owners(lived, table)) > 1}
+    assert {"events", "subjects", "vectors", "memories_v1", "search_v1", "history_v1"} <= of_both
+    for table in set(tables) - SHARED:
+        with connect(lived, "everlog_api", "default") as conn:
+            assert _owners(conn, table) <= {"default"}, table
+        with connect(lived, "everlog_api") as conn:
+            assert _owners(conn, table) == set(), table
+
+
+def test_the_api_and_its_writer_own_nothing(lived: Service) -> None:
+    with psycopg.connect(operators(lived)) as conn:
+        owned = conn.execute(
+            "SELECT relname FROM pg_class"
+            " WHERE relowner IN ('everlog_api'::regrole, 'everlog_writer'::regrole)"
+        ).fetchall()
+    assert owned == []
+
+
+def test_a_running_api_is_not_whoever_migrated(lived: Service) -> None:
+    """Nor is a worker."""
+    with psycopg.connect(operators(lived)) as conn:
+        (made_by,) = conn.execute(
+            "SELECT DISTINCT tableowner FROM pg_tables WHERE tablename LIKE 'search_v%'"
+        ).fetchone() or ("",)
+    assert made_by == "everlog_worker"
+    assert roles_of("api", operators(lived)) == OF_PROGRAM["api"]
+
+
+def test_a_pool_shows_each_owner_their_own_and_nobody_nothing(new_database: Callable[[], str]) -> None:
+    with closing(Cells(new_database(), MASTER, program="api")) as cells:
+        ids = {}
+        for owner in ("ann's", "bob's"):
+            cells.create_key(f"{KEY}-{owner}", "test", owner, ALL_SCOPES)
+            ids[owner] = new_id()
+            submit(cells.first, owner, ids[owner])
+        for asking in ("ann's", "bob's", "ann's"):
+            for owner, id in ids.items():
+                with on_behalf_of(asking):
+                    if asking == owner:
+                        assert cells.first.log.get(Memory, id).scope.owner == owner
+                    else:
+                        with pytest.raises(NotFound):
+                            cells.first.log.get(Memory, id)
+        for id in ids.values():
+            with pytest.raises(NotFound):
+                cells.first.log.get(Memory, id)
+
+
+def submit(cell: Cell, owner: str, id: Any) -> None:
+    context = msgspec.structs.replace(CONTEXT, owner=owner)
+    command = AddMemory(text="one", scope=Scope(owner=owner))
+    cell.writer.submit(Work(context=context, commands=[(id, command)])).result(30)
+
+
+# --- the log ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ["everlog_api", "everlog_writer", "everlog_worker"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE events SET owner = 'default'",
+        "DELETE FROM events",
+        "TRUNCATE events",
+        "INSERT INTO events SELECT * FROM events",
+        "DROP TABLE events",
+        "ALTER TABLE events DISABLE ROW LEVEL SECURITY",
+        "UPDATE log_format SET format = 9",
+        "UPDATE secrets SET wrapped = ''",
+        "DELETE FROM secrets",
+        "UPDATE subjects SET wrapped_key = ''",
+        "SET ROLE postgres",
+    ],
+)
+def test_the_log_is_append_only_by_its_privileges(lived: Service, role: str, statement: str) -> None:
+    with connect(lived, role, "default") as conn, pytest.raises(psycopg.Error) as refused:
+        conn.execute(statement)
+    assert isinstance(
+        refused.value, psycopg.errors.InsufficientPrivilege | psycopg.errors.InvalidParameterValue
+    )
+
+
+def test_functions_with_the_rights_of_another_look_for_tables_where_they_were_made(lived: Service) -> None:
+    with psycopg.connect(operators(lived)) as conn:
+        definers = conn.execute(
+            "SELECT proname, proconfig, has_function_privilege('public', oid, 'EXECUTE') FROM pg_proc"
+            " WHERE prosecdef AND pronamespace = 'everlog'::regnamespace"
+        ).fetchall()
+    assert {name for name, _, _ in definers} == {"append", "log_head", "events_of_whomever", "redact"}
+    for name, settings, public in definers:
+        assert settings == ["search_path=everlog, public, pg_temp"], name
+        assert not public, name
+
+
+def test_whoever_looks_for_a_key_finds_keys_and_shares_alone(lived: Service) -> None:
+    with connect(lived, "everlog_api") as conn:
+        assert head(conn) > 0
+        with psycopg.connect(operators(lived)) as all_seeing:
+            streams = all_seeing.execute("SELECT DISTINCT stream_id, split_part(type, '.', 1) FROM events")
+            kinds = {
+                kind
+                for stream, kind in streams.fetchall()
+                if conn.execute("SELECT 1 FROM events_of_whomever(%s)", (stream,)).fetchone()
+            }
+    assert kinds == {"key"}
+
+
+# --- databases ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def humble(empty_database: Callable[[], str]) -> Iterator[str]:
+    """A database of its user's own, who may make no roles."""
+    url = empty_database()
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("CREATE EXTENSION vector WITH SCHEMA public")
+        conn.execute("CREATE ROLE humble LOGIN PASSWORD 'humble'")
+        conn.execute(sql.SQL("ALTER DATABASE {} OWNER TO humble").format(sql.Identifier(conn.info.dbname)))
+    yield psycopg.conninfo.make_conninfo(url, user="humble", password="humble")
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("DROP OWNED BY humble CASCADE")
+        conn.execute(sql.SQL("ALTER DATABASE {} OWNER TO everlog").format(sql.Identifier(conn.info.dbname)))
+        conn.execute("DROP ROLE humble")
+
+
+def test_where_no_roles_can_be_made_all_goes_on_and_doctor_says_what_is_missing(
+    humble: str, redis_url: str
+) -> None:
+    settings = Settings(database_url=humble, redis_url=redis_url)
+    migrate(settings, contract=True)
+    assert not set_up(connection_string(humble, "everlog"), OF_PROGRAM["api"])
+    with closing(Cells(humble, MASTER, program="api")) as cells:
+        cells.create_key(KEY, "test", "default", ALL_SCOPES)
+        submit(cells.first, "default", id := new_id())
+        with on_behalf_of("default"):
+            assert cells.first.log.get(Memory, id).text == "one"
+    with pytest.raises(SettingsError, match=r"EVERLOG_API_DB_PASSWORD.*leave these unset"):
+        give_logins(humble, {"api": "of-the-api"})
+    database = next(one for one in examine(settings) if one.name == "database")
+    assert database.state == "ok"
+    assert "make the roles everlog_api, everlog_worker, everlog_writer" in (database.next or "")
+
+
+def test_logins_of_their_own_are_enough(new_database: Callable[[], str]) -> None:
+    url = new_database()
+    logins = give_logins(url, {"api": "of-the-api", "worker": "of-the-worker"})
+    assert logins.keys() == {"api", "worker"}
+    for program, login in logins.items():
+        with closing(Cells(login, MASTER, program=program)) as cells:
+            cells.create_key(KEY, "test", "default", ALL_SCOPES)
+            submit(cells.first, "default", new_id())
+        with psycopg.connect(login) as conn, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            conn.execute("SET ROLE everlog")
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(logins["api"].replace("password=", "password=not-"))
