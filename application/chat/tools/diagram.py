@@ -1,6 +1,7 @@
 """`/diagram`: a diagram in Mermaid."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 import msgspec
@@ -10,6 +11,9 @@ from application.chat.tools.tool import Desk, Outcome, Tool, ToolFailed
 from providers.diagrams import DiagramInvalid, check
 
 TOLD = '{"diagram":"is valid, and the user sees it beside your answer: do not repeat it"}'
+
+JUDGE = ThreadPoolExecutor(1, "diagrams")
+"""One at a time: the last of a turn's diagrams is judged last, and hostile ones have no more than a core."""
 
 
 class Drawing(msgspec.Struct, frozen=True):
@@ -36,7 +40,7 @@ class Diagram(Tool):
 
     async def run(self, desk: Desk, arguments: Drawing) -> Outcome:
         try:
-            mermaid = await asyncio.to_thread(check, arguments.mermaid)
+            mermaid = await asyncio.get_running_loop().run_in_executor(JUDGE, check, arguments.mermaid)
         except DiagramInvalid as error:
             raise ToolFailed(
                 f"The diagram cannot be drawn: line {error.line}: {error.reason}. "

@@ -299,6 +299,10 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 PLAN = ("diagram", {"mermaid": 'flowchart TD\n  a["Start"] --> b["End"]'})
 ANOTHER = ("diagram", {"mermaid": 'flowchart TD\n  a["Then"] --> b["Now"]'})
+LARGE = (
+    "diagram",
+    {"mermaid": "flowchart TD\n" + 'a["Start"] -->|and then| b["End"] --> c --> d --> e\n' * 190},
+)
 
 
 def told_of_calls(body: Json) -> list[str]:
@@ -458,8 +462,11 @@ def test_who_does_not_stream_is_told_all_that_was_found(client: httpx.Client, mo
     assert answer["references"]["context"][0]["file"] == "boats.md"
 
 
-def test_two_diagrams_in_one_turn_leave_the_last(client: httpx.Client, model: ScriptedChat) -> None:
-    model.answers = [Scripted(calls=[PLAN, ANOTHER]), "Drawn."]
+@pytest.mark.parametrize("first", [PLAN, LARGE])
+def test_two_diagrams_in_one_turn_leave_the_last(
+    client: httpx.Client, model: ScriptedChat, first: tuple[str, Json]
+) -> None:
+    model.answers = [Scripted(calls=[first, ANOTHER]), "Drawn."]
     told = streamed(client, "Draw two plans")
     (made,) = [event["data"] for event in told if event["type"] == "generated_assets"]
     assert "Then" in made["mermaidjsDiagram"]
