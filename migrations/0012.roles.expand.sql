@@ -35,6 +35,30 @@ BEGIN
 END
 $$;
 
+-- What waits says whose it is: owners take turns, and see their own alone.
+ALTER TABLE backlog ADD COLUMN owner text;
+UPDATE backlog SET owner = e.owner FROM events e WHERE e.position = backlog.position;
+ALTER TABLE backlog ALTER COLUMN owner SET NOT NULL;
+
+CREATE OR REPLACE FUNCTION keep_backlog() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.type LIKE 'ingestion.received.%' OR NEW.type LIKE 'ingestion.retried.%'
+       OR NEW.type LIKE 'review.requested.%' THEN
+        INSERT INTO backlog (stream_id, owner, subject_id, position, size)
+        VALUES (NEW.stream_id, NEW.owner,
+                -- A review changes nothing by itself, so conversations need not wait for it.
+                CASE WHEN NEW.type LIKE 'review.%' THEN NEW.stream_id ELSE NEW.subject_id END,
+                NEW.position,
+                (SELECT length(e.payload) FROM events e WHERE e.stream_id = NEW.stream_id AND e.version = 1));
+    ELSIF NEW.type LIKE 'ingestion.extracted.%' OR NEW.type LIKE 'ingestion.failed.%'
+       OR NEW.type LIKE 'review.proposed.%' OR NEW.type LIKE 'review.failed.%' THEN
+        DELETE FROM backlog WHERE stream_id = NEW.stream_id;
+        PERFORM pg_notify(current_schema() || '_told', 'ingestion ' || NEW.stream_id);
+    END IF;
+    RETURN NULL;
+END
+$$;
+
 -- Shields a table with a column `owner` from the API, but for the rows of the owner on whose behalf it asks.
 CREATE FUNCTION shield(shielded regclass, allowed text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -107,7 +131,7 @@ BEGIN
     END IF;
 
     PERFORM shield('events', 'SELECT'), shield('receipts', 'SELECT'), shield('subjects', 'SELECT, INSERT'),
-            shield('vectors', 'SELECT, DELETE');
+            shield('backlog', 'SELECT'), shield('vectors', 'SELECT, DELETE');
     FOR made IN SELECT to_regclass(name || '_v' || version) FROM projections LOOP
         IF made IS NOT NULL THEN
             PERFORM shield_projection(made);
@@ -118,7 +142,7 @@ BEGIN
     GRANT SELECT, UPDATE (one) ON log_format TO everlog_api, everlog_writer, everlog_worker;
     GRANT SELECT ON _yoyo_migration TO everlog_api, everlog_writer, everlog_worker;
     GRANT SELECT, INSERT ON secrets TO everlog_api, everlog_worker;
-    GRANT SELECT ON projections, parked, backlog TO everlog_api;
+    GRANT SELECT ON projections, parked TO everlog_api;
     GRANT SELECT, INSERT, UPDATE ON usage TO everlog_api;
     GRANT SELECT ON events, receipts TO everlog_writer, everlog_worker;
     GRANT SELECT, INSERT ON subjects TO everlog_writer, everlog_worker;

@@ -45,8 +45,10 @@ class WorkerProcess:
             for cell in cells.all.values()
             for projection in ALL.values()
         ]
-        self._followers += [Intake(cell, self.means, queue) for cell in cells.all.values()]
+        self._followers += [Intake(cell, self.means, queue, threads) for cell in cells.all.values()]
         self._takers = Worker(queue, worker_threads=threads, worker_timeout=200)
+        # No more than are at work: what is fetched ahead has overtaken whoever has their turn by then.
+        self._takers.queue_prefetch = threads
 
     def start(self) -> None:
         self._recaller.start()

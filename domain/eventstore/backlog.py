@@ -14,7 +14,7 @@ from psycopg import AsyncConnection, Connection
 LEASE_SECONDS = 20
 """After that a worker that took something is thought dead. Another may look: a lock keeps it from working."""
 HANDED_OUT = 100
-"""At a time; the rest follows when these are done."""
+"""At a time, to all workers together; the rest follows when these are done."""
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -106,21 +106,33 @@ def attempts_of(
     ).fetchall()
 
 
-def hand_out(conn: Connection[Any]) -> list[Turn]:
-    """The subjects of which something is due, marked as handed out."""
-    rows = conn.execute(
-        """
-        WITH first AS (
-            SELECT DISTINCT ON (subject_id) stream_id, due_at FROM backlog ORDER BY subject_id, position
-        ), due AS (
-            SELECT stream_id FROM first WHERE due_at <= now() ORDER BY due_at LIMIT %s
-        )
-        UPDATE backlog AS b SET handed_out_at = now() FROM due
-        WHERE b.stream_id = due.stream_id
-          AND coalesce(b.handed_out_at < now() - make_interval(secs => %s), true)
-        RETURNING b.subject_id, b.size, b.subject_id = b.stream_id""",
-        (HANDED_OUT, LEASE_SECONDS),
-    ).fetchall()
+# The first of each subject; of these, those that nobody is at, each owner's first before anybody's second.
+_HAND_OUT = """
+    WITH first AS (
+        SELECT DISTINCT ON (subject_id) stream_id, owner, due_at, position,
+               coalesce(handed_out_at >= now() - make_interval(secs => %(lease)s), false) AS taken
+        FROM backlog ORDER BY subject_id, position
+    ), turns AS (
+        SELECT stream_id, taken, due_at, position,
+               count(*) FILTER (WHERE taken) OVER (PARTITION BY owner)
+               + row_number() OVER (PARTITION BY owner, taken ORDER BY due_at, position) AS turn
+        FROM first WHERE taken OR due_at <= now()
+    ), due AS (
+        SELECT stream_id FROM turns WHERE NOT taken ORDER BY turn, due_at, position
+        LIMIT (SELECT greatest(0, least(%(most)s, %(in_all)s - count(*))) FROM first WHERE taken)
+    )
+    UPDATE backlog AS b SET handed_out_at = now() FROM due
+    WHERE b.stream_id = due.stream_id
+      AND coalesce(b.handed_out_at < now() - make_interval(secs => %(lease)s), true)
+    RETURNING b.subject_id, b.size, b.subject_id = b.stream_id"""
+
+
+def hand_out(conn: Connection[Any], most: int = HANDED_OUT) -> list[Turn]:
+    """The subjects whose turn it is, at most so many, marked as handed out.
+
+    Owners take turns: however much one has waiting, another's first comes before their next.
+    """
+    rows = conn.execute(_HAND_OUT, {"most": most, "in_all": HANDED_OUT, "lease": LEASE_SECONDS}).fetchall()
     return [Turn(*row) for row in rows]
 
 

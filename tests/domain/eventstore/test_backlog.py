@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import psycopg
 import pytest
 
@@ -249,6 +250,22 @@ def test_of_many_subjects_some_get_their_turn_and_the_rest_when_these_are_done(
     assert handed_out(conn) == set()
     done(cell, (one, EXTRACT))
     assert handed_out(conn) == {subjects[three]}
+
+
+def test_owners_take_turns_whoever_was_first(cell: Cell, conn: psycopg.Connection[Any], user: str) -> None:
+    for n in range(3):
+        received(cell, f"{user}-{n}")
+    of_another = Receive(
+        received=Received(
+            scope=Scope(owner="another", user_id=user), messages=(Message(role="user", text="I love hiking"),)
+        )
+    )
+    context = msgspec.structs.replace(CONTEXT, owner="another")
+    cell.writer.submit(Work(context=context, commands=[(new_id(), of_another)])).result(30)
+    theirs = {id for (id,) in conn.execute("SELECT subject_id FROM backlog WHERE owner = 'another'")}
+    turns = [{turn.subject_id for turn in backlog.hand_out(conn, 1)} for _ in range(4)]
+    assert turns[1] == theirs
+    assert len(set.union(*turns)) == 4
 
 
 def test_of_two_that_hand_out_at_once_only_one_gets_a_turn(
