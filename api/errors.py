@@ -16,6 +16,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from psycopg_pool import PoolTimeout
 
 from application import refusals as of_application
+from application.reader import READ_SECONDS
 from domain import errors
 from projections.catalogue import NotBuilt
 from providers.embedding.embedder import EmbedderUnavailable
@@ -105,6 +106,7 @@ KINDS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     of_application.SpeechFailed: (HTTPStatus.SERVICE_UNAVAILABLE, "no-speech"),
     of_application.UsedUp: (HTTPStatus.TOO_MANY_REQUESTS, "plan"),
     psycopg.DataError: (HTTPStatus.UNPROCESSABLE_ENTITY, "unstorable"),
+    psycopg.errors.QueryCanceled: (HTTPStatus.SERVICE_UNAVAILABLE, "too-slow"),
     psycopg.OperationalError: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
     PoolTimeout: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
     RecursionError: (HTTPStatus.BAD_REQUEST, "malformed"),
@@ -113,6 +115,7 @@ KINDS: dict[type[Exception], tuple[HTTPStatus, str]] = {
 WORDS: dict[str, str] = {
     "malformed": "the body is not valid UTF-8 JSON, or is nested too deeply",
     "unstorable": "a value of the request cannot be stored",
+    "too-slow": f"the database was not done with it after {READ_SECONDS:.0f} seconds; ask for less at once",
     "unavailable": "the database cannot be reached; try again in a second",
 }
 """What the caller reads where the exception's own text is not meant for them."""

@@ -20,6 +20,7 @@ from domain.scope import Scope
 from projections import documents
 from projections.documents import Listed
 from projections.passages import Passage
+from projections.retrieval import Found
 
 BATCH = 200
 """Commands that are done in one step."""
@@ -80,8 +81,8 @@ async def get(engine: Engine, asked: Asked, user_id: str | None, name: str) -> D
 
 async def find(
     engine: Engine, asked: Asked, user_id: str | None, q: str, limit: int, which: Which | None = None
-) -> list[Passage]:
-    """Passages that fit a query best, best first: of the user's documents that its filters let pass and, with
+) -> Found[Passage]:
+    """Passages that fit a query best: of the user's documents that its filters let pass and, with
     `which`, that these are.
     """
     wanted = filtered(q)
@@ -91,7 +92,7 @@ async def find(
         there = await listing(engine, asked, user_id)
         among = chosen([one.name for one in there if which is None or which(one)], (), q)
     if not query or among == []:
-        return []
+        return Found([], 0, shortened=False)
     return await finding.find_passages(
         engine, asked, query, user_id=user_id, names=among, mentions=wanted.mentions, limit=limit
     )

@@ -13,18 +13,18 @@ from projections import passages, search
 from projections.catalogue import Build
 from projections.passages import ANY_MENTIONS, Mentions, Passage
 from projections.ranking import Floats
-from projections.retrieval import Query
+from projections.retrieval import Found, Query
 from projections.searched import Searched
 from projections.selection import Selection
 from providers.embedding.embedder import EmbedderUnavailable
 
 T = TypeVar("T")
-Retrieve = Callable[[AsyncConnection[Any], Build, Query, Callable[[Floats], Floats]], Awaitable[list[T]]]
+Retrieve = Callable[[AsyncConnection[Any], Build, Query, Callable[[Floats], Floats]], Awaitable[Found[T]]]
 """What a projection that holds vectors is asked by."""
 
 
-async def find(engine: Engine, asked: Asked, query: search.Query) -> tuple[list[search.Hit], int]:
-    """The memories, and the position of the log up to which they hold."""
+async def find(engine: Engine, asked: Asked, query: search.Query) -> Found[search.Hit]:
+    """The memories that fit a query best."""
     return await _retrieved(engine, asked, search.SEARCH, search.search, query)
 
 
@@ -47,17 +47,16 @@ async def find_passages(
     names: Sequence[str] | None,
     limit: int,
     mentions: Mentions = ANY_MENTIONS,
-) -> list[Passage]:
-    """What the documents of a user, or of these names alone, say about a text, best first."""
+) -> Found[Passage]:
+    """What the documents of a user, or of these names alone, say about a text."""
     selection = passages.selection_of(asked.caller.owner, user_id, names, mentions)
     query = Query(selection=selection, text=text, limit=limit)
-    found, _ = await _retrieved(engine, asked, passages.PASSAGES, passages.search, query)
-    return found
+    return await _retrieved(engine, asked, passages.PASSAGES, passages.search, query)
 
 
 async def _retrieved(
     engine: Engine, asked: Asked, projection: Searched[Any], retrieve: Retrieve[T], query: Query
-) -> tuple[list[T], int]:
+) -> Found[T]:
     cell = await engine.cell_of(asked.caller.owner)
     # Embedded before a connection is taken, by the model that was searched last: it hardly ever changes.
     last = cell.name, projection.name
@@ -73,7 +72,7 @@ async def _retrieved(
             query = await _embedded(engine, query, build.model)
         found = await retrieve(conn, build, query, engine.embedder(build.model).similarity)
         engine.searched_by[last] = build.model or ""
-    return found, build.position
+    return found
 
 
 async def _embedded(engine: Engine, query: Query, model: str) -> Query:

@@ -25,6 +25,8 @@ from domain.scope import Scope
 
 PAGE_EVENTS = 20
 """A conversation may be as large as a request."""
+MOST_EVENTS = 2_000
+"""Conversations that one page is looked for among: each is read and decrypted."""
 
 
 async def receive(engine: Engine, asked: Asked, received: Received, wait: float) -> Ingestion:
@@ -92,7 +94,10 @@ def every(cell: Cell, owner: str, status: Status | None) -> list[Ingestion]:
 def find(
     cell: Cell, within: Scope, status: Status | None, after: int, limit: int
 ) -> tuple[list[Ingestion], int | None]:
-    """Ingestions of a scope in order of position, and where to go on; None at the end of the log."""
+    """Ingestions of a scope in order of position, and where to go on; None at the end of the log.
+
+    Fewer than `limit`, or none, also where MOST_EVENTS have been looked at.
+    """
     only = Filter(owner=within.owner, types=stored_names("ingestion.received."))
     found: list[Ingestion] = []
     with cell.pool.connection() as conn:
@@ -101,7 +106,8 @@ def find(
             if subject_id is None:
                 return [], None
             only = only._replace(subject_id=subject_id)
-        while entries := read_log(conn, after, PAGE_EVENTS, only):
+        for _ in range(MOST_EVENTS // PAGE_EVENTS):
+            entries = read_log(conn, after, PAGE_EVENTS, only)
             states = states_of(conn, cell.log.mapper, Ingestion, [e.originator_id for e in entries])
             for entry in entries:
                 after = entry.position
@@ -112,7 +118,9 @@ def find(
                     found.append(state)
                     if len(found) == limit:
                         return found, after
-    return found, None
+            if len(entries) < PAGE_EVENTS:
+                return found, None
+    return found, after
 
 
 class Attempts(msgspec.Struct, frozen=True):

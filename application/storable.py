@@ -12,6 +12,10 @@ MAX_METADATA_BYTES = 64_000
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"\A[^\x00]*\Z")]
 """A user's, agent's or run's id: short enough for a B-tree."""
 Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+MAX_TAGS_WANTED = 1_000
+"""Each is looked for in each memory."""
+TagsWanted = Annotated[list[Tag], msgspec.Meta(max_length=MAX_TAGS_WANTED)]
+"""What a list or a search asks for."""
 
 
 def check_storable(struct: msgspec.Struct) -> None:

@@ -13,6 +13,7 @@ from psycopg.rows import class_row
 
 from domain.conversation import Conversation
 from domain.scope import Scope
+from projections import pieces
 from projections.catalogue import Build
 from projections.projection import Columns, Projection, Row, of_last_state, storable
 
@@ -89,7 +90,7 @@ async def ids(conn: AsyncConnection[Any], build: Build, scope: Scope) -> list[UU
     """All of the user's conversations."""
     where, values = _within(scope)
     cursor = await conn.execute(f"SELECT conversation_id FROM {build.table} WHERE {where}", values)
-    return [id for (id,) in await cursor.fetchall()]
+    return [id for (id,) in await pieces.all_of(cursor)]
 
 
 async def count(conn: AsyncConnection[Any], build: Build, scope: Scope) -> int:
@@ -118,4 +119,4 @@ async def _select(
         f" ORDER BY {order} LIMIT %(limit)s OFFSET %(offset)s",
         {**values, "limit": limit, "offset": offset},
     )
-    return await cursor.fetchall()
+    return await pieces.all_of(cursor)

@@ -10,6 +10,7 @@ from psycopg.rows import class_row
 
 from domain.document import Document
 from domain.scope import Scope
+from projections import pieces
 from projections.catalogue import Build
 from projections.conditions import Condition, Parameters
 from projections.projection import Columns, Projection, Row, of_last_state, storable
@@ -86,7 +87,7 @@ async def names(conn: AsyncConnection[Any], build: Build, owner: str, user_id: s
     """The names of all documents of a user, sorted."""
     where, values = selection_of(owner, user_id).where()
     cursor = await conn.execute(f"SELECT name FROM {build.table} WHERE {where}", values)
-    return sorted(name for (name,) in await cursor.fetchall())
+    return sorted(name for (name,) in await pieces.all_of(cursor))
 
 
 async def listing(
@@ -99,7 +100,7 @@ async def listing(
         ' ORDER BY name COLLATE "C" LIMIT %(limit)s OFFSET %(offset)s',
         {**values, "limit": limit, "offset": offset},
     )
-    return await cursor.fetchall()
+    return await pieces.all_of(cursor)
 
 
 async def count(conn: AsyncConnection[Any], build: Build, owner: str, user_id: str | None) -> int:

@@ -12,6 +12,7 @@ from psycopg import AsyncConnection, Connection
 
 from domain.memory import Memory
 from domain.scope import Scope
+from projections import pieces
 from projections.catalogue import Build
 from projections.changes import Change, last_changes
 from projections.projection import Columns, Projection, Row, of_last_state
@@ -87,7 +88,7 @@ async def entities(
         " GROUP BY lower(name) ORDER BY 3 DESC, 1 LIMIT %(limit)s OFFSET %(offset)s",
         {**values, "limit": limit, "offset": offset},
     )
-    return [Node(name=name, type=type, memories=count) for name, type, count in await cursor.fetchall()]
+    return [Node(name=name, type=type, memories=count) for name, type, count in await pieces.all_of(cursor)]
 
 
 async def relations(
@@ -104,7 +105,7 @@ async def relations(
     )
     return [
         Edge(source=source, relation=relation, target=target, memory_ids=ids)
-        for source, relation, target, ids in await cursor.fetchall()
+        for source, relation, target, ids in await pieces.all_of(cursor)
     ]
 
 
@@ -124,7 +125,7 @@ async def relations_among(
     )
     return [
         Edge(source=source, relation=relation, target=target, memory_ids=ids)
-        for source, relation, target, ids in await cursor.fetchall()
+        for source, relation, target, ids in await pieces.all_of(cursor)
     ]
 
 

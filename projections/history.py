@@ -13,6 +13,7 @@ from psycopg import AsyncConnection, Connection
 from psycopg.rows import class_row
 
 from domain.memory import CHANGE_NAMES, NO_TRAITS, Memory
+from projections import pieces
 from projections.catalogue import Build
 from projections.changes import Change
 from projections.memories import COLUMNS as MEMORY_COLUMNS
@@ -106,7 +107,7 @@ async def as_of(
         f"SELECT {MEMORY_COLUMNS} {then} ORDER BY memory_id DESC LIMIT %(limit)s OFFSET %(offset)s",
         {**values, "limit": limit, "offset": offset},
     )
-    page: list[Memory] = await cursor.fetchall()
+    page: list[Memory] = await pieces.all_of(cursor)
     counted = await conn.execute(f"SELECT count(*) {then}", values)
     return page, (await counted.fetchone() or (0,))[0]
 
@@ -118,4 +119,4 @@ async def added_by_day(conn: AsyncConnection[Any], build: Build, owner: str, sin
         " WHERE owner = %s AND event = 'ADD' AND valid_from >= %s GROUP BY 1",
         (owner, since),
     )
-    return dict(await cursor.fetchall())
+    return dict(await pieces.all_of(cursor))

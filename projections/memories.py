@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from domain.eventstore.memories import NUMBERS
 from domain.memory import Memory, Traits
 from domain.scope import Scope
+from projections import pieces
 from projections.catalogue import Build, builds
 from projections.conditions import Condition, Parameters, Some, TextIs
 from projections.projection import Columns, Projection, Row, of_last_state
@@ -101,7 +102,7 @@ async def listing(
         f" ORDER BY memory_id {order} LIMIT %(limit)s OFFSET %(offset)s",
         {**values, "limit": limit, "offset": offset, "after": after},
     )
-    page: list[Memory] = await cursor.fetchall()
+    page: list[Memory] = await pieces.all_of(cursor)
     return page
 
 
@@ -116,7 +117,7 @@ async def ids(conn: AsyncConnection[Any], build: Build, selection: Selection) ->
     """The ids of all memories that are selected."""
     where, values = selection.where()
     cursor = await conn.execute(f"SELECT memory_id FROM {build.table} WHERE {where}", values)
-    return [id for (id,) in await cursor.fetchall()]
+    return [id for (id,) in await pieces.all_of(cursor)]
 
 
 async def numbered(
@@ -132,7 +133,7 @@ async def numbered(
         f" WHERE {where} ORDER BY n.number",
         values,
     )
-    return await cursor.fetchall()
+    return await pieces.all_of(cursor)
 
 
 class Extent(NamedTuple):
@@ -184,7 +185,7 @@ async def holders(
         " GROUP BY column_name, id ORDER BY column_name, id LIMIT %(limit)s OFFSET %(offset)s",
         {**values, "limit": limit, "offset": offset},
     )
-    rows = await cursor.fetchall()
+    rows = await pieces.all_of(cursor)
     return [Holder(*row[:-1]) for row in rows], rows[0][-1] if rows else 0
 
 

@@ -14,7 +14,7 @@ from projections.catalogue import Build
 from projections.conditions import Condition, Parameters
 from projections.projection import Columns, Row, of_last_state, storable
 from projections.ranking import Floats
-from projections.retrieval import Query
+from projections.retrieval import Found, Query
 from projections.searched import Searched
 from projections.selection import Selection
 from providers.documents.documents import passages_of
@@ -126,12 +126,13 @@ class Passage(msgspec.Struct, frozen=True):
 
 async def search(
     conn: AsyncConnection[Any], build: Build, query: Query, similarity: Callable[[Floats], Floats]
-) -> list[Passage]:
-    """The passages that fit the query best, best first, none below its threshold."""
-    fits = await retrieval.best(conn, PASSAGES, build, query, similarity)
+) -> Found[Passage]:
+    """The passages that fit the query best, none below its threshold."""
+    fits, shortened = await retrieval.best(conn, PASSAGES, build, query, similarity)
     cursor = await conn.execute(
         f"SELECT passage_id, name, number, text FROM {build.table} WHERE passage_id = ANY(%s)",
         (list(fits),),
     )
     found = {id: (name, number, text) for id, name, number, text in await cursor.fetchall()}
-    return [Passage(*found[id], fit.score) for id, fit in fits.items() if id in found]
+    hits = [Passage(*found[id], fit.score) for id, fit in fits.items() if id in found]
+    return Found(hits, build.position, shortened)

@@ -9,12 +9,13 @@ from psycopg import AsyncConnection, Connection
 from psycopg.rows import class_row
 
 from domain.memory import Memory
-from projections import memories, retrieval, vectors
+from projections import memories, pieces, retrieval, vectors
 from projections.catalogue import Build
 from projections.changes import Change, last_changes
 from projections.memories import memory_of, row_of
 from projections.projection import of_last_state
 from projections.ranking import Floats
+from projections.retrieval import Found
 from projections.searched import Searched
 from projections.selection import Selection
 
@@ -91,14 +92,15 @@ class Hit(msgspec.Struct, frozen=True):
 
 async def search(
     conn: AsyncConnection[Any], build: Build, query: Query, similarity: Callable[[Floats], Floats]
-) -> list[Hit]:
-    """The memories of a scope that fit the query best, best first, none below its threshold."""
-    fits = await retrieval.best(conn, SEARCH, build, query, similarity)
+) -> Found[Hit]:
+    """The memories of a scope that fit the query best, none below its threshold."""
+    fits, shortened = await retrieval.best(conn, SEARCH, build, query, similarity)
     cursor = await conn.cursor(row_factory=class_row(memory_of)).execute(  # type: ignore[arg-type]
         f"SELECT {memories.COLUMNS} FROM {build.table} WHERE memory_id = ANY(%s)", (list(fits),)
     )
-    found: dict[UUID, Memory] = {memory.id: memory for memory in await cursor.fetchall()}
-    return [Hit(found[id], *fit) for id, fit in fits.items() if id in found]
+    found: dict[UUID, Memory] = {memory.id: memory for memory in await pieces.all_of(cursor)}
+    hits = [Hit(found[id], *fit) for id, fit in fits.items() if id in found]
+    return Found(hits, build.position, shortened)
 
 
 async def vectors_of(
@@ -110,7 +112,7 @@ async def vectors_of(
         " WHERE memory_id = ANY(%s) AND embedding IS NOT NULL",
         (list(ids),),
     )
-    return dict(await cursor.fetchall())
+    return dict(await pieces.all_of(cursor))
 
 
 class Theme(NamedTuple):

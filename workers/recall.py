@@ -103,7 +103,8 @@ class Recaller:
         async with self._reader.connection(cell) as conn:
             for text, vector in zip(texts, vectors, strict=True):
                 query = search.Query(selection=known, text=text, vector=vector, limit=RECALLED)
-                found.append(_known(await search.search(conn, build, query, embedder.similarity)))
+                like_it = await search.search(conn, build, query, embedder.similarity)
+                found.append(_known(like_it.hits))
         return found
 
     async def _look(self, cell: Cell, scope: Scope, subject_id: UUID) -> tuple[Wanted, Build | None]:

@@ -19,11 +19,11 @@ from litestar.params import BodyKwarg, FromPath, ParameterKwarg, QueryParameter
 
 from api.body import Body
 from api.dialect import Dialect
-from api.errors import Problem
+from api.errors import Problem, Refusal
 from application import finding, memories
 from application.asked import Asked
 from application.engine import Engine
-from application.storable import Id, Tag, check_metadata, check_text
+from application.storable import MAX_TAGS_WANTED, Id, Tag, TagsWanted, check_metadata, check_text
 from domain.errors import NotFound
 from domain.ids import MEMORY_PREFIX, new_id, parse, spell
 from domain.memory import AddMemory, DeleteMemory, Memory
@@ -65,7 +65,7 @@ class SearchMemories(Body, frozen=True, kw_only=True, rename="camel"):
     query: str
     user_id: Id | None = None
     agent_id: Id | None = None
-    tags: list[Tag] | None = None
+    tags: TagsWanted | None = None
     """All of them must be there."""
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)] = 10
     threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] = DEFAULT_THRESHOLD
@@ -272,10 +272,9 @@ async def find(
         threshold=data.threshold,
         mode="vector",  # the contract's score is the semantic similarity, and nothing else
     )
-    hits, _ = await finding.find(engine, asked, query)
-    return SearchResults(
-        results=[SearchResult(**_fields(hit.memory), score=round(hit.score, 4)) for hit in hits]
-    )
+    found = await finding.find(engine, asked, query)
+    results = [SearchResult(**_fields(hit.memory), score=round(hit.score, 4)) for hit in found.hits]
+    return SearchResults(results=results)
 
 
 def _of(name: str) -> ParameterKwarg:
@@ -301,6 +300,9 @@ async def listing(
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 20,
 ) -> Page:
     wanted = tuple(tag.strip() for tag in tags.split(",") if tag.strip())
+    if len(wanted) > MAX_TAGS_WANTED:
+        fault = {"key": "tags", "source": "query", "message": f"at most {MAX_TAGS_WANTED} tags"}
+        raise Refusal(HTTPStatus.BAD_REQUEST, "invalid", f"tags: {fault['message']}", errors=[fault])
     selection = Selection(scope=_scope(asked, user_id, agent_id), tags=wanted)
     found, total, _ = await memories.page(engine, asked, selection, limit, (page - 1) * limit)
     return Page(

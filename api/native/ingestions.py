@@ -27,7 +27,7 @@ MAX_LIMIT = 200
 class IngestionsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     results: list[IngestionAnswer]
     next_after: int | None
-    """The `after` of the next page; null: there is none."""
+    """The `after` of the next page, also of one that has fewer than `limit`; null: there is none."""
 
 
 @get(

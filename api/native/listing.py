@@ -17,11 +17,12 @@ from api.errors import refusals
 from api.position import at_position
 from api.request import MinPosition
 from api.scope import SCOPED
+from api.shortened import SHORTENED, if_shortened
 from application import finding, memories
 from application.asked import Asked
 from application.engine import Engine
 from application.memories import FlatMemory, fields_of
-from application.storable import Id, Tag, check_metadata, check_text
+from application.storable import Id, TagsWanted, check_metadata, check_text
 from domain.scope import Scope
 from projections import search
 from projections.selection import Selection
@@ -43,7 +44,7 @@ class SearchRequest(Body, frozen=True, kw_only=True):
     agent_id: Id | None = None
     run_id: Id | None = None
     project_id: Id | None = None
-    tags: list[Tag] = msgspec.field(default_factory=list)
+    tags: TagsWanted = msgspec.field(default_factory=list)
     """All of them must be there."""
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     """All of these pairs must be there."""
@@ -104,6 +105,7 @@ async def listing(
     operation_id=lambda _, __, path: "searchMemories" if len(path) == 2 else "searchMemoriesToo",
     opt={"scope": "read", "search": True},
     responses=refusals(413, 415),
+    response_headers=[SHORTENED],
     status_code=200,
     summary="Find memories by meaning and by words",
 )
@@ -132,9 +134,10 @@ async def find(
         threshold=data.threshold or 0.0,
         mode=data.mode,
     )
-    hits, position = await finding.find(engine, asked, query)
-    found = [FoundMemory(**fields_of(hit.memory), score=round(hit.score, 4)) for hit in hits]
-    return Response(SearchAnswer(results=found), headers=at_position(position))
+    found = await finding.find(engine, asked, query)
+    results = [FoundMemory(**fields_of(hit.memory), score=round(hit.score, 4)) for hit in found.hits]
+    headers = at_position(found.position) | if_shortened(found)
+    return Response(SearchAnswer(results=results), headers=headers)
 
 
 ROUTES = [listing, find]

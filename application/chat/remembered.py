@@ -89,7 +89,7 @@ async def _similar(chat: Chat, asked: Asked, scope: Scope, text: str) -> list[Me
     selection = Selection(scope=scope, without_user=scope.user_id is None)
     query = search.Query(selection=selection, text=text, limit=SIMILAR, threshold=LEAST_SCORE)
     try:
-        hits, _ = await finding.find(chat.engine, asked, query)
+        found = await finding.find(chat.engine, asked, query)
     except (EmbedderUnavailable, EmbedderRefused):  # then by words alone
-        hits, _ = await finding.find(chat.engine, asked, msgspec.structs.replace(query, mode="keyword"))
-    return [hit.memory for hit in hits]
+        found = await finding.find(chat.engine, asked, msgspec.structs.replace(query, mode="keyword"))
+    return [hit.memory for hit in found.hits]

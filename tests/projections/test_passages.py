@@ -232,7 +232,7 @@ def test_many_passages_answer_by_their_indexes(
         query = retrieval.Query(
             selection=selection_of("default", ann, names), text=text, vector=vector, limit=10
         )
-        return given.then_answers(PASSAGES, passages.search, query, LocalEmbedder().similarity)
+        return given.then_answers(PASSAGES, passages.search, query, LocalEmbedder().similarity).hits
 
     assert (ask("", None, 217)[0].name, ask("", None, 217)[0].number) == ("book.md", 217)
     assert "word123 " in ask("word123", ["other.md"], 217)[0].text
@@ -253,9 +253,10 @@ def find(
     """What the engine finds for a caller whose key is named after the user."""
 
     async def ask(engine: Engine) -> list[Passage]:
-        return await finding.find_passages(
+        answer = await finding.find_passages(
             engine, _asked(owner, user), text, user_id=user, names=names, limit=limit
         )
+        return answer.hits
 
     found: list[Passage] = _with_engine(service, ask)
     return found

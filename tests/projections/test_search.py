@@ -1,6 +1,8 @@
 """Search: exact where a scope is small, right where it is large, by words and by meaning."""
 
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -21,7 +23,7 @@ from projections.selection import Selection
 from providers.embedding.local import LocalEmbedder
 from tests.support.memories import add
 from tests.support.projections import Given
-from tests.support.service import Service, eventually
+from tests.support.service import KEY, Service, client_of, eventually
 
 Vector = NDArray[np.float32]
 
@@ -190,7 +192,7 @@ def test_a_large_scope_answers_by_its_indexes(given: Given, monkeypatch: pytest.
             limit=60,
             mode=mode,
         )
-        return given.then_answers(SEARCH, search.search, query, embedder.similarity)
+        return given.then_answers(SEARCH, search.search, query, embedder.similarity).hits
 
     given.conn.execute("ANALYZE search_v1")
     for role in ("everlog_worker", "everlog_api"):
@@ -226,6 +228,77 @@ def plan(given: Given, role: str, statement: str, **values: Any) -> set[str]:
         lines = [line for (line,) in conn.execute(text, {**parameters, **values})]
     print("\n".join(lines))
     return {name for line in lines for name in re.findall(r"Scan (?:using|on) (search_v1_\w+)", line)}
+
+
+# --- queries that are long --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("exact_rows", [20_000, 50])
+def test_of_a_long_query_the_rarest_lexemes_of_the_scope_count(
+    given: Given, monkeypatch: pytest.MonkeyPatch, exact_rows: int
+) -> None:
+    monkeypatch.setattr(retrieval, "EXACT_ROWS", exact_rows)
+    monkeypatch.setattr(retrieval, "LEXEMES", 20)
+    user = f"long-{exact_rows}"
+    ids = [new_id() for _ in range(100)]
+    texts = [f"Entry shared0 shared{n % 30 + 1} only{n}" for n in range(100)]
+    given(*((id, _memory(text, user)) for id, text in zip(ids, texts, strict=True))).apply(SEARCH)
+
+    def ask(text: str) -> retrieval.Found[search.Hit]:
+        selection = Selection(scope=Scope(owner="default", user_id=user))
+        query = search.Query(selection=selection, text=text, limit=100, mode="keyword")
+        return given.then_answers(SEARCH, search.search, query, LocalEmbedder().similarity)
+
+    shared = [f"shared{n}" for n in range(31)]
+    unheard = [f"unheard{n}" for n in range(500)]
+    long = ask(" ".join([*shared, *unheard, "only7"]))
+    assert long.shortened
+    assert long.hits[0].memory.id == ids[7]
+    assert len(long.hits) < 100  # the word that all have is none of the rarest
+    short = ask(" ".join(shared[:19]))
+    assert not short.shortened
+    assert len(short.hits) == 100
+    nothing = ask(" ".join(unheard))
+    assert (nothing.hits, nothing.shortened) == ([], True)
+
+
+def test_what_is_left_out_of_a_long_query_still_lowers_its_score(
+    given: Given, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"filler{n} filler{n + 1} word{n}" for n in range(50)]
+    given(*((new_id(), _memory(text, "left-out")) for text in texts)).apply(SEARCH)
+    selection = Selection(scope=Scope(owner="default", user_id="left-out"))
+    text = " ".join(["word7", *(f"unheard{n}" for n in range(400))])
+    query = search.Query(selection=selection, text=text, limit=1, mode="keyword")
+    (short,) = given.then_answers(SEARCH, search.search, query, LocalEmbedder().similarity).hits
+    monkeypatch.setattr(retrieval, "LEXEMES", 1_000)
+    (whole,) = given.then_answers(SEARCH, search.search, query, LocalEmbedder().similarity).hits
+    assert short.score == pytest.approx(whole.score, rel=1e-3)
+
+
+def test_a_query_of_90_000_characters_holds_up_nobody_and_says_that_it_was_shortened(
+    service: Service, user: str
+) -> None:
+    for batch in range(10):
+        messages = [{"role": "user", "content": f"common w{batch}x{n}"} for n in range(100)]
+        body = {"messages": messages, "user_id": user, "infer": False}
+        assert service.client.post("/v1/memories", json=body).status_code == 201
+    query = "common " + " ".join(f"w{n:05}" for n in range(13_000))
+    wanted = {"query": query, "user_id": user, "mode": "keyword"}
+    with ThreadPoolExecutor(1) as pool, client_of(service.url, KEY) as other:
+        searching = pool.submit(other.post, "/v1/search", json=wanted)
+        longest = 0.0
+        while not searching.done():
+            began = time.monotonic()
+            assert service.client.get("/health/live").status_code == 200
+            longest = max(longest, time.monotonic() - began)
+    answer = searching.result()
+    assert answer.status_code == 200
+    assert answer.headers["Everlog-Query-Shortened"] == "256"
+    assert len(answer.json()["results"]) == 10
+    assert longest < 2  # of some 10 ms; the loop was blocked for 7 seconds
+    usual = service.client.post("/v1/search", json={"query": "common", "user_id": user, "mode": "keyword"})
+    assert "Everlog-Query-Shortened" not in usual.headers
 
 
 def _memory(text: str, user: str) -> AddMemory:

@@ -4,13 +4,14 @@ from typing import Annotated, Literal
 from uuid import UUID, uuid5
 
 import msgspec
-from litestar import get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from api.dialects.khoj.errors import refusals
 from api.dialects.khoj.kinds import COMPUTER, Kind, kind_of
 from api.dialects.khoj.parameters import User
+from api.shortened import SHORTENED, if_shortened
 from application import documents
 from application.asked import Asked
 from application.engine import Engine
@@ -49,6 +50,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True, rename={"corpus_id": "cor
     operation_id="khojSearch",
     opt={"scope": "read", "search": True},
     responses=refusals(),
+    response_headers=[SHORTENED],
     tags=["Khoj Chat"],
     summary="Passages of the documents that fit a query best, best first",
 )
@@ -60,12 +62,14 @@ async def search(
     t: Annotated[Wanted, QueryParameter(description="Only documents of this type.")] = "all",
     dedupe: Annotated[bool, QueryParameter(description="Tell the same text once.")] = True,
     user_id: User = None,
-) -> list[Found]:
+) -> Response[list[Found]]:
     which = None if t == "all" else (lambda one: kind_of(one.name, one.media_type) == t)
-    passages = await documents.find(engine, asked, user_id, q, n, which)
+    found = await documents.find(engine, asked, user_id, q, n, which)
+    passages = found.hits
     if dedupe:
         passages = list({passage.text: passage for passage in reversed(passages)}.values())[::-1]
-    return [_entry(passage, q, id_of(asked.caller.owner, user_id, passage.name)) for passage in passages]
+    told = [_entry(passage, q, id_of(asked.caller.owner, user_id, passage.name)) for passage in passages]
+    return Response(told, headers=if_shortened(found))
 
 
 ROUTES = [search]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, delete, get, post, put
+from litestar import Request, Response, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, FromPath, JSONBody, QueryParameter
@@ -42,6 +42,7 @@ from api.dialects.mem0.bodies import (
 from api.dialects.mem0.filters import ENTITIES, EVERY
 from api.dialects.mem0.jobs import idle_id
 from api.errors import Refusal
+from api.shortened import SHORTENED, if_shortened
 from application import finding, ingestions, memories
 from application.asked import Asked
 from application.engine import Engine
@@ -135,6 +136,7 @@ async def _ingest(asked: Asked, engine: Engine, data: AddRequest) -> AddAnswer:
     operation_id="mem0Search",
     opt={"scope": "read", "search": True},
     responses=faults(),
+    response_headers=[SHORTENED],
     status_code=200,
     tags=TAGS,
     summary="Find memories by meaning and by words",
@@ -146,7 +148,7 @@ async def find(
     ],
     asked: NamedDependency[Asked],
     engine: NamedDependency[Engine],
-) -> SearchAnswer:
+) -> Response[SearchAnswer]:
     selection, entities = selection_of(
         asked, data.filters, _one_of(data.categories), metadata=data.metadata or {}
     )
@@ -158,10 +160,9 @@ async def find(
         limit=data.top_k or TOP_K,
         threshold=THRESHOLD if data.threshold is None else data.threshold,
     )
-    hits, _ = await finding.find(engine, asked, query)
-    return SearchAnswer(
-        results=[remembered(hit.memory, data.fields, score=round(hit.score, 4)) for hit in hits]
-    )
+    found = await finding.find(engine, asked, query)
+    results = [remembered(hit.memory, data.fields, score=round(hit.score, 4)) for hit in found.hits]
+    return Response(SearchAnswer(results=results), headers=if_shortened(found))
 
 
 @post(

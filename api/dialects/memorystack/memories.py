@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
-from litestar import delete, get, patch
+from litestar import Response, delete, get, patch
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
@@ -24,6 +24,7 @@ from api.dialects.memorystack.answers import (
 )
 from api.dialects.memorystack.repeats import ONCE
 from api.request import IdempotencyKey, MinPosition
+from api.shortened import SHORTENED, if_shortened
 from application import erasure, finding, memories
 from application.asked import Asked
 from application.engine import Engine
@@ -188,6 +189,7 @@ async def _with_embeddings(asked: Asked, engine: Engine, told: list[MemoryAnswer
     operation_id="memorystackSearchMemories",
     opt={"scope": "read", "search": True},
     responses=answers(),
+    response_headers=[SHORTENED],
     dependencies=SELECTED,
     tags=TAGS,
     summary="Find memories by meaning and by words",
@@ -201,18 +203,19 @@ async def find(
     mode: FromQuery[Mode] = "hybrid",
     threshold: Annotated[float, QueryParameter(ge=0, le=1, description="Lowest score")] = 0.0,
     min_position: MinPosition = None,
-) -> SearchAnswer:
+) -> Response[SearchAnswer]:
     try:
         check_text(sought)
     except ValueError as error:
         raise wrong("query", str(error)) from None
     asks = search.Query(selection=selection, text=sought, limit=limit, threshold=threshold, mode=MODES[mode])
-    hits, _ = await finding.find(engine, asked, asks)
-    found = [
+    found = await finding.find(engine, asked, asks)
+    results = [
         FoundAnswer(**flat(hit.memory), similarity=round(hit.similarity, 4), score=round(hit.score, 4))
-        for hit in hits
+        for hit in found.hits
     ]
-    return SearchAnswer(success=True, count=len(found), mode=TOLD_MODES[MODES[mode]], results=found)
+    answer = SearchAnswer(success=True, count=len(results), mode=TOLD_MODES[MODES[mode]], results=results)
+    return Response(answer, headers=if_shortened(found))
 
 
 # --- one, and many by id ----------------------------------------------------------------------------

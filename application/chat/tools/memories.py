@@ -72,10 +72,9 @@ async def _recalled(desk: Desk, text: str) -> list[Memory]:
     selection = Selection(
         scope=Scope(owner=desk.asked.caller.owner, user_id=desk.user_id), without_user=desk.user_id is None
     )
-    hits, _ = await finding.find(
-        desk.chat.engine, desk.asked, Query(selection=selection, text=text, limit=LIMIT)
-    )
-    return [hit.memory for hit in hits]
+    query = Query(selection=selection, text=text, limit=LIMIT)
+    found = await finding.find(desk.chat.engine, desk.asked, query)
+    return [hit.memory for hit in found.hits]
 
 
 MEMORIES = Memories()

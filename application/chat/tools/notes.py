@@ -94,7 +94,7 @@ async def _notes(desk: Desk, queries: list[str], names: list[str] | None) -> lis
     mentions = filtered(desk.question).mentions
 
     async def found_by(query: str) -> list[Passage]:
-        return await finding.find_passages(
+        passages = await finding.find_passages(
             desk.chat.engine,
             desk.asked,
             query,
@@ -103,6 +103,7 @@ async def _notes(desk: Desk, queries: list[str], names: list[str] | None) -> lis
             mentions=mentions,
             limit=desk.notes,
         )
+        return passages.hits
 
     found = await asyncio.gather(*map(found_by, queries))
     first: dict[tuple[str, int], Note] = {}
