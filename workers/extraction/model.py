@@ -20,6 +20,7 @@ from providers.models.chat_model import ChatModel, Spent
 from providers.models.prices import Prices
 from workers.extraction.extractor import Conversation, Known, Recall
 from workers.extraction.prompt import Prompt, prompt
+from workers.extraction.words import stems
 
 FACTS = prompt("facts-1")
 DECIDE = prompt("decide-1")
@@ -44,6 +45,8 @@ MAX_TEXT = 500
 MAX_MEMORY_TEXT = 2_000
 """A longer memory is a document that somebody put there; no fact rewrites or deletes it."""
 MAX_REASON = 200
+MAX_DELETIONS = 5
+"""By one conversation. Whoever wants more gone says so once more, or deletes it."""
 
 TYPES = ("preference", "fact", "experience", "goal", "relationship")
 
@@ -139,7 +142,7 @@ class UnderstoodByModel:
         for begin in range(0, len(self._facts), FACTS_AT_ONCE):
             batch = slice(begin, begin + FACTS_AT_ONCE)
             decisions += self._decide(self._facts[batch], most_alike(recalled[batch]))
-        return _one_change_each(self._facts, decisions)
+        return _deleting_little(self._facts, _one_change_each(self._facts, decisions))
 
     def _decide(self, facts: "Sequence[Fact]", memories: Sequence[Known]) -> list[Decision]:
         if not memories:
@@ -201,6 +204,10 @@ class Window(msgspec.Struct, frozen=True):
         """The messages that facts can come from."""
         return {line.index for line in self.lines if line.role == "user"}
 
+    def said(self, source: int) -> str:
+        """All up to a message, by whomever."""
+        return "\n".join(line.text for line in [*self.context, *self.lines] if line.index <= source)
+
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
     """A statement that has passed the checks."""
@@ -209,6 +216,8 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     source: int
     retraction: bool
     traits: Traits
+    said: str = ""
+    """What was said up to its source, as far as the model was shown it at once."""
 
 
 def windows(conversation: Conversation) -> Iterator[Window]:
@@ -268,7 +277,8 @@ def checked(statement: Statement, window: Window, received: Received) -> Fact | 
         if received.extract_graph:
             entities, relations = _entities(statement.entities), _relations(statement.relations)
             traits = msgspec.structs.replace(traits, entities=entities, relations=relations)
-    return Fact(text=text, source=statement.source, retraction=statement.retraction, traits=traits)
+    said = window.said(statement.source) if statement.retraction else ""
+    return Fact(text=text, source=statement.source, retraction=statement.retraction, traits=traits, said=said)
 
 
 def _entities(entities: Sequence[Entity]) -> tuple[Entity, ...]:
@@ -384,6 +394,25 @@ def _unchanged(fact: Fact, reason: str, about: Known | None = None) -> Decision:
         sources=(fact.source,),
         traits=fact.traits,
     )
+
+
+def _deleting_little(facts: Sequence[Fact], decisions: Sequence[Decision]) -> list[Decision]:
+    """Of the deletions the first few, and after the first only of what the conversation speaks of.
+
+    A model that obeys a text which somebody has pasted may take back all that it is shown. The first needs no
+    word in common, as "forget what I said about my job" or another language has none.
+    """
+    held: list[Decision] = []
+    deleted = 0
+    for fact, made in zip(facts, decisions, strict=True):
+        reason = ""
+        if made.action == "DELETE" and deleted >= MAX_DELETIONS:
+            reason = f"one conversation deletes at most {MAX_DELETIONS} memories"
+        elif made.action == "DELETE" and deleted and not (stems(made.text) - {"user"}) & stems(fact.said):
+            reason = "the model would delete what the conversation does not speak of"
+        deleted += made.action == "DELETE" and not reason
+        held.append(_unchanged(fact, reason) if reason else made)
+    return held
 
 
 def _one_change_each(facts: Sequence[Fact], decisions: Sequence[Decision]) -> list[Decision]:
