@@ -16,8 +16,8 @@ from litestar.openapi.datastructures import ResponseSpec
 from psycopg_pool import PoolTimeout
 
 from application import refusals as of_application
-from application.reader import READ_SECONDS
 from domain import errors
+from domain.eventstore.cells import READ_SECONDS
 from projections.catalogue import NotBuilt
 from providers.embedding.embedder import EmbedderUnavailable
 

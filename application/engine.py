@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 
 from application.asked import Asked
 from application.callers import Callers
-from application.reader import READ_SECONDS, Reader, Wanted
+from application.reader import Reader, Wanted
 from application.refusals import AboveHead, Behind
 from domain.aggregate import Commands, S
 from domain.eventstore.cells import Cell, Cells
@@ -60,7 +60,7 @@ class Engine:
         """Whether a chat model is configured, used by default or not."""
         self.cells = cells
         self.callers = Callers(cells)
-        self._reader = Reader(cells, READ_SECONDS)
+        self._reader = Reader(cells)
         self.searched_by: dict[tuple[str, str], str] = {}
         """(Cell, projection) → the model of the last search there."""
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="engine")

@@ -23,10 +23,6 @@ CONNECTIONS = 8
 """For each cell of a process."""
 
 
-READ_SECONDS = 15.0
-"""That a statement of a read may take in an API process: a search of the largest scopes takes one."""
-
-
 class Wanted(NamedTuple):
     """How far a projection must be: that position, and with the vectors of what was written up to there."""
 
@@ -42,10 +38,9 @@ class Wanted(NamedTuple):
 class Reader:
     """Reads the projections of all cells of one process."""
 
-    def __init__(self, cells: Cells, seconds: float | None = None) -> None:
-        """`seconds`: that a statement may take, else it raises QueryCanceled; None: as many as it wants."""
+    def __init__(self, cells: Cells) -> None:
         self._cells = cells
-        self._pools = {cell.name: _pool(cell, seconds) for cell in cells.all.values()}
+        self._pools = {cell.name: _pool(cell) for cell in cells.all.values()}
         self._embedded: dict[tuple[str, str], int] = {}
         """(Who wants them, projection) → the position up to which vectors are there, or were waited for."""
 
@@ -114,11 +109,11 @@ async def _require_alive(conn: AsyncConnection[Any]) -> None:
         raise psycopg.OperationalError("the server has closed this connection")
 
 
-def _pool(cell: Cell, seconds: float | None) -> "AsyncConnectionPool[AsyncShown]":
+def _pool(cell: Cell) -> "AsyncConnectionPool[AsyncShown]":
     async def configure(conn: AsyncShown) -> None:
         await register_vector_async(conn)
-        if seconds is not None:
-            await conn.execute(f"SET statement_timeout = {1000 * seconds:.0f}")
+        if cell.read_seconds is not None:
+            await conn.execute(f"SET statement_timeout = {1000 * cell.read_seconds:.0f}")
 
     return AsyncConnectionPool(
         cell.conninfo,

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import psycopg
 from eventsourcing.persistence import IntegrityError
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
 
 from domain import key, owner
@@ -33,6 +33,8 @@ OPERATOR = "operator"
 POOL_SIZE = 8
 """Connections a process and cell for reads by id; the writer has one of its own."""
 POOL_WAIT_SECONDS = 5.0
+READ_SECONDS = 15.0
+"""That a statement of a read may take in an API process: a search of the largest scopes takes some."""
 LOCK_WAIT_MS = 10_000
 """An append that cannot have the log's lock by then fails and is tried again."""
 
@@ -71,10 +73,12 @@ class Cell:
         # While nobody answers, this cannot be known; each connection of the pool asks again.
         with contextlib.suppress(psycopg.OperationalError):
             _look(self.conninfo, self.format, self.secrets)
-        self.pool = self._pool(self.conninfo, POOL_SIZE, f"cell-{name}")
+        self.read_seconds = READ_SECONDS if program == "api" else None
+        """None: a statement may take as long as it wants, as operators' and workers' do."""
+        self.pool = self._pool(_within(self.conninfo, self.read_seconds), POOL_SIZE, f"cell-{name}")
         self._writing = self._pool(as_role(conninfo, roles.writing), 1, f"writer-{name}")
         self.subjects = Subjects(self.secrets)
-        self.log = EventLog(self.pool, self.subjects, self.format)
+        self.log = EventLog(self.pool, self._writing, self.subjects, self.format)
         self.writer = Writer(self.log, self._writing)
 
     def require_readable(self) -> None:
@@ -209,6 +213,14 @@ class Cells:
                 self.first.subjects.ensure(conn, [(context.owner, None)])
             self.first.log.require_written(event)
             self.first.log.save(record(event, stream_id=stream_id, version=version, context=context))
+
+
+def _within(conninfo: str, seconds: float | None) -> str:
+    """Connections whose statements may take so long; then they raise QueryCanceled."""
+    if seconds is None:
+        return conninfo
+    options = conninfo_to_dict(conninfo).get("options") or ""
+    return make_conninfo(conninfo, options=f"{options} -cstatement_timeout={1000 * seconds:.0f}")
 
 
 def _look(conninfo: str, log_format: LogFormat, secrets: Secrets | None = None) -> None:

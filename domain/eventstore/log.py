@@ -34,9 +34,15 @@ class EventLog(Application[UUID]):
     mapper: EventMapper
 
     def __init__(
-        self, pool: "ConnectionPool[Connection[Any]]", subjects: Subjects, log_format: LogFormat
+        self,
+        pool: "ConnectionPool[Connection[Any]]",
+        appending: "ConnectionPool[Connection[Any]]",
+        subjects: Subjects,
+        log_format: LogFormat,
     ) -> None:
+        """`appending`: where no statement is broken off that reads alone may not take so long."""
         self._pool = pool
+        self._appending = appending
         self._subjects = subjects
         self._format = log_format
         super().__init__()
@@ -45,7 +51,7 @@ class EventLog(Application[UUID]):
         return _LoadingMapper(self._subjects, self._format, self._pool)
 
     def construct_recorder(self) -> LogRecorder:
-        return LogRecorder(self._pool)
+        return LogRecorder(self._pool, self._appending)
 
     def require_written(self, event: Event) -> None:
         """Raises NotYetWritten for an event that programs which read this log may not know."""

@@ -30,8 +30,14 @@ APPEND = (
 class LogRecorder(ApplicationRecorder):
     """Appends to and reads from the log of one cell."""
 
-    def __init__(self, pool: "ConnectionPool[Connection[Any]]") -> None:
+    def __init__(
+        self,
+        pool: "ConnectionPool[Connection[Any]]",
+        appending: "ConnectionPool[Connection[Any]] | None" = None,
+    ) -> None:
+        """`appending` None: appends by the pool that it reads by."""
         self.pool = pool
+        self._appending = appending or pool
 
     def insert_events(
         self, stored_events: Sequence[StoredEvent], *, receipts: Sequence[Receipt] = (), **_: Any
@@ -42,7 +48,7 @@ class LogRecorder(ApplicationRecorder):
         entries = [_as_entry(event) for event in stored_events]
         try:
             # In autocommit this statement is the whole transaction: one round trip, one commit.
-            with self.pool.connection() as conn:
+            with self._appending.connection() as conn:
                 row = conn.execute(APPEND, [*_columns(entries), *_receipt_columns(receipts)]).fetchone()
         except psycopg.errors.UniqueViolation as error:
             raise IntegrityError(str(error)) from error

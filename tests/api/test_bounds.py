@@ -8,7 +8,8 @@ import httpx
 import psycopg
 import pytest
 
-from application import engine, ingestions
+from application import ingestions
+from domain.eventstore import cells
 from runtime.settings import Settings
 from tests.support.memories import add
 from tests.support.problems import is_problem
@@ -18,11 +19,11 @@ from tests.support.service import free_port, serving
 def test_a_read_that_the_database_is_not_done_with_in_time_is_503(
     new_database: Callable[[], str], redis_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(cells, "READ_SECONDS", 0.5)
     database, data = new_database(), str(folder / uuid4().hex)
     settings = Settings(database_url=database, redis_url=redis_url, data_dir=data, port=free_port())
     with serving(settings) as service, psycopg.connect(database) as conn:
-        add(service.client, "x", "ann")
+        id = add(service.client, "x", "ann")
         conn.execute("LOCK TABLE everlog.memories_v1 IN ACCESS EXCLUSIVE MODE")
         for path in ("/v1/memories", "/api/v1/memories", "/memokit/v1/memories"):
             answer = service.client.get(path)
@@ -31,6 +32,10 @@ def test_a_read_that_the_database_is_not_done_with_in_time_is_503(
             assert "was not done" in answer.text
         is_problem(service.client.get("/v1/memories"), 503)
         assert service.client.get("/v1/memories").json()["type"] == "urn:everlog:problem:too-slow"
+        conn.rollback()
+        conn.execute("LOCK TABLE everlog.events IN ACCESS EXCLUSIVE MODE")
+        for path in ("/v1/events", f"/v1/memories/{id}/explain", f"/v1/memories/{id}"):
+            assert service.client.get(path).json()["type"] == "urn:everlog:problem:too-slow"
         conn.rollback()
         assert service.client.get("/v1/memories").status_code == 200
 
