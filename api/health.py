@@ -12,7 +12,6 @@ from litestar.openapi.datastructures import ResponseSpec
 
 from api import metrics
 from application.engine import Engine
-from application.status import status_of
 from domain.eventstore.cells import Cell
 from domain.eventstore.formats import Incompatible
 from domain.eventstore.reading import head
@@ -44,13 +43,13 @@ async def ready(engine: NamedDependency[Engine]) -> Response[Health]:
     try:
         for cell in cells:
             await anyio.to_thread.run_sync(cell.require_readable)
-        statuses = [await anyio.to_thread.run_sync(status_of, cell) for cell in cells]
+        read = [await anyio.to_thread.run_sync(_read, cell) for cell in cells]
     except Incompatible as error:
         return Response(Health("incompatible", str(error)), status_code=503)
     except Exception:
         return Response(Health("unavailable", "the database cannot be reached"), status_code=503)
-    for status in statuses:
-        if not ALL.keys() <= {p.name for p in status.projections}:
+    for _, _, made in read:
+        if not ALL.keys() <= {build.name for build in made}:
             return Response(Health("starting", "a worker has still to make the projections"), status_code=503)
     return Response(Health("ok"))
 

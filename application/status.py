@@ -11,6 +11,9 @@ from domain.eventstore.reading import head
 from projections import SEARCHED, catalogue
 from projections.catalogue import Build
 
+FAILED = "failed; the operator's `everlog status` shows why"
+"""What owners are told of a projection: the error itself may quote whoever's events it failed at."""
+
 
 class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     name: str
@@ -34,7 +37,7 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
     put_off: int
     """Of those, how many have failed before and are tried again."""
     error: str | None
-    """What the last of these ran into."""
+    """What the last of these that are the caller's own ran into; for the operator, of all."""
 
 
 class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,19 +46,22 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     projections: list[ProjectionStatus]
 
 
-def status_of(cell: Cell) -> StatusAnswer:
-    """The log's head and each build of a cell."""
+def status_of(cell: Cell, owner: str | None = None) -> StatusAnswer:
+    """The log's head and each build of a cell, as far as an owner may know; None: for the operator."""
     with cell.pool.connection() as conn:
         last, parked = head(conn), catalogue.parked(conn)
-        extent = backlog.extent(conn)
-        return StatusAnswer(
-            head=last,
-            extraction=Backlog(waiting=extent.waiting, put_off=extent.put_off, error=extent.error),
-            projections=[
-                _status(build, last, parked.get((build.name, build.version), 0), _without_vector(conn, build))
-                for build in catalogue.builds(conn)
-            ],
-        )
+        extent = backlog.extent(conn, owner)
+        builds = [
+            _status(build, last, parked.get((build.name, build.version), 0), _without_vector(conn, build))
+            for build in catalogue.builds(conn)
+        ]
+    if owner is not None:
+        builds = [msgspec.structs.replace(one, error=one.error and FAILED) for one in builds]
+    return StatusAnswer(
+        head=last,
+        extraction=Backlog(waiting=extent.waiting, put_off=extent.put_off, error=extent.error),
+        projections=builds,
+    )
 
 
 def _status(build: Build, last: int, parked: int, without_vector: int) -> ProjectionStatus:

@@ -64,7 +64,7 @@ async def events(
     summary="How far the projections are",
 )
 async def status(asked: NamedDependency[Asked], engine: NamedDependency[Engine]) -> StatusAnswer:
-    return await engine.run(asked, status_of)
+    return await engine.run(asked, status_of, asked.caller.owner)
 
 
 ROUTES = [events, status]

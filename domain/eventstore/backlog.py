@@ -72,11 +72,13 @@ async def is_handed_out(conn: AsyncConnection[Any], stream_id: UUID) -> bool:
     return await cursor.fetchone() == (True,)
 
 
-def extent(conn: Connection[Any]) -> Extent:
-    """How much waits in a cell, for the operator."""
+def extent(conn: Connection[Any], owner: str | None = None) -> Extent:
+    """How much waits in a cell; the error is one of this owner's, or anybody's for None, the operator."""
     row = conn.execute(
         "SELECT count(*), count(*) FILTER (WHERE attempts + outages > 0),"
-        " (SELECT error FROM backlog WHERE error IS NOT NULL ORDER BY due_at DESC LIMIT 1) FROM backlog"
+        " (SELECT error FROM backlog WHERE error IS NOT NULL AND owner = coalesce(%s, owner)"
+        " ORDER BY due_at DESC LIMIT 1) FROM backlog",
+        (owner,),
     ).fetchone()
     assert row  # noqa: S101 - an aggregate is one row
     return Extent(*row)

@@ -149,8 +149,9 @@ class Writer:
                 break
             except (psycopg.OperationalError, PoolTimeout) as error:
                 if time.monotonic() > deadline:
+                    log.error("the event store cannot be reached: %s", str(error).partition("\n")[0])
                     for work in group:
-                        _fail(work, Unavailable(f"the event store cannot be reached: {_first_line(error)}"))
+                        _fail(work, Unavailable("the event store cannot be reached; try again in a second"))
                     return []
                 time.sleep(RETRY_SECONDS)
         for each in decided:
@@ -307,7 +308,3 @@ def _placed(decided: Decided, first: int) -> list[Result[State]]:
 def _fail(work: AnyWork, error: Exception) -> None:
     if not work.future.done():
         work.future.set_exception(error)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
