@@ -105,6 +105,7 @@ KINDS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     of_application.NoVoice: (HTTPStatus.SERVICE_UNAVAILABLE, "no-voice"),
     of_application.SpeechFailed: (HTTPStatus.SERVICE_UNAVAILABLE, "no-speech"),
     of_application.UsedUp: (HTTPStatus.TOO_MANY_REQUESTS, "plan"),
+    of_application.Crowded: (HTTPStatus.TOO_MANY_REQUESTS, "crowded"),
     psycopg.DataError: (HTTPStatus.UNPROCESSABLE_ENTITY, "unstorable"),
     psycopg.errors.QueryCanceled: (HTTPStatus.SERVICE_UNAVAILABLE, "too-slow"),
     psycopg.OperationalError: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
@@ -200,8 +201,9 @@ def _problem(error: Exception, handler: BaseRouteHandler | None) -> tuple[Proble
         return _invalid(error, handler), {}
     if isinstance(error, HTTPException):
         return _of_litestar(error), dict(error.headers or {})
-    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, of_application.UsedUp) else {}
-    return _of_ours(error), headers
+    if isinstance(error, of_application.UsedUp | of_application.Crowded):
+        return _of_ours(error), {"Retry-After": str(error.retry_after)}
+    return _of_ours(error), {}
 
 
 def _of_litestar(error: HTTPException) -> Problem:

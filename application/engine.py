@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 
 from application.asked import Asked
 from application.callers import Callers
+from application.files import Files
 from application.reader import Reader, Wanted
 from application.refusals import AboveHead, Behind
 from domain.aggregate import Commands, S
@@ -63,6 +64,7 @@ class Engine:
         self._reader = Reader(cells)
         self.searched_by: dict[tuple[str, str], str] = {}
         """(Cell, projection) → the model of the last search there."""
+        self.files = Files()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="engine")
 
     async def open(self) -> None:

@@ -35,6 +35,14 @@ class UsedUp(Refused):
         self.retry_after = retry_after
 
 
+class Crowded(Refused):
+    """As much of one owner's waits as may; `retry_after` in seconds."""
+
+    def __init__(self, words: str, retry_after: int) -> None:
+        super().__init__(words)
+        self.retry_after = retry_after
+
+
 class KeyLimited(Refused):
     """A key with limits of its own makes no other one."""
 

@@ -15,7 +15,7 @@ SILENT = "there is nothing to speak: the text is empty, or holds nothing but cod
 TOO_LONG = f"the text is longer than {MAX_TEXT:,} characters: send it in parts"
 
 
-async def speak(chat: Chat, text: str) -> bytes:
+async def speak(chat: Chat, owner: str, text: str) -> bytes:
     """A text as MP3; its Markdown is not spoken. Raises Unspeakable, NoVoice and SpeechFailed."""
     if len(text) > MAX_MARKDOWN:
         raise Unspeakable(TOO_LONG)
@@ -27,6 +27,6 @@ async def speak(chat: Chat, text: str) -> bytes:
     if chat.means.voice is None:
         raise NoVoice(VOICELESS)
     try:
-        return await chat.means.voice.speak(words)
+        return await chat.means.voice.speak(words, owner)
     except SpeechUnavailable as unavailable:
         raise SpeechFailed(str(unavailable)) from None

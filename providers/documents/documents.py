@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -18,8 +17,6 @@ MAX_TEXT = 2_000_000
 MAX_MEMORY = 1024**3
 CPU_SECONDS = 20
 WALL_SECONDS = 30
-CHILDREN = 2
-"""Documents parsed at once, so that uploads take at most 2 GB and two cores."""
 MAX_JUNK = 0.02
 """Share of control, private and undecodable characters in what still is a text; random bytes have a tenth."""
 
@@ -47,7 +44,6 @@ NO_TEXT_IN_PDF = (
     "this PDF holds no text, only pictures of it: run text recognition (OCR) on it and upload the result"
 )
 TOO_MUCH_WORK = "reading this file takes too much time or memory: save it anew, or send its text"
-BUSY = "the server is reading other documents: upload this one again in a minute"
 DAMAGED = "this file cannot be read, it seems to be damaged: save it anew, or send its text"
 REASONS = {
     Outcome.PASSWORD: "this PDF needs a password: save it without one and upload it again",
@@ -80,8 +76,6 @@ _ORG_HEADING = re.compile(r"(\*+)[ \t]+(\S.*)")
 _FENCE = re.compile(r" {0,3}(```|~~~)")
 _CUTS = tuple(re.compile(f"(?s:.*)(?:{end})") for end in (r"\n", r"[.!?…]\s|[。！？]", r"\s"))
 
-_children = threading.BoundedSemaphore(CHILDREN)
-
 
 class DocumentRefused(ValueError):
     """The reason is for the person who uploaded the document, and says what to do."""
@@ -91,7 +85,7 @@ def text_of(name: str, content: bytes, media_type: str | None = None) -> str:
     """The text of a document, at most MAX_TEXT characters, lines ended by "\\n"; HTML becomes Markdown.
 
     What the bytes are counts before what `name` and `media_type` say. Empty content is an empty text.
-    Blocking: PDF and HTML up to WALL_SECONDS, and twice as long before for a turn. Raises DocumentRefused.
+    Blocking: PDF and HTML up to WALL_SECONDS, in a process of their own. Raises DocumentRefused.
     """
     if len(content) > MAX_BYTES:
         raise DocumentRefused(TOO_LARGE)
@@ -139,8 +133,6 @@ def _parsed(kind: Literal["pdf", "html"], content: bytes) -> str:
     """The text by a child process, which a hostile document may exhaust without harm to the server."""
     limits = [os.getpid(), MAX_MEMORY, CPU_SECONDS, MAX_TEXT]
     command = [sys.executable, "-I", "-B", str(CHILD), kind, *map(str, limits)]
-    if not _children.acquire(timeout=2 * WALL_SECONDS):
-        raise DocumentRefused(BUSY)
     try:
         # Without our environment: it holds the keys.
         child = subprocess.run(
@@ -148,8 +140,6 @@ def _parsed(kind: Literal["pdf", "html"], content: bytes) -> str:
         )
     except subprocess.TimeoutExpired:
         raise DocumentRefused(TOO_MUCH_WORK) from None
-    finally:
-        _children.release()
     if child.returncode != Outcome.READ:
         raise DocumentRefused(REASONS.get(child.returncode, DAMAGED))
     return child.stdout.decode("utf-16-le", "replace")

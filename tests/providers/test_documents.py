@@ -2,6 +2,7 @@
 
 import io
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -247,6 +248,32 @@ def test_a_page_nested_a_million_deep_harms_nobody() -> None:
         text_of("a.html", b"<html>" + b"<div>" * 1_000_000 + b"hello")
     except DocumentRefused as refused:
         assert str(refused)
+
+
+TABLE = "<html><body><article><p>A table of what was said.</p><table>%s</table></article></body></html>"
+
+
+def test_a_table_keeps_its_spans() -> None:
+    rows = "<tr><th colspan=2>Name</th></tr><tr><td>Zorblax</td><td>cat</td></tr>"
+    assert "| Zorblax | cat |" in text_of("a.html", (TABLE % rows).encode())
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "<tr><td colspan=1000>Zorblax</td></tr>" * 10_000,
+        f"<tr>{'<td rowspan=1000>Zorblax</td>' * 100}</tr>" * 1_000,
+        f"<tr>{'<td rowspan=1000 colspan=99999>Zorblax</td>' * 10}</tr>" * 1_000,
+        f"<tr>{'<td>Zorblax</td>' * 100}</tr>" + "<tr><td>Zorblax</td></tr>" * 20_000,
+    ],
+    ids=["wide", "high", "both", "filled up"],
+)
+def test_a_table_that_would_be_drawn_as_millions_of_cells_is_read_all_the_same(rows: str) -> None:
+    began = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    text = text_of("a.html", (TABLE % rows).encode())
+    assert text.count("Zorblax") == rows.count("Zorblax")
+    # Seconds of a processor: it took all that it may, 20, or gave more text than is taken.
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - began < 8
 
 
 @settings(max_examples=60, deadline=None)

@@ -58,7 +58,7 @@ def spoken(endpoint: Endpoint, text: str = TEXT) -> bytes:
     async def speak() -> bytes:
         voice = RemoteVoice(models.Endpoint(endpoint.url, KEY), "tts-1", "nova")
         try:
-            return await voice.speak(text)
+            return await voice.speak(text, "ann")
         finally:
             await voice.close()
 
@@ -171,36 +171,36 @@ def seconds_of(content: bytes) -> float:
 
 
 def test_a_local_voice_speaks_mp3_that_lasts_as_long_as_the_words(voice: LocalVoice) -> None:
-    short = asyncio.run(voice.speak("Hello."))
+    short = asyncio.run(voice.speak("Hello.", "ann"))
     long = asyncio.run(
-        voice.speak("Every morning, Maria walks her dog along the river and thinks of Lisbon.")
+        voice.speak("Every morning, Maria walks her dog along the river and thinks of Lisbon.", "ann")
     )
     assert is_mp3(short)
     assert 0.2 < seconds_of(short) < 3 < seconds_of(long) < 10
 
 
 def test_the_text_is_no_command_to_the_voice(voice: LocalVoice) -> None:
-    quick = asyncio.run(voice.speak("one two three"))
+    quick = asyncio.run(voice.speak("one two three", "ann"))
     for text in (
         "<speak>one <break time='60s'/> three</speak>",
         "one [[h@l'oU]] three",
         "--help -f /etc/passwd",
     ):
-        assert seconds_of(asyncio.run(voice.speak(text))) < seconds_of(quick) + 6
+        assert seconds_of(asyncio.run(voice.speak(text, "ann"))) < seconds_of(quick) + 6
 
 
 def test_any_characters_can_be_spoken(voice: LocalVoice) -> None:
-    assert is_mp3(asyncio.run(voice.speak("naïve 你好 🎉 \x00 \ud800 done")))
+    assert is_mp3(asyncio.run(voice.speak("naïve 你好 🎉 \x00 \ud800 done", "ann")))
 
 
 def test_the_voice_is_not_loaded_into_this_process(voice: LocalVoice) -> None:
-    asyncio.run(voice.speak("Hello."))
+    asyncio.run(voice.speak("Hello.", "ann"))
     assert not {"lameenc", "piper", "espeakng_loader"} & sys.modules.keys()
 
 
 def test_speeches_beyond_the_limit_of_children_wait_for_their_turn(voice: LocalVoice) -> None:
     async def many() -> list[bytes]:
-        return await asyncio.gather(*(voice.speak("Hello.") for _ in range(speech.CHILDREN + 1)))
+        return await asyncio.gather(*(voice.speak("Hello.", "ann") for _ in range(speech.CHILDREN + 1)))
 
     assert all(is_mp3(content) for content in asyncio.run(many()))
 
@@ -223,14 +223,14 @@ proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks
 def test_a_voice_that_takes_too_long_is_ended(voice: LocalVoice, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speech, "TIMEOUT_SECONDS", 0.02)
     with pytest.raises(SpeechUnavailable, match="EVERLOG_SPEECH_MODEL"):
-        asyncio.run(voice.speak("Hello."))
+        asyncio.run(voice.speak("Hello.", "ann"))
     assert not children()
 
 
 @proc
 def test_a_listener_who_leaves_ends_the_voice(voice: LocalVoice) -> None:
     async def leave() -> None:
-        speaking = asyncio.create_task(voice.speak("word " * 1_900))
+        speaking = asyncio.create_task(voice.speak("word " * 1_900, "ann"))
         while not children():  # noqa: ASYNC110 - nothing tells of another process
             await asyncio.sleep(0.002)
         speaking.cancel()

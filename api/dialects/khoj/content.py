@@ -65,7 +65,7 @@ async def replace(
     data: Form, asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: User = None
 ) -> Indexed:
     """The earlier version of a file that cannot be read now stays: it was sent, so it is not meant to go."""
-    read, refused = await sent(data)
+    read, refused = await sent(engine, asked, data)
     kept = {one.name for one in read if one.size} | {one.file for one in refused}
     return await _keep(
         asked, engine, user_id, read, refused, lambda one: one.source == COMPUTER and one.name not in kept
@@ -85,7 +85,7 @@ async def replace(
 async def update(
     data: Form, asked: NamedDependency[Asked], engine: NamedDependency[Engine], user_id: User = None
 ) -> Indexed:
-    read, refused = await sent(data)
+    read, refused = await sent(engine, asked, data)
     gone = {one.name for one in read if not one.size}
     return await _keep(
         asked, engine, user_id, read, refused, (lambda one: one.name in gone) if gone else None
@@ -103,9 +103,11 @@ async def update(
     tags=["Khoj Chat"],
     summary="The texts of files, to be attached to a question; nothing is kept",
 )
-async def convert(data: Form, asked: NamedDependency[Asked]) -> list[Converted]:
+async def convert(
+    data: Form, asked: NamedDependency[Asked], engine: NamedDependency[Engine]
+) -> list[Converted]:
     """Kinds that are not supported are passed over; a broken file is told where there is no other."""
-    read, refused = await sent(data)
+    read, refused = await sent(engine, asked, data)
     if broken := supported(refused):
         require_some(read, broken)
     return [

@@ -34,7 +34,7 @@ async def speak(
     data: JSONBody[OfText | None] = None,
 ) -> Response[bytes]:
     said = required("text", combined(OfText(text=text), data).text)
-    return Response(await speech.speak(chats, said), media_type=MP3)
+    return Response(await speech.speak(chats, asked.caller.owner, said), media_type=MP3)
 
 
 ROUTES = [speak]

@@ -11,7 +11,9 @@ from litestar.enums import RequestEncodingType
 from litestar.exceptions import ValidationException
 from litestar.params import Body as BodyOf
 
-from application.files import ReadFile, RefusedFile, SentFile, read_files
+from application.asked import Asked
+from application.engine import Engine
+from application.files import ReadFile, RefusedFile, SentFile
 
 MAX_PARTS = 10_000
 """Of one body: enough to say in words that there are too many files."""
@@ -45,9 +47,10 @@ async def buffered(request: Request[Any, Any, Any]) -> None:
         await request.body()
 
 
-async def sent(upload: Upload) -> tuple[list[ReadFile], list[RefusedFile]]:
-    """Its files, as `read_files` reads them. Raises TooMuch."""
-    return await read_files([SentFile(_name_of(file), file.content_type, file.read) for file in upload.files])
+async def sent(engine: Engine, asked: Asked, upload: Upload) -> tuple[list[ReadFile], list[RefusedFile]]:
+    """Its files, as `Files` reads them. Raises TooMuch, Crowded."""
+    files = [SentFile(_name_of(file), file.content_type, file.read) for file in upload.files]
+    return await engine.files.read(asked.caller.owner, files)
 
 
 def _name_of(file: UploadFile) -> str:

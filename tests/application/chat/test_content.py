@@ -1,7 +1,10 @@
 """Documents as Khoj's clients send them: what is indexed, what is refused, and what chats make of them."""
 
+import contextlib
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -457,6 +460,49 @@ def test_convert_passes_over_what_is_not_supported(khoj: httpx.Client) -> None:
     assert (answer.status_code, answer.json()) == (200, [])
     (one,) = khoj.post("/api/content/convert", files=parts(noise, ("good.md", CAT))).json()
     assert one["name"] == "good.md"
+
+
+SLOW = f"<html><body><article>{'<p>one <b>two</b> and more of it</p>' * 10_000}</article></body></html>"
+"""Some seconds of reading."""
+
+
+def test_one_owners_many_files_keep_no_other_waiting(service: Service, khoj: httpx.Client) -> None:
+    secret = f"kk-{uuid4().hex}"
+    service.worker.cells.create_key(secret, "reads", f"owner-{uuid4().hex}", ("read",))
+    with client_of(service.url, secret) as greedy, ThreadPoolExecutor(8) as pool:
+        flood = [pool.submit(_converted, greedy, SLOW) for _ in range(8)]
+        eventually(lambda: _readers() == uploads.OF_ONE_OWNER)
+        assert _converted(khoj, PAGE).json()[0]["content"]
+        assert sum(not one.done() for one in flood) >= 4  # 2 of them at once
+        assert {one.result().status_code for one in flood} == {200}
+
+
+def test_an_owner_with_too_many_files_waiting_is_told_to_come_back(
+    khoj: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "MAX_REQUESTS", 3)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: _converted(khoj, SLOW), range(8)))
+    statuses = [answer.status_code for answer in answers]
+    assert set(statuses) == {200, 429}
+    crowded = answers[statuses.index(429)]
+    assert crowded.headers["Retry-After"] == "10"
+    assert "of 3 other requests" in refused(crowded, 429)
+    assert _converted(khoj, PAGE).status_code == 200
+
+
+def _readers() -> int:
+    """How many files are read now."""
+    found = 0
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = path.read_text()
+            found += "documents/child.py" in line and str(os.getpid()) in line.split("\0")
+    return found
+
+
+def _converted(client: httpx.Client, page: str) -> httpx.Response:
+    return client.post("/api/content/convert", files=parts(("a.html", page)), timeout=120)
 
 
 def test_a_file_without_a_name_is_told_in_words_and_spoils_nothing_else(khoj: httpx.Client) -> None:
