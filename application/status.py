@@ -5,7 +5,7 @@ from typing import Any, Literal
 import msgspec
 from psycopg import Connection
 
-from domain.eventstore import backlog
+from domain.eventstore import backlog, tree
 from domain.eventstore.cells import Cell
 from domain.eventstore.reading import head
 from projections import SEARCHED, catalogue
@@ -40,8 +40,18 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
     """What the last of these that are the caller's own ran into; for the operator, of all."""
 
 
+class LogCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the log with the tree that is built over it, over and over."""
+
+    position: int
+    """The position that it has come to."""
+    fault: str | None
+    """Where the log is not as it was written, and why."""
+
+
 class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     head: int
+    log: LogCheck
     extraction: Backlog
     projections: list[ProjectionStatus]
 
@@ -49,6 +59,7 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
 def status_of(cell: Cell, owner: str | None = None) -> StatusAnswer:
     """The log's head and each build of a cell, as far as an owner may know; None: for the operator."""
     with cell.pool.connection() as conn:
+        check = tree.checked(conn)
         last, parked = head(conn), catalogue.parked(conn)
         extent = backlog.extent(conn, owner)
         builds = [
@@ -59,6 +70,7 @@ def status_of(cell: Cell, owner: str | None = None) -> StatusAnswer:
         builds = [msgspec.structs.replace(one, error=one.error and FAILED) for one in builds]
     return StatusAnswer(
         head=last,
+        log=LogCheck(position=check.position if check else 0, fault=check.fault if check else None),
         extraction=Backlog(waiting=extent.waiting, put_off=extent.put_off, error=extent.error),
         projections=builds,
     )

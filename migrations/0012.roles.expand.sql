@@ -142,7 +142,8 @@ BEGIN
     GRANT SELECT, UPDATE (one) ON log_format TO everlog_api, everlog_writer, everlog_worker;
     GRANT SELECT ON _yoyo_migration TO everlog_api, everlog_writer, everlog_worker;
     GRANT SELECT, INSERT ON secrets TO everlog_api, everlog_worker;
-    GRANT SELECT ON projections, parked TO everlog_api;
+    GRANT SELECT ON projections, parked, tiles, checkpoints, log_check TO everlog_api;
+    GRANT SELECT, INSERT, UPDATE ON tiles, checkpoints, log_check TO everlog_worker;
     GRANT SELECT, INSERT, UPDATE ON usage TO everlog_api;
     GRANT SELECT ON events, receipts TO everlog_writer, everlog_worker;
     GRANT SELECT, INSERT ON subjects TO everlog_writer, everlog_worker;

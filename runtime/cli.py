@@ -27,6 +27,7 @@ COMMANDS = {
     "revert": ("revert", "show what undoing a cause would change, and undo it"),
     "import": ("import_memories", "take in memories from another service or a file"),
     "export": ("export", "write memories as JSON lines"),
+    "verify": ("verify", "whether the log is as it was written"),
     "doctor": ("doctor", "what is configured, reachable and missing"),
     "test": ("test", "lint, types, import rules and tests; more arguments go to pytest"),
     "faults": ("faults", "the long tests: kills under load, many clients, large logs"),

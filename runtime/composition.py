@@ -167,13 +167,21 @@ def chat_options_of(settings: Settings) -> "ChatOptions":
 
 def worker_of(settings: Settings) -> "WorkerProcess":
     """Raises SettingsError."""
+    from runtime.checkpoints import Published
     from workers import broker
     from workers.process import WorkerProcess
 
     assert settings.redis_url  # noqa: S101 - the commands see to it
     readers, embedders = readers_of(settings), embedders_of(settings)
     queue = broker.connect(settings.redis_url)
-    return WorkerProcess(cells_of(settings, "worker"), queue, readers, embedders, settings.worker_threads)
+    return WorkerProcess(
+        cells_of(settings, "worker"),
+        queue,
+        readers,
+        embedders,
+        settings.worker_threads,
+        Published(Path(settings.data_dir) / "checkpoints"),
+    )
 
 
 class Api(NamedTuple):

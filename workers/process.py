@@ -1,5 +1,5 @@
-"""The worker process: for each cell an intake and a runner for each projection, and threads
-that take jobs."""
+"""The worker process: for each cell an intake, a runner for each projection and the tree over the log, and
+threads that take jobs."""
 
 import signal
 import threading
@@ -18,6 +18,7 @@ from workers.intake import Intake
 from workers.jobs import Jobs
 from workers.means import Means
 from workers.recall import Recaller
+from workers.tree import Publish, Tree
 
 LOOK_SECONDS = 1.0
 """Between looks whether the log can be read still."""
@@ -27,7 +28,13 @@ class WorkerProcess:
     """All that a worker does, startable within a test as well."""
 
     def __init__(
-        self, cells: Cells, queue: RedisBroker, readers: Readers, embedders: Embedders, threads: int
+        self,
+        cells: Cells,
+        queue: RedisBroker,
+        readers: Readers,
+        embedders: Embedders,
+        threads: int,
+        publish: Publish,
     ) -> None:
         """`threads`: how many take jobs. It closes the cells and the queue when it is stopped."""
         self.cells = cells
@@ -46,6 +53,7 @@ class WorkerProcess:
             for projection in ALL.values()
         ]
         self._followers += [Intake(cell, self.means, queue, threads) for cell in cells.all.values()]
+        self._followers += [Tree(cell, publish) for cell in cells.all.values()]
         self._takers = Worker(queue, worker_threads=threads, worker_timeout=200)
         # No more than are at work: what is fetched ahead has overtaken whoever has their turn by then.
         self._takers.queue_prefetch = threads

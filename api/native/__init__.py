@@ -15,6 +15,7 @@ from api.native import (
     log,
     memory,
     projects,
+    proofs,
     reverts,
     reviews,
     usage,
@@ -22,6 +23,7 @@ from api.native import (
 
 PARTS = [
     adding, listing, memory, history, batch, graph, projects, ingestions, usage, reverts, reviews, log,
+    proofs,
 ]  # fmt: skip
 
 DIALECT = Dialect(

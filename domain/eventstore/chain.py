@@ -20,7 +20,7 @@ def leaf_of(digest: bytes, position: int, recorded_at: datetime) -> bytes:
 
 
 def broken_link(conn: Connection[Any]) -> int | None:
-    """The position of the first event whose link does not follow, or whose leaf is not made of it.
+    """The position of the first event that is gone, whose link does not follow, or whose leaf is not its own.
 
     None while the log is as it was written.
 
@@ -32,6 +32,8 @@ def broken_link(conn: Connection[Any]) -> int | None:
     while rows := conn.cursor(binary=True).execute(query, (after, PAGE_EVENTS)).fetchall():
         for *row, redacted, stored, leaf in rows:
             entry = entry_of(row)
+            if entry.position != after + 1:
+                return after + 1
             digest = redacted or entry.digest()
             link, after = hashlib.sha256(link + digest).digest(), entry.position
             assert entry.recorded_at  # noqa: S101 - it was read

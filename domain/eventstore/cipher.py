@@ -77,15 +77,24 @@ class Secrets:
         """What the names of subjects are hashed with."""
         return self._value("naming")
 
+    @property
+    def signing(self) -> bytes:
+        """The seed of the Ed25519 key that checkpoints of the log are signed with."""
+        return self._value("signing")
+
     def load(self, conn: Connection[Any]) -> None:
         """Also keeps them, the first time. Raises WrongMasterKey."""
-        # As they were derived before they were stored, so that what was hashed then is found.
-        first = {"pepper": b"hash API keys", "naming": b"hash subject names"}
+        first = {
+            # As they were derived before they were stored, so that what was hashed then is found.
+            "pepper": self.master.derive(b"hash API keys"),
+            "naming": self.master.derive(b"hash subject names"),
+            "signing": os.urandom(32),
+        }
         wrapped = dict(conn.execute("SELECT name, wrapped FROM secrets").fetchall())
         if missing := first.keys() - wrapped.keys():
             conn.cursor().executemany(
                 "INSERT INTO secrets (name, wrapped) VALUES (%s, %s) ON CONFLICT (name) DO NOTHING",
-                [(n, self.master.wrap(self.master.derive(first[n]), n.encode())) for n in sorted(missing)],
+                [(name, self.master.wrap(first[name], name.encode())) for name in sorted(missing)],
             )
             wrapped = dict(conn.execute("SELECT name, wrapped FROM secrets").fetchall())
         self._values = {name: self.master.unwrap(wrapped[name], name.encode()) for name in first}

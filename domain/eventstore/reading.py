@@ -105,6 +105,23 @@ def read_of_whomever(conn: Connection[Any], id: UUID) -> list[LogEntry]:
     return _entries(conn.cursor(binary=True).execute(f"SELECT {COLUMNS} FROM events_of_whomever(%s)", (id,)))
 
 
+def leaf_parts(conn: Connection[Any], owner: str, position: int) -> tuple[bytes, datetime] | None:
+    """The digest of an owner's event and when it was recorded, which its leaf is made of."""
+    row = (
+        conn.cursor(binary=True)
+        .execute(
+            f"SELECT {COLUMNS}, digest FROM events WHERE position = %s AND owner = %s", (position, owner)
+        )
+        .fetchone()
+    )
+    if row is None:
+        return None
+    *columns, redacted = row
+    entry = entry_of(columns)
+    assert entry.recorded_at  # noqa: S101 - it was read
+    return redacted or entry.digest(), entry.recorded_at
+
+
 def head(conn: Connection[Any]) -> int:
     """The last position of the log; 0 while it is empty."""
     row = conn.execute("SELECT log_head()").fetchone()

@@ -60,6 +60,7 @@ READING = {
 }  # fmt: skip
 """POSTs that only read."""
 WORDLESS = {
+    "getCheckpoint", "getCheckpointKey", "proveInclusion", "proveConsistency",
     "getStatus", "getUsage", "getDailyUsage", "memorystackGetStats", "khojGetUser", "khojGetSettings",
     "khojCountConversations", "khojListAgents", "khojGetAgent", "khojGetAgentOptions", "khojChatOptions",
     "khojGetAgentOfConversation", "khojListFileFilters", "khojGetChatModel", "khojListChatModels",
@@ -249,6 +250,7 @@ def queries(operation: str, wanted: list[dict[str, Any]], own: Own) -> Iterator[
         "app_id": spell(PROJECT_PREFIX, own.project), "actor": own.actor, "cause": own.cause,
         "conversation_id": str(own.conversation), "public_conversation_slug": own.share,
         "filename": DOCUMENT, "file_name": DOCUMENT, "q": WORD,
+        "position": 1, "before": 1,
         "query": WORD, "token_name": "notes", "enable_memory": False, "as_of": "2100-01-01T00:00:00Z",
     }  # fmt: skip
     required = {one["name"]: names[one["name"]] for one in wanted if one.get("required")}
@@ -419,7 +421,7 @@ def test_no_other_route_shows_or_changes_what_another_owner_has(
             continue
         with subtests.test(msg=str(call)):
             answer = call.send(stranger)
-            named = call.operation in ("mem0GetProfile", "khojGetFile")
+            named = call.operation in ("mem0GetProfile", "khojGetFile", "proveInclusion")
             expected = answer.is_success or (named and answer.status_code == 404)
             assert expected, f"{call}\n{answer.status_code} {answer.text}"
             assert WORD not in answer.text, call

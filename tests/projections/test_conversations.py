@@ -52,7 +52,7 @@ def answered(turn_id: str, text: str) -> Answer:
 
 
 def seen(given: Given, query: Callable[..., Awaitable[T]], scope: Scope, *rest: Any) -> T:
-    return given.then_answers(CONVERSATIONS, query, scope, *rest)
+    return given.then_answers(CONVERSATIONS, query, scope, *rest, asks=scope.owner)
 
 
 # --- rows -------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ def ann() -> str:
 
 
 def names(given: Given, user: str | None, owner: str = "default") -> list[str]:
-    return given.then_answers(DOCUMENTS, documents.names, owner, user)
+    return given.then_answers(DOCUMENTS, documents.names, owner, user, asks=owner)
 
 
 def test_a_user_has_the_documents_that_were_uploaded_and_not_removed(given: Given, ann: str) -> None:

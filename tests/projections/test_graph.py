@@ -47,12 +47,12 @@ def added(given: Given, scope: Scope, *traits: Traits) -> list[UUID]:
 
 
 def entities(given: Given, scope: Scope, limit: int = 100, offset: int = 0) -> list[tuple[str, str, int]]:
-    nodes = given.then_answers(GRAPH, graph.entities, scope, limit, offset)
+    nodes = given.then_answers(GRAPH, graph.entities, scope, limit, offset, asks=scope.owner)
     return [(node.name, node.type, node.memories) for node in nodes]
 
 
 def relations(given: Given, scope: Scope, limit: int = 100, offset: int = 0) -> list[Edge]:
-    return given.then_answers(GRAPH, graph.relations, scope, limit, offset)
+    return given.then_answers(GRAPH, graph.relations, scope, limit, offset, asks=scope.owner)
 
 
 def names(given: Given, scope: Scope) -> set[str]:

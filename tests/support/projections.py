@@ -59,16 +59,21 @@ class Given:
         return self
 
     def then_answers(
-        self, projection: Projection[Any], query: Callable[..., Awaitable[T]], *args: Any, **named: Any
+        self,
+        projection: Projection[Any],
+        query: Callable[..., Awaitable[T]],
+        *args: Any,
+        asks: str = "default",
+        **named: Any,
     ) -> T:
-        """What a query answers `default`, as the API asks it, once all is applied."""
+        """What a query answers an owner, as the API asks it, once all is applied."""
         self.apply(projection)
 
         async def ask() -> T:
             conninfo = as_role(self.cell.conninfo, "everlog_api")
             async with await AsyncShown.connect(conninfo, autocommit=True) as asking:
                 await register_vector_async(asking)
-                await show(asking, "default")
+                await show(asking, asks)
                 return await query(asking, self.build(projection), *args, **named)
 
         return asyncio.run(ask())

@@ -184,7 +184,8 @@ def test_no_stored_secret_stands_in_clear(new_database: Callable[[], str]) -> No
         secrets = cells.first.secrets
         with cells.first.pool.connection() as conn:
             stored = conn.execute("SELECT wrapped FROM secrets").fetchall()
-    assert len(stored) == 2
+    assert len(stored) == 3
     for (wrapped,) in stored:
         assert secrets.pepper not in wrapped
         assert secrets.naming not in wrapped
+        assert secrets.signing not in wrapped
