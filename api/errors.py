@@ -86,6 +86,7 @@ KINDS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     errors.VersionConflict: (HTTPStatus.PRECONDITION_FAILED, "version-conflict"),
     errors.Contended: (HTTPStatus.CONFLICT, "contended"),
     errors.IdempotencyMismatch: (HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency-key-reused"),
+    errors.Damaged: (HTTPStatus.INTERNAL_SERVER_ERROR, "damaged"),
     errors.NotWaiting: (HTTPStatus.CONFLICT, "not-waiting"),
     errors.Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
     EmbedderUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "embedder-unavailable"),

@@ -31,6 +31,8 @@ class LoggedEvent(msgspec.Struct, frozen=True, kw_only=True):
     occurred_at: datetime
     recorded_at: datetime | None
     data: Any
+    damaged: bool | msgspec.UnsetType = msgspec.UNSET
+    """True, and no data: it is not as it was written. The others tell nothing of this."""
 
 
 def page(cell: Cell, only: Filter, user_id: str | None, after: int, limit: int) -> list[LoggedEvent]:
@@ -48,23 +50,24 @@ def changes_by(cell: Cell, owner: str, cause: str, most: int) -> list[Recorded]:
     """The changes of memories that one cause has made, in order; at most `most`."""
     types = [change.TYPE for change in (Added, Updated, Deleted, Erased)]
     page = cell.log.page(0, most, Filter(owner=owner, cause=cause, types=types))
-    return [recorded for _, recorded in page]
+    return [recorded for _, recorded in page if recorded]
 
 
-def _logged(entry: LogEntry, recorded: Recorded) -> LoggedEvent:
-    event = CHANGE_NAMES.get(type(recorded.event))
+def _logged(entry: LogEntry, recorded: Recorded | None) -> LoggedEvent:
+    event = CHANGE_NAMES.get(type(recorded.event)) if recorded else None
     return LoggedEvent(
-        position=recorded.position,
-        id=str(recorded.event_id),
+        position=entry.position,
+        id=str(entry.event_id),
         type=entry.topic,
         event=event,
-        memory_id=spell(MEMORY_PREFIX, recorded.originator_id) if event else None,
-        stream_id=str(recorded.originator_id),
-        version=recorded.originator_version,
-        actor=recorded.context.actor,
-        cause=recorded.context.cause,
-        request_id=recorded.context.correlation,
-        occurred_at=recorded.occurred_at,
+        memory_id=spell(MEMORY_PREFIX, entry.originator_id) if event else None,
+        stream_id=str(entry.originator_id),
+        version=entry.originator_version,
+        actor=entry.context.actor,
+        cause=entry.context.cause,
+        request_id=entry.context.correlation,
+        occurred_at=entry.occurred_at,
         recorded_at=entry.recorded_at,
-        data=msgspec.to_builtins(recorded.event),
+        data=msgspec.to_builtins(recorded.event) if recorded else None,
+        damaged=msgspec.UNSET if recorded else True,
     )

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
-from cryptography.exceptions import InvalidTag
 from psycopg import Connection
 
+from domain.errors import Damaged
 from domain.eventstore import merkle, tree
 from domain.eventstore.cells import Cell
 from domain.eventstore.chain import broken_link
@@ -93,7 +93,7 @@ def _read(conn: Connection[Any], cell: Cell, progress: Callable[[int], None]) ->
         for entry in entries:
             try:
                 cell.log.mapper.to_domain_event(entry)
-            except InvalidTag:
+            except Damaged:
                 raise Fault(entry.position, "the payload, or what stands beside it, was changed") from None
             except LookupError:
                 unreadable += 1

@@ -36,3 +36,13 @@ class Unavailable(Refused):
 
 class NotWaiting(Refused):
     """What was asked of an ingestion or a review has been done, or cannot be done any more."""
+
+
+class Damaged(Refused):
+    """An event that is not as it was written, so nobody can read it. It costs what is made of it."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(
+            f"the event at position {position} of the log is damaged; `everlog verify` says what else is"
+        )
+        self.position = position

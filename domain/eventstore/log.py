@@ -12,7 +12,7 @@ from psycopg_pool import ConnectionPool
 from domain import key, owner
 from domain.aggregate import S
 from domain.aggregates import name_of, project_stream
-from domain.errors import NotFound
+from domain.errors import Damaged, NotFound
 from domain.eventstore.cipher import Subjects
 from domain.eventstore.formats import LogFormat
 from domain.eventstore.mapper import EventMapper, LogEntry
@@ -92,11 +92,17 @@ class EventLog(Application[UUID]):
         recorded: Iterable[Any] = self.events.get(id)  # the library asks no more of an event than an id
         return list(recorded)
 
-    def page(self, after: int, limit: int, only: Filter) -> list[tuple[LogEntry, Recorded]]:
-        """At most `limit` events above position `after`, each with its entry."""
+    def page(self, after: int, limit: int, only: Filter) -> list[tuple[LogEntry, Recorded | None]]:
+        """At most `limit` events above position `after` with their entries; None for a damaged one."""
         with self._pool.connection() as conn:
             entries = read_log(conn, after, limit, only)
-        return [(entry, self.mapper.to_domain_event(entry)) for entry in entries]
+        return [(entry, self._readable(entry)) for entry in entries]
+
+    def _readable(self, entry: LogEntry) -> Recorded | None:
+        try:
+            return self.mapper.to_domain_event(entry)
+        except Damaged:
+            return None
 
     def _projected(self, kind: str, id: UUID, project: Project[T], version: int | None = None) -> T:
         # The library would have aggregates of its own making, and is content with ours.

@@ -11,8 +11,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from cryptography.exceptions import InvalidTag
 from eventsourcing.persistence import Mapper, StoredEvent
 
+from domain.errors import Damaged
 from domain.eventstore.cipher import Subjects
 from domain.eventstore.formats import LogFormat
 from domain.ids import new_id
@@ -82,6 +84,7 @@ class EventMapper(Mapper[UUID]):
         return replace(entry, state=subject.encrypt(encode(recorded.event), entry.bound_to()))
 
     def to_domain_event(self, stored_event: StoredEvent) -> Recorded:
+        """Raises Damaged, and LookupError for an event of a newer Everlog or without its key."""
         entry = stored_event
         assert isinstance(entry, LogEntry)  # noqa: S101 - our recorder makes nothing else
         return Recorded(
@@ -110,7 +113,10 @@ class EventMapper(Mapper[UUID]):
         subject = self.subjects.known_id(entry.subject_id)
         if subject is None:
             raise LookupError(f"the key of subject {entry.subject_id} is not loaded, or gone")
-        return decode(entry.topic, subject.decrypt(entry.state, entry.bound_to()))
+        try:
+            return decode(entry.topic, subject.decrypt(entry.state, entry.bound_to()))
+        except (InvalidTag, ValueError) as error:
+            raise Damaged(entry.position) from error
 
 
 def record(

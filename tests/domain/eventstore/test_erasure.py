@@ -68,7 +68,10 @@ def traces(cell: Cell, word: str) -> list[str]:
     after = 0
     while page := cell.log.page(after, 500, EVERYTHING):
         after = page[-1][0].position
-        found += [f"{e.topic} {e.position}" for e, r in page if word in encode(r.event).decode().lower()]
+        for entry, recorded in page:
+            assert recorded
+            if word in encode(recorded.event).decode().lower():
+                found.append(f"{entry.topic} {entry.position}")
     with psycopg.connect(cell.conninfo) as conn:
         conn.execute("SET ROLE NONE")  # whoever may look at all
         tables = conn.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
@@ -459,6 +462,8 @@ def test_what_is_erased_is_encrypted_under_the_same_key_at_the_same_place(
         before.position,
     )
     assert after.state != before.state
+    assert left
+    assert last
     assert left.event == Added(text="", scope=Scope(owner="default", user_id=user))
     assert last.event == Erased()
 

@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from cryptography.exceptions import InvalidTag
 from psycopg_pool import ConnectionPool
 
+from domain.errors import Damaged
 from domain.eventstore.cells import Cell, Cells, connection_string
 from domain.eventstore.cipher import MasterKey, WrongMasterKey
 from domain.eventstore.mapper import LogEntry
@@ -142,7 +142,7 @@ def test_a_payload_moved_to_another_place_is_not_accepted(cell: Cell) -> None:
         one, two = read_log(conn, first - 1, 1)[0], read_log(conn, second - 1, 1)[0]
     forged = LogEntry(**{**vars(one), "state": two.state})
     assert cell.log.mapper.to_domain_event(one).event.text == "two"
-    with pytest.raises(InvalidTag):
+    with pytest.raises(Damaged):
         cell.log.mapper.to_domain_event(forged)
 
 
