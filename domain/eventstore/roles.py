@@ -69,15 +69,15 @@ def on_behalf_of(owner: str) -> Iterator[None]:
 
 
 class Shown(Connection[Any]):
-    """A connection that knows whose rows it shows."""
+    """A connection that knows whose rows it shows; None: it may be anybody's."""
 
-    owner = ""
+    owner: str | None = ""
 
 
 class AsyncShown(AsyncConnection[Any]):
     """As `Shown`."""
 
-    owner = ""
+    owner: str | None = ""
 
 
 class ShownPool(ConnectionPool[Connection[Any]]):
@@ -92,6 +92,7 @@ class ShownPool(ConnectionPool[Connection[Any]]):
         owner = _OWNER.get()
         if conn.owner == owner:
             return conn
+        conn.owner = None  # should this be broken off, nobody knows
         try:
             conn.execute(SHOW, (owner,))
         except BaseException:
@@ -104,5 +105,6 @@ class ShownPool(ConnectionPool[Connection[Any]]):
 async def show(conn: AsyncShown, owner: str) -> None:
     """Have a connection show the rows of this owner."""
     if conn.owner != owner:
+        conn.owner = None  # should this be broken off, nobody knows
         await conn.execute(SHOW, (owner,))
         conn.owner = owner

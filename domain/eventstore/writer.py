@@ -22,6 +22,7 @@ from domain.errors import Contended, IdempotencyMismatch, Unavailable
 from domain.eventstore.log import EventLog
 from domain.eventstore.mapper import record
 from domain.eventstore.receipts import Receipt, stored
+from domain.eventstore.roles import on_behalf_of
 from domain.eventstore.states import states_of
 from domain.recorded import Context, Event, Recorded
 
@@ -225,14 +226,14 @@ class Writer:
         It was the same request as the one that asks, so these are states of the kinds that its commands name.
         """
         last = dict(receipt.results)
-        with self._pool.connection() as conn:
+        with on_behalf_of(receipt.owner), self._pool.connection() as conn:
             states = states_of(
                 conn, self._log.mapper, State, list(last), {id: version + 1 for id, version in last.items()}
             )
-        return [
-            Result(states[id] if version == last[id] else self._log.get(State, id, version), True)
-            for id, version in receipt.results
-        ]
+            return [
+                Result(states[id] if version == last[id] else self._log.get(State, id, version), True)
+                for id, version in receipt.results
+            ]
 
     # --- appending ----------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """Roles: the database holds owners apart, too, and keeps the log append-only."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
@@ -12,11 +13,21 @@ from psycopg import sql
 from domain.errors import NotFound
 from domain.eventstore.cells import Cell, Cells, connection_string
 from domain.eventstore.reading import head
-from domain.eventstore.roles import OF_PROGRAM, SHOW, as_role, on_behalf_of, roles_of, set_up
+from domain.eventstore.receipts import Receipt
+from domain.eventstore.roles import (
+    OF_PROGRAM,
+    SHOW,
+    AsyncShown,
+    as_role,
+    on_behalf_of,
+    roles_of,
+    set_up,
+    show,
+)
 from domain.eventstore.writer import Work
 from domain.ids import new_id
 from domain.key import ALL_SCOPES
-from domain.memory import AddMemory, Memory
+from domain.memory import AddMemory, Memory, UpdateMemory
 from domain.recorded import Context
 from domain.scope import Scope
 from runtime.commands.doctor.examine import examine
@@ -122,6 +133,50 @@ def test_a_pool_shows_each_owner_their_own_and_nobody_nothing(new_database: Call
         for id in ids.values():
             with pytest.raises(NotFound):
                 cells.first.log.get(Memory, id)
+
+
+def test_a_repeated_request_is_answered_for_its_owner(new_database: Callable[[], str]) -> None:
+    """Also where it changed one memory twice, so that a state of before is read."""
+    with closing(Cells(new_database(), MASTER, program="api")) as cells:
+        cells.create_key(KEY, "test", "default", ALL_SCOPES)
+        receipt = Receipt(owner="default", actor="key", key="once", fingerprint=b"same")
+        id = new_id()
+        add = AddMemory(text="one", scope=Scope(owner="default"))
+        versions = [
+            [
+                result.state.version
+                for result in cells.first.writer.submit(
+                    Work(
+                        context=CONTEXT, commands=[(id, add), (id, UpdateMemory(text="two"))], receipt=receipt
+                    )
+                ).result(30)
+            ]
+            for _ in range(2)
+        ]
+    assert versions == [[1, 2], [1, 2]]
+
+
+class BrokenOff(AsyncShown):
+    """Who waits for its next answer is cancelled just when the server has done what was asked."""
+
+    async def execute(self, *args: Any, **named: Any) -> Any:
+        cursor = await super().execute(*args, **named)
+        if self.owner is None and args[1] == ("another",):
+            raise asyncio.CancelledError
+        return cursor
+
+
+def test_a_connection_that_was_broken_off_is_told_again_whose_rows_it_shows(lived: Service) -> None:
+    async def shown() -> set[str]:
+        async with await BrokenOff.connect(as_role(operators(lived), "everlog_api"), autocommit=True) as conn:
+            await show(conn, "default")
+            with pytest.raises(asyncio.CancelledError):
+                await show(conn, "another")
+            await show(conn, "default")
+            rows = await (await conn.execute("SELECT DISTINCT owner FROM events", None)).fetchall()
+            return {owner for (owner,) in rows}
+
+    assert asyncio.run(shown()) == {"default"}
 
 
 def submit(cell: Cell, owner: str, id: Any) -> None:
