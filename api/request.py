@@ -143,7 +143,7 @@ async def provide_asked(request: Request[Any, Caller, Any], engine: NamedDepende
     return Asked(
         caller=caller,
         request_id=request.state.request_id,
-        receipt=await _receipt(request, caller.owner, caller.actor),
+        receipt=await _receipt(request, engine, caller),
         min_position=_number(minimum) if minimum.isdecimal() else None,
     )
 
@@ -194,7 +194,7 @@ def _require_json(headers: Headers, handler: BaseRouteHandler) -> None:
         raise without_body(handler)
 
 
-async def _receipt(request: Request[Any, Any, Any], owner: str, actor: str) -> Receipt | None:
+async def _receipt(request: Request[Any, Any, Any], engine: Engine, caller: Caller) -> Receipt | None:
     key = request.headers.get("idempotency-key")
     if key is None or request.method == "GET":
         return None
@@ -206,4 +206,8 @@ async def _receipt(request: Request[Any, Any, Any], owner: str, actor: str) -> R
     path, query = request.scope["raw_path"], request.scope["query_string"]
     whole = hashlib.sha256(b"%s %s?%s\n" % (request.method.encode(), path, query))
     whole.update(await request.body())
-    return Receipt(owner=owner, actor=actor, key=key, fingerprint=whole.digest())
+    # Clients put into it what they like, words of the request too: it is kept as a hash.
+    secrets = (await engine.cell_of(caller.owner)).secrets
+    return Receipt(
+        owner=caller.owner, actor=caller.actor, key=secrets.hashed(key), fingerprint=whole.digest(), text=key
+    )

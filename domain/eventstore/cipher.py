@@ -82,6 +82,10 @@ class Secrets:
         """The seed of the Ed25519 key that checkpoints of the log are signed with."""
         return self._value("signing")
 
+    def hashed(self, text: str) -> str:
+        """What may stand in the database in place of a text that somebody chose."""
+        return hmac.new(self.naming, f"text {text}".encode(), hashlib.sha256).hexdigest()
+
     def load(self, conn: Connection[Any]) -> None:
         """Also keeps them, the first time. Raises WrongMasterKey."""
         first = {

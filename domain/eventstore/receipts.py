@@ -45,6 +45,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     fingerprint: bytes
     results: Results = ()
+    text: str | None = None
+    """What the key is a hash of: receipts once had it as it was sent, and those still count."""
 
     @property
     def id(self) -> tuple[str, str, str]:
@@ -64,23 +66,20 @@ def stored(conn: Connection[Any], asked: Sequence[Receipt]) -> dict[tuple[str, s
     """The receipts with the ids of these that there are."""
     if not asked:
         return {}
+    sought = {(r.owner, r.actor, key): r for r in asked for key in (r.key, r.text) if key}
     rows = conn.execute(
         "SELECT owner, actor, key, fingerprint, results::text FROM receipts"
         " JOIN unnest(%s::text[], %s::text[], %s::text[]) AS asked(owner, actor, key)"
         " USING (owner, actor, key)",
-        ([r.owner for r in asked], [r.actor for r in asked], [r.key for r in asked]),
+        tuple(map(list, zip(*sought, strict=True))),
     ).fetchall()
-    receipts = [
-        Receipt(
-            owner=owner,
-            actor=actor,
-            key=key,
-            fingerprint=fingerprint,
-            results=msgspec.json.decode(results, type=Results),
+    found: dict[tuple[str, str, str], Receipt] = {}
+    for owner, actor, key, fingerprint, results in rows:
+        one = sought[owner, actor, key]
+        found[one.id] = msgspec.structs.replace(
+            one, fingerprint=fingerprint, results=msgspec.json.decode(results, type=Results)
         )
-        for owner, actor, key, fingerprint, results in rows
-    ]
-    return {receipt.id: receipt for receipt in receipts}
+    return found
 
 
 async def latest(

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from application.engine import WAIT_SECONDS
+from domain.eventstore.cells import connection_string
 from tests.support.memories import add
 from tests.support.problems import is_problem
 from tests.support.service import KEY, Service, client_of, eventually
@@ -169,3 +170,20 @@ def test_lists_can_be_read_as_of_a_moment(client: httpx.Client, user: str) -> No
     assert texts(first) == ["one"]
     assert texts(second) == ["two"]
     assert texts("2020-01-01T00:00:00Z") == texts("2999-01-01T00:00:00Z") == []
+
+
+def test_the_text_of_an_idempotency_key_is_not_kept(service: Service, user: str) -> None:
+    body = {"messages": [{"role": "user", "content": "I love hiking"}], "user_id": user, "infer": False}
+    once = {"Idempotency-Key": f"Zorblax of {user}"}
+    answers = [service.client.post("/v1/memories", json=body, headers=once).json() for _ in range(2)]
+    assert answers[0] == answers[1]
+    with psycopg.connect(connection_string(service.settings.database_url or "", "everlog")) as conn:
+        kept = [key for (key,) in conn.execute("SELECT key FROM receipts")]
+        assert kept
+        assert not any("Zorblax" in key for key in kept)
+        # One from before keys were hashed still counts.
+        conn.execute(
+            "UPDATE receipts SET key = %s WHERE key = %s",
+            (f"Zorblax of {user}", service.worker.cells.first.secrets.hashed(f"Zorblax of {user}")),
+        )
+    assert service.client.post("/v1/memories", json=body, headers=once).json() == answers[0]
