@@ -7,19 +7,21 @@ from litestar.datastructures import Headers
 from api.errors import Refusal
 from application.asked import Caller
 from application.callers import Callers
-from domain.errors import NotFound, Revoked
+from domain.errors import Expired, NotFound, Revoked
 from domain.key import KeyScope
 
 SCHEMES = ("bearer", "token")
 
 
 async def authenticate(callers: Callers, headers: Headers) -> Caller:
-    """Raises Refusal with 401 for no key, an unknown or revoked one, or two that differ."""
+    """Raises Refusal with 401 for no key, an unknown, revoked or expired one, or two that differ."""
     secret = _secret(headers)
     try:
         return await callers.of(secret)
     except Revoked:
         raise _unauthorized("revoked-key", "this API key was revoked") from None
+    except Expired:
+        raise _unauthorized("expired-key", "this API key has expired: another one is needed") from None
     except NotFound:
         raise _unauthorized("invalid-key", "this API key is unknown") from None
 

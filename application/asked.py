@@ -1,5 +1,6 @@
 """Who asks for something, and on what terms: the same for every door."""
 
+from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +18,11 @@ class Caller(msgspec.Struct, frozen=True):
     actor: str
     scopes: tuple[KeyScope, ...]
     terms: Terms = NO_TERMS
+    expires_at: datetime | None = None
+    """From when on the key is refused."""
+
+    def is_expired(self, at: datetime) -> bool:
+        return self.expires_at is not None and self.expires_at <= at
 
 
 class Asked(NamedTuple):

@@ -5,10 +5,11 @@ import time
 from collections import OrderedDict
 
 from application.asked import Caller
-from domain.errors import NotFound
+from domain.errors import Expired, NotFound
 from domain.eventstore.cells import Cells
 from domain.ids import KEY_PREFIX, spell
 from domain.key import Key
+from domain.recorded import now
 
 REMEMBERED_SECONDS = 1.0
 """How long a key is not looked up again, so also how long a revoked one may go on in this process."""
@@ -24,9 +25,11 @@ class Callers:
         self._looking: dict[str, asyncio.Task[Key]] = {}
 
     async def of(self, secret: str) -> Caller:
-        """Raises NotFound for an unknown secret, and Revoked."""
+        """Raises NotFound for an unknown secret, Revoked and Expired."""
         remembered = self._remembered.get(secret)
         if remembered and remembered[0] > time.monotonic():
+            if remembered[1].is_expired(now()):
+                raise Expired("this key is expired")
             return remembered[1]
         try:
             return self._remember(secret, await self._look_up(secret))
@@ -44,7 +47,7 @@ class Callers:
         return await asyncio.shield(looking)
 
     def _remember(self, secret: str, key: Key) -> Caller:
-        caller = Caller(key.owner, spell(KEY_PREFIX, key.id), key.scopes, key.terms)
+        caller = Caller(key.owner, spell(KEY_PREFIX, key.id), key.scopes, key.terms, key.expires_at)
         self._remembered[secret] = (time.monotonic() + REMEMBERED_SECONDS, caller)
         self._remembered.move_to_end(secret)
         if len(self._remembered) > REMEMBERED_KEYS:

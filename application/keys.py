@@ -1,6 +1,7 @@
 """API keys: the operator's making, listing and revoking, the first one, and what callers may do of that."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
@@ -11,10 +12,11 @@ from domain.errors import Contended, NotFound
 from domain.eventstore.cells import Cells
 from domain.ids import KEY_PREFIX, spell
 from domain.key import ALL_SCOPES, KEY_BEGINNING, NO_TERMS, Key, KeyScope, Terms, new_secret
+from domain.recorded import now
 
 FIRST_OWNER = "default"
 MAX_KEYS = 100
-"""Of one owner, the revoked ones not counted."""
+"""Of one owner, those not counted that are revoked or expired."""
 SCOPES: tuple[KeyScope, ...] = ("read", "write")
 LIMITED = "this key has limits, and another one would have as much again: ask who runs this server for it"
 FULL = f"there are {MAX_KEYS} keys already: delete some first"
@@ -40,7 +42,9 @@ class KeyAnswer(msgspec.Struct, frozen=True, kw_only=True):
     per_month: int | None
     plan: str | None
     created_at: str
-    """As `revoked_at`, RFC 3339 in UTC."""
+    """As the others, RFC 3339 in UTC."""
+    expires_at: str | None
+    replaced_by: str | None
     revoked_at: str | None
 
 
@@ -51,10 +55,31 @@ def create(
     scopes: tuple[KeyScope, ...],
     terms: Terms = NO_TERMS,
     beginning: str = KEY_BEGINNING,
+    expires_at: datetime | None = None,
 ) -> NewKey:
     """Make a key, whose text begins so, and its owner when new."""
     secret = new_secret(beginning)
-    key = cells.create_key(secret, name, owner, scopes, terms)
+    key = cells.create_key(secret, name, owner, scopes, terms, expires_at=expires_at)
+    return NewKey(id=spell(KEY_PREFIX, key.id), key=secret, owner=key.owner)
+
+
+def rotate(
+    cells: Cells,
+    id: UUID,
+    overlap: timedelta,
+    beginnings: Mapping[str, str],
+    expires_at: datetime | None = None,
+) -> NewKey:
+    """Another text for what a key may do; the old one goes on for the overlap, but never longer than before.
+
+    The new one expires when the old one would have, unless `expires_at` has it otherwise.
+    `beginnings`: of the keys of each dialect.
+
+    Raises NotFound, also for a key that is revoked or expired, and Contended for one that was rotated.
+    """
+    dialect = cells.first.log.key(id).terms.dialect
+    secret = new_secret(beginnings.get(dialect or "", KEY_BEGINNING))
+    key = cells.replace_key(id, secret, now() + overlap, expires_at)
     return NewKey(id=spell(KEY_PREFIX, key.id), key=secret, owner=key.owner)
 
 
@@ -87,6 +112,8 @@ def _answer(key: Key) -> KeyAnswer:
         per_month=key.terms.per_month,
         plan=key.terms.plan,
         created_at=key.created_at.isoformat(),
+        expires_at=key.expires_at.isoformat() if key.expires_at else None,
+        replaced_by=spell(KEY_PREFIX, key.replaced_by) if key.replaced_by else None,
         revoked_at=key.revoked_at.isoformat() if key.revoked_at else None,
     )
 
@@ -97,20 +124,22 @@ def _answer(key: Key) -> KeyAnswer:
 def create_below(cells: Cells, caller: Caller, name: str, beginning: str) -> str:
     """Make a key for a further client of the caller's; its text, which begins so.
 
-    It is never wider than the caller's: for the same owner and on the same terms, to read and write.
+    It is never wider than the caller's: for the same owner, as long and on the same terms, to read and write.
 
     Raises KeyLimited, and Contended where there are too many or the name is taken.
     """
     if caller.terms.per_minute or caller.terms.per_month:
         raise KeyLimited(LIMITED)
-    live = [key for key in cells.keys(caller.owner) if key.revoked_at is None]
+    live = [key for key in cells.keys(caller.owner) if key.is_live(now())]
     if len(live) >= MAX_KEYS:
         raise Contended(FULL)
     if any(key.name == name for key in live):
         raise Contended(TAKEN)
     secret = new_secret(beginning)
     scopes = tuple(scope for scope in SCOPES if scope in caller.scopes)
-    cells.create_key(secret, name, caller.owner, scopes, caller.terms, actor=caller.actor)
+    cells.create_key(
+        secret, name, caller.owner, scopes, caller.terms, actor=caller.actor, expires_at=caller.expires_at
+    )
     return secret
 
 
@@ -119,7 +148,7 @@ def below(cells: Cells, caller: Caller) -> list[Key]:
     return [
         key
         for key in cells.keys(caller.owner)
-        if key.revoked_at is None
+        if key.is_live(now())
         and set(key.scopes) <= set(caller.scopes)
         and caller.terms in (NO_TERMS, key.terms)
     ]

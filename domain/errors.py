@@ -13,6 +13,10 @@ class Revoked(NotFound):
     """It was there for this owner, and was revoked."""
 
 
+class Expired(NotFound):
+    """It was there for this owner, and its time is over."""
+
+
 class VersionConflict(Refused):
     """The caller's expected version is not the current one."""
 

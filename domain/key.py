@@ -3,7 +3,8 @@
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import ClassVar, Literal
 from uuid import UUID
@@ -18,6 +19,9 @@ Plan = Literal["free", "premium"]
 ALL_SCOPES: tuple[KeyScope, ...] = ("read", "write", "admin")
 KEY_BEGINNING = "ev_"
 """Of the text of a key, unless its dialect has it otherwise."""
+CHECKSUM_LENGTH = 6
+"""Characters: as many as a number of 32 bits takes to the base 62."""
+DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -39,10 +43,22 @@ NO_TERMS = Terms()
 @register
 class KeyCreated(Event, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "key.created.v1"
+    LATER_FIELDS: ClassVar[Mapping[str, int]] = {"expires_at": 2}
     name: str
     owner: str
     scopes: tuple[KeyScope, ...]
     terms: Terms = NO_TERMS
+    expires_at: datetime | None = None
+
+
+@register
+class KeyReplaced(Event, frozen=True, kw_only=True):
+    """Another key does from now on what this one did, which ends with the overlap."""
+
+    TYPE: ClassVar[str] = "key.replaced.v1"
+    FORMAT: ClassVar[int] = 2
+    by: UUID
+    expires_at: datetime
 
 
 @register
@@ -58,7 +74,17 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     scopes: tuple[KeyScope, ...]
     terms: Terms = NO_TERMS
     created_at: datetime
+    expires_at: datetime | None = None
+    """From when on it is refused; None: never."""
+    replaced_by: UUID | None = None
     revoked_at: datetime | None = None
+
+    def is_expired(self, at: datetime) -> bool:
+        return self.expires_at is not None and self.expires_at <= at
+
+    def is_live(self, at: datetime) -> bool:
+        """Whether it lets anybody in: neither revoked nor expired."""
+        return self.revoked_at is None and not self.is_expired(at)
 
 
 def project(key: Key | None, events: Iterable[Recorded]) -> Key | None:
@@ -74,6 +100,14 @@ def project(key: Key | None, events: Iterable[Recorded]) -> Key | None:
                     scopes=created.scopes,
                     terms=created.terms,
                     created_at=recorded.occurred_at,
+                    expires_at=created.expires_at,
+                )
+            case KeyReplaced() as replaced if key:
+                key = msgspec.structs.replace(
+                    key,
+                    version=recorded.originator_version,
+                    expires_at=replaced.expires_at,
+                    replaced_by=replaced.by,
                 )
             case KeyRevoked() if key:
                 key = msgspec.structs.replace(
@@ -83,8 +117,21 @@ def project(key: Key | None, events: Iterable[Recorded]) -> Key | None:
 
 
 def new_secret(beginning: str = KEY_BEGINNING) -> str:
-    """A key's text: how it begins, as its dialect may have it, and 256 random bits."""
-    return beginning + secrets.token_urlsafe(32)
+    """A key's text: how it begins, as its dialect may have it, 256 random bits, and a checksum of both.
+
+    The checksum is for programs that look for keys in what gets published. No key is judged by it.
+    """
+    text = beginning + secrets.token_urlsafe(32)
+    return text + checksum(text)
+
+
+def checksum(text: str) -> str:
+    """CRC-32 of the text to the base 62, the most significant digit first."""
+    rest, digits = zlib.crc32(text.encode()), ""
+    for _ in range(CHECKSUM_LENGTH):
+        rest, digit = divmod(rest, len(DIGITS))
+        digits = DIGITS[digit] + digits
+    return digits
 
 
 def id_of(secret: str, pepper: bytes) -> UUID:

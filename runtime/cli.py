@@ -16,7 +16,7 @@ COMMANDS = {
     "worker": ("worker", "run one worker alone"),
     "model": ("model", "run the local chat model alone, as `serve` does"),
     "migrate": ("migrate", "bring the database up to date"),
-    "keys": ("keys", "make, list and revoke API keys"),
+    "keys": ("keys", "make, list, rotate and revoke API keys"),
     "status": ("status", "how far the projections are"),
     "replay": ("replay", "rebuild projections from the log beside the live ones"),
     "history": ("history", "every change of one memory"),

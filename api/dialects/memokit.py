@@ -148,6 +148,7 @@ CODES = {
     "two-keys": "UNAUTHORIZED",
     "invalid-key": "INVALID_API_KEY",
     "revoked-key": "API_KEY_REVOKED",
+    "expired-key": "API_KEY_EXPIRED",
     "scope-missing": "FORBIDDEN",
     "wrong-dialect": "FORBIDDEN",
     "invalid": "VALIDATION_ERROR",

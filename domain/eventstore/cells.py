@@ -6,6 +6,7 @@ There is one cell by default. Keys and owners live in the first, so that it can 
 import contextlib
 import threading
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 import psycopg
@@ -14,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
 
 from domain import key, owner
-from domain.errors import Contended, Revoked
+from domain.errors import Contended, Expired, NotFound, Revoked
 from domain.eventstore.cipher import MasterKey, Secrets, Subjects
 from domain.eventstore.formats import LogFormat, application_name, current, require_readable
 from domain.eventstore.log import EventLog
@@ -23,9 +24,9 @@ from domain.eventstore.roles import ShownPool, as_role, on_behalf_of, roles_of
 from domain.eventstore.signals import Signals
 from domain.eventstore.writer import Writer
 from domain.ids import new_id
-from domain.key import NO_TERMS, Key, KeyCreated, KeyRevoked, KeyScope, Terms
+from domain.key import NO_TERMS, Key, KeyCreated, KeyReplaced, KeyRevoked, KeyScope, Terms
 from domain.owner import OwnerCreated
-from domain.recorded import Context, Event
+from domain.recorded import Context, Event, Recorded, now
 
 DEFAULT_CELLS = ("everlog",)
 OPERATOR = "operator"
@@ -147,14 +148,48 @@ class Cells:
         scopes: tuple[KeyScope, ...],
         terms: Terms = NO_TERMS,
         actor: str = OPERATOR,
+        expires_at: datetime | None = None,
     ) -> Key:
         """Make a key with this text, and its owner when new. A key that exists is returned as it is."""
         self._ensure_owner(owner_name)
         id = key.id_of(secret, self.first.secrets.pepper)
         with contextlib.suppress(IntegrityError):
-            created = KeyCreated(name=name, owner=owner_name, scopes=scopes, terms=terms)
+            created = KeyCreated(
+                name=name, owner=owner_name, scopes=scopes, terms=terms, expires_at=expires_at
+            )
             self._append(id, 1, created, _operating(owner_name, actor))
         return self.first.log.key(id)
+
+    def replace_key(
+        self, id: UUID, secret: str, until: datetime, expires_at: datetime | None, actor: str = OPERATOR
+    ) -> Key:
+        """Make the key with this text in place of another, which goes on `until` then at the longest.
+
+        Raises NotFound for one that is not in use, and Contended for one that was replaced.
+        """
+        found = self.first.log.key(id)
+        if not found.is_live(now()):
+            raise NotFound("this key is revoked or expired: make a new one")
+        if found.replaced_by:
+            raise Contended("this key was replaced already: replace the one that came after it")
+        new, context = key.id_of(secret, self.first.secrets.pepper), _operating(found.owner, actor)
+        created = KeyCreated(
+            name=found.name,
+            owner=found.owner,
+            scopes=found.scopes,
+            terms=found.terms,
+            expires_at=expires_at or found.expires_at,
+        )
+        replaced = KeyReplaced(by=new, expires_at=min(until, found.expires_at or until))
+        try:
+            self._save(
+                context,
+                record(created, stream_id=new, version=1, context=context),
+                record(replaced, stream_id=id, version=found.version + 1, context=context),
+            )
+        except IntegrityError:
+            raise Contended("somebody else changes this key at the same time: look again") from None
+        return self.first.log.key(new)
 
     def revoke_key(self, id: UUID, actor: str = OPERATOR) -> Key:
         """Raises NotFound for an unknown key; revoking twice is revoking once."""
@@ -164,10 +199,12 @@ class Cells:
         return self.first.log.key(id)
 
     def key_of(self, secret: str) -> Key:
-        """The key with this text. Raises NotFound when there is none, or it is revoked."""
+        """The key with this text. Raises NotFound when there is none, or it is revoked or expired."""
         found = self.first.log.key(key.id_of(secret, self.first.secrets.pepper))
         if found.revoked_at is not None:
             raise Revoked("this key was revoked")
+        if found.is_expired(now()):
+            raise Expired("this key is expired")
         return found
 
     def keys(self, owner_name: str | None = None) -> list[Key]:
@@ -208,11 +245,16 @@ class Cells:
             self._append(owner.id_of(name), 1, created, _operating(name))
 
     def _append(self, stream_id: UUID, version: int, event: Event, context: Context) -> None:
+        self._save(context, record(event, stream_id=stream_id, version=version, context=context))
+
+    def _save(self, context: Context, *events: Recorded) -> None:
+        """All or none."""
         with on_behalf_of(context.owner):
             with self.first.pool.connection() as conn:
                 self.first.subjects.ensure(conn, [(context.owner, None)])
-            self.first.log.require_written(event)
-            self.first.log.save(record(event, stream_id=stream_id, version=version, context=context))
+            for recorded in events:
+                self.first.log.require_written(recorded.event)
+            self.first.log.save(*events)
 
 
 def _within(conninfo: str, seconds: float | None) -> str:
