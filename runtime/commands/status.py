@@ -7,7 +7,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from application.status import Backlog, StatusAnswer, status_of
+from application.status import Backlog, LogCheck, StatusAnswer, status_of
 from runtime.commands.arguments import usual
 from runtime.composition import cells_of
 from runtime.servers.running import connected
@@ -27,6 +27,13 @@ def run(settings: Settings, options: Namespace) -> None:
     for cell, answer in answers.items():
         Console().print(_table(cell, answer))
         print(_extraction(answer.extraction))
+        print(_log(answer.log))
+
+
+def _log(check: LogCheck) -> str:
+    if check.fault:
+        return f"the log is not as it was written: {check.fault}; `everlog verify` compares it anew"
+    return f"the log was compared with its tree up to position {check.position:,}"
 
 
 def _extraction(backlog: Backlog) -> str:

@@ -113,7 +113,8 @@ def test_the_command_verifies_log_and_proofs(
 ) -> None:
     status, output = Command(service.settings, "verify").ended()
     assert status == 0, output
-    assert "as they were written" in output
+    assert "events, as they were written" in output
+    assert "the log was compared with its tree up to" in Command(service.settings, "status").ended()[1]
     files = {
         "proof": client.get("/v1/proofs/inclusion", params={"position": positions[5]}).text,
         "key": key(client),
