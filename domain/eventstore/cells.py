@@ -16,6 +16,7 @@ from psycopg_pool import ConnectionPool
 
 from domain import key, owner
 from domain.errors import Contended, Expired, NotFound, Revoked
+from domain.eventstore import key_uses
 from domain.eventstore.cipher import MasterKey, Secrets, Subjects
 from domain.eventstore.formats import LogFormat, application_name, current, require_readable
 from domain.eventstore.log import EventLog
@@ -216,6 +217,16 @@ class Cells:
                 (owner_name,),
             ).fetchall()
         return [self.first.log.key(id) for (id,) in rows]
+
+    def note_use(self, used: Key) -> None:
+        """Have it known when a key was last used. Raises OperationalError, PoolTimeout."""
+        with on_behalf_of(used.owner), self.first.pool.connection() as conn:
+            key_uses.note(conn, used.id, used.owner)
+
+    def last_uses(self, owner_name: str | None = None) -> dict[UUID, datetime]:
+        """Of those of `keys` that were ever used."""
+        with on_behalf_of(owner_name or ""), self.first.pool.connection() as conn:
+            return key_uses.last_uses(conn, owner_name)
 
     def memory_on(self, owner_name: str) -> bool | None:
         """Whether conversations of an owner are to be remembered; None: it was never said."""

@@ -159,5 +159,6 @@ def _line(key: KeyAnswer) -> str:
     if key.expires_at and not key.revoked_at:
         over = datetime.fromisoformat(key.expires_at) <= now()
         state = f"expired {key.expires_at}" if over else f"in use until {key.expires_at}"
+    used = f"last used {key.last_used_at[:16]}" if key.last_used_at else "never used"
     plan = f"  {key.plan}" if key.plan else ""
-    return f"{key.id}  {key.owner:20}  {key.name:20}  {','.join(key.scopes):16}  {state}{plan}"
+    return f"{key.id}  {key.owner:20}  {key.name:20}  {','.join(key.scopes):16}  {state}, {used}{plan}"

@@ -1,6 +1,8 @@
 """`everlog keys`, and what the keys that it makes may do from then on."""
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,12 +10,16 @@ import httpx
 import msgspec
 import pytest
 
+from application import keys
+from domain.errors import Revoked
+from domain.eventstore.cells import Cells
 from domain.ids import new_id
-from domain.key import KeyCreated, KeyReplaced, Terms
+from domain.key import ALL_SCOPES, KeyCreated, KeyReplaced, Terms
 from domain.recorded import format_of, now
 from runtime.cli import main
+from runtime.composition import cells_of
 from tests.support.problems import is_problem
-from tests.support.service import Service, eventually
+from tests.support.service import MASTER, Service, eventually
 
 
 @pytest.fixture(autouse=True)
@@ -28,11 +34,18 @@ def of_the_service(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
 def typed(capsys: pytest.CaptureFixture[str]) -> Any:
     """What `everlog keys …` answers to a machine."""
 
-    def keys(line: str) -> Any:
+    def answer(line: str) -> Any:
         main(["keys", *line.split(), "--json"])
         return msgspec.json.decode(capsys.readouterr().out)
 
-    return keys
+    return answer
+
+
+@pytest.fixture
+def operating(service: Service) -> Iterator[Cells]:
+    """As commands open them."""
+    with closing(cells_of(service.settings)) as cells:
+        yield cells
 
 
 def refused(line: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -147,3 +160,95 @@ def test_keys_that_expire_wait_for_the_log_format_that_programs_before_lack() ->
     assert format_of(plain) == 1
     assert format_of(msgspec.structs.replace(plain, expires_at=now())) == 2
     assert format_of(KeyReplaced(by=new_id(), expires_at=now())) == 2
+
+
+# --- last use ---------------------------------------------------------------------------------------
+
+
+def test_the_list_says_when_a_key_was_last_used(service: Service, typed: Any) -> None:
+    made = typed("create --name k")
+    assert listed(typed, made["id"])["last_used_at"] is None
+    before = now()
+    assert reading(service, made["key"]).status_code == 200
+    used = datetime.fromisoformat(listed(typed, made["id"])["last_used_at"])
+    assert before - timedelta(seconds=5) <= used <= now() + timedelta(seconds=5)
+
+
+def test_the_use_of_a_key_is_written_once_a_minute_whoever_writes_it(
+    service: Service, operating: Cells, typed: Any
+) -> None:
+    made = typed("create --name k")
+    key = operating.key_of(made["key"])
+    operating.note_use(key)
+    first = operating.last_uses()[key.id]
+    for _ in range(3):
+        operating.note_use(key)
+    assert reading(service, made["key"]).status_code == 200  # another process
+    assert operating.last_uses()[key.id] == first
+    with operating.first.pool.connection() as conn:
+        conn.execute(
+            "UPDATE key_uses SET used_at = used_at - interval '61 seconds' WHERE key_id = %s", (key.id,)
+        )
+    operating.note_use(key)
+    assert operating.last_uses()[key.id] > first - timedelta(seconds=1)
+
+
+def test_a_key_that_is_refused_is_not_used(service: Service, typed: Any) -> None:
+    made = typed("create --name k")
+    typed(f"revoke {made['id']}")
+    assert reading(service, made["key"]).status_code == 401
+    assert listed(typed, made["id"])["last_used_at"] is None
+
+
+def test_uses_are_no_events(service: Service, typed: Any) -> None:
+    made = typed("create --name k --owner quiet")
+    with service.worker.cells.first.pool.connection() as conn:
+        count = "SELECT count(*) FROM events WHERE owner = 'quiet'"
+        before = conn.execute(count).fetchone()
+        assert reading(service, made["key"]).status_code == 200
+        assert conn.execute(count).fetchone() == before
+
+
+# --- the variable -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cells(new_database: Callable[[], str]) -> Iterator[Cells]:
+    with closing(Cells(new_database(), MASTER)) as cells:
+        yield cells
+
+
+def test_the_variable_is_one_key_and_replaces_the_one_that_it_was(cells: Cells) -> None:
+    other = keys.create(cells, "mine", "default", ALL_SCOPES)
+    keys.ensure_first(cells, "first-of-all")
+    keys.ensure_first(cells, "first-of-all")
+    assert cells.key_of("first-of-all").name == "bootstrap"
+    keys.ensure_first(cells, "second-of-all")
+    assert cells.key_of("second-of-all").scopes == ALL_SCOPES
+    with pytest.raises(Revoked):
+        cells.key_of("first-of-all")
+    assert cells.key_of(other.key)
+
+
+def test_without_the_variable_the_key_that_it_was_stays(cells: Cells) -> None:
+    keys.ensure_first(cells, "first-of-all")
+    assert keys.ensure_first(cells, None) is None
+    assert cells.key_of("first-of-all")
+
+
+def test_a_revoked_key_in_the_variable_is_told_and_locks_nobody_out(
+    cells: Cells, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys.ensure_first(cells, "first-of-all")
+    keys.ensure_first(cells, "second-of-all")
+    keys.ensure_first(cells, "first-of-all")
+    assert "EVERLOG_BOOTSTRAP_KEY is a key that was revoked" in caplog.text
+    assert cells.key_of("second-of-all")
+
+
+def test_no_other_key_has_its_name_and_it_is_not_rotated(cells: Cells) -> None:
+    with pytest.raises(keys.NotUsable, match="choose another"):
+        keys.create(cells, "bootstrap", "default", ALL_SCOPES)
+    keys.ensure_first(cells, "first-of-all")
+    with pytest.raises(keys.NotUsable, match="change the variable"):
+        keys.rotate(cells, cells.key_of("first-of-all").id, timedelta(), {})

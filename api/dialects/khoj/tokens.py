@@ -5,6 +5,7 @@ Only for keys that may administer. A key's text is told once, when it is made; a
 
 import asyncio
 import secrets
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -33,6 +34,11 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     """The key itself when it is made, its id ever after."""
     name: str
+
+
+class Listed(Token, frozen=True, kw_only=True):
+    last_used_at: datetime | None
+    """To the minute; null: never."""
 
 
 @post(
@@ -64,9 +70,12 @@ async def create(
     tags=["Khoj"],
     summary="The names of the keys that can be deleted, and their ids",
 )
-async def tokens(asked: NamedDependency[Asked], engine: NamedDependency[Engine]) -> list[Token]:
+async def tokens(asked: NamedDependency[Asked], engine: NamedDependency[Engine]) -> list[Listed]:
     found = await asyncio.to_thread(keys.below, engine.cells, asked.caller)
-    return [Token(token=spell(KEY_PREFIX, key.id), name=key.name) for key in found]
+    used = await asyncio.to_thread(engine.cells.last_uses, asked.caller.owner)
+    return [
+        Listed(token=spell(KEY_PREFIX, key.id), name=key.name, last_used_at=used.get(key.id)) for key in found
+    ]
 
 
 @delete(

@@ -75,7 +75,8 @@ def shaped(problem: Problem, more: Mapping[str, Any]) -> tuple[int, ErrorAnswer]
     kind = problem.type.rpartition(":")[2]
     match problem.status:
         case HTTPStatus.UNAUTHORIZED:
-            return problem.status, ErrorAnswer(error="Invalid API key")
+            expired = kind == "expired-key"
+            return problem.status, ErrorAnswer(error="API key has expired" if expired else "Invalid API key")
         case HTTPStatus.TOO_MANY_REQUESTS:
             monthly = kind == "quota-exceeded"
             return problem.status, ErrorAnswer(
