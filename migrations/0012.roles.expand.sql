@@ -83,10 +83,11 @@ CREATE FUNCTION words_are_found_behind_shields() RETURNS boolean STABLE LANGUAGE
 $$;
 
 -- Gives the table of a projection to the workers, and shields it. The API erases from builds that nobody follows
--- any more; else it only reads.
+-- any more; else it only reads. Nothing of that where the roles were not set up here, though another database of
+-- the server may have some.
 CREATE FUNCTION shield_projection(made regclass) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    IF to_regrole('everlog_worker') IS NULL THEN
+    IF NOT (SELECT relrowsecurity FROM pg_class WHERE oid = 'events'::regclass) THEN
         RETURN;
     END IF;
     EXECUTE format('ALTER TABLE %s OWNER TO everlog_worker', made);
@@ -104,6 +105,8 @@ $$;
 CREATE FUNCTION set_up_roles() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     here text := quote_ident(current_schema());
+    -- From PostgreSQL 16 on, who makes a role is a member that may give it away, and yet not take it.
+    taking text := CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END;
     role text;
     made regclass;
 BEGIN
@@ -111,7 +114,7 @@ BEGIN
         IF to_regrole(role) IS NULL THEN
             EXECUTE format('CREATE ROLE %I NOINHERIT', role);
         END IF;
-        IF NOT pg_has_role(role, 'MEMBER') THEN
+        IF NOT pg_has_role(role, taking) THEN
             EXECUTE format('GRANT %I TO CURRENT_USER', role);
         END IF;
     END LOOP;

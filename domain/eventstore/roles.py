@@ -17,7 +17,10 @@ SHOW = "SELECT set_config('everlog.owner', %s, false)"
 _OWNER: ContextVar[str] = ContextVar("owner", default="")
 _SET_UP = """
     SELECT coalesce((SELECT relrowsecurity FROM pg_class WHERE oid = to_regclass('events')), false)
-           AND (SELECT bool_and(pg_has_role(oid, 'MEMBER')) FROM pg_roles WHERE rolname = ANY(%s))"""
+           AND (SELECT bool_and(pg_has_role(
+                           oid, CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET'
+                                     ELSE 'MEMBER' END))
+                FROM pg_roles WHERE rolname = ANY(%s))"""
 
 
 class Roles(NamedTuple):

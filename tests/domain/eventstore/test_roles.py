@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -30,10 +31,13 @@ from domain.key import ALL_SCOPES
 from domain.memory import AddMemory, Memory, UpdateMemory
 from domain.recorded import Context
 from domain.scope import Scope
+from projections.memories import MEMORIES
 from runtime.commands.doctor.examine import examine
 from runtime.servers.migrate import give_logins, migrate
+from runtime.servers.postgres import Postgres
 from runtime.settings import Settings, SettingsError
 from tests.support.memories import add
+from tests.support.projections import projecting
 from tests.support.service import KEY, MASTER, Service, eventually
 
 CONTEXT = Context(owner="default", actor="key", cause="command", correlation="request")
@@ -241,6 +245,41 @@ def test_whoever_looks_for_a_key_finds_keys_and_shares_alone(lived: Service) -> 
 # --- databases ----------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def maker(folder: Path) -> Iterator[str]:
+    """A database of its user's own, who may make roles and nothing else, on a server without ours."""
+    postgres = Postgres(folder / "of-maker")
+    postgres.start()
+    with psycopg.connect(postgres.url, autocommit=True) as conn:
+        conn.execute("CREATE EXTENSION vector WITH SCHEMA public")
+        conn.execute("CREATE ROLE maker LOGIN PASSWORD 'maker' CREATEROLE")
+        conn.execute("ALTER DATABASE everlog OWNER TO maker")
+    yield psycopg.conninfo.make_conninfo(postgres.url, user="maker", password="maker")
+    postgres.stop()
+
+
+@pytest.mark.parametrize("own_logins", [False, True])
+def test_the_right_to_make_roles_is_enough(maker: str, own_logins: bool) -> None:
+    """As on servers of others, where nobody is a superuser: who makes a role cannot take it by that alone."""
+    migrate(Settings(database_url=maker), contract=True)
+    urls = {"api": maker, "worker": maker}
+    if own_logins:
+        urls = give_logins(maker, {"api": "of-the-api", "worker": "of-the-worker"})
+    owner = f"owner-{own_logins}"
+    with closing(Cells(urls["worker"], MASTER, program="worker")) as cells, projecting(cells.first):
+        assert "everlog_worker" in cells.first.conninfo
+    with closing(Cells(urls["api"], MASTER, program="api")) as cells:
+        assert "everlog_api" in cells.first.conninfo
+        cells.create_key(f"{KEY}-{owner}", "test", owner, ALL_SCOPES)
+        submit(cells.first, owner, id := new_id())
+        with on_behalf_of(owner):
+            assert cells.first.log.get(Memory, id).text == "one"
+        with pytest.raises(NotFound):
+            cells.first.log.get(Memory, id)
+    with closing(Cells(maker, MASTER)) as cells, projecting(cells.first) as given:
+        given.then_rows(MEMORIES, "text", ("one",), owner=owner)
+
+
 @pytest.fixture
 def humble(empty_database: Callable[[], str]) -> Iterator[str]:
     """A database of its user's own, who may make no roles."""
@@ -272,6 +311,15 @@ def test_where_no_roles_can_be_made_all_goes_on_and_doctor_says_what_is_missing(
     database = next(one for one in examine(settings) if one.name == "database")
     assert database.state == "ok"
     assert "make the roles everlog_api, everlog_worker, everlog_writer" in (database.next or "")
+
+
+def test_roles_that_another_database_of_the_server_has_are_no_matter(humble: str, lived: Service) -> None:
+    migrate(Settings(database_url=humble), contract=True)
+    with closing(Cells(humble, MASTER, program="worker")) as cells:
+        cells.create_key(KEY, "test", "default", ALL_SCOPES)
+        with projecting(cells.first, MEMORIES) as given:
+            given((new_id(), AddMemory(text="one", scope=Scope(owner="default"))))
+            given.then_rows(MEMORIES, "text", ("one",))
 
 
 def test_logins_of_their_own_are_enough(new_database: Callable[[], str]) -> None:
