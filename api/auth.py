@@ -8,7 +8,7 @@ from api.errors import Refusal
 from application.asked import Caller
 from application.callers import Callers
 from domain.errors import Expired, NotFound, Revoked
-from domain.key import KeyScope
+from domain.key import KeyScope, opened
 
 SCHEMES = ("bearer", "token")
 
@@ -26,10 +26,14 @@ async def authenticate(callers: Callers, headers: Headers) -> Caller:
         raise _unauthorized("invalid-key", "this API key is unknown") from None
 
 
-def require(caller: Caller, scope: KeyScope) -> None:
-    """Raises Refusal with 403 unless the key may do this."""
-    if scope not in caller.scopes:
-        raise Refusal(HTTPStatus.FORBIDDEN, "scope-missing", f"this key lacks the scope {scope!r}")
+def require(caller: Caller, *scopes: KeyScope) -> None:
+    """Raises Refusal with 403 unless one of these scopes is the key's, or included in those that are."""
+    if opened(caller.scopes).isdisjoint(scopes):
+        raise Refusal(
+            HTTPStatus.FORBIDDEN,
+            "scope-missing",
+            f"this key lacks the scope {' or '.join(map(repr, scopes))}",
+        )
 
 
 def _secret(headers: Headers) -> str:

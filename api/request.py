@@ -106,13 +106,13 @@ async def _admit(scope: Scope, headers: Headers) -> None:
 
     No Litestar guard: it copies the route handler for each request, which took 7 % of an append.
     """
-    needed: KeyScope | None = scope["route_handler"].opt.get("scope")
+    needed: KeyScope | tuple[KeyScope, ...] | None = scope["route_handler"].opt.get("scope")
     if needed is None:
         return
     engine: Engine = scope["litestar_app"].state.engine
     caller = await authenticate(engine.callers, headers)
     scope["auth"] = caller
-    require(caller, needed)
+    require(caller, *((needed,) if isinstance(needed, str) else needed))
     dialects: Dialects = scope["litestar_app"].state.dialects
     dialects.require(caller, scope["path"], f"http://{headers.get('host', 'HOST')}")
     limits: Limits = scope["litestar_app"].state.limits

@@ -12,7 +12,7 @@ from application.refusals import KeyLimited
 from domain.errors import Contended, NotFound, Refused
 from domain.eventstore.cells import Cells
 from domain.ids import KEY_PREFIX, spell
-from domain.key import ALL_SCOPES, KEY_BEGINNING, NO_TERMS, Key, KeyScope, Terms, new_secret
+from domain.key import ALL_SCOPES, KEY_BEGINNING, NO_TERMS, Key, KeyScope, Terms, new_secret, opened
 from domain.recorded import now
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,6 @@ BOOTSTRAP = "bootstrap"
 """The name of the key that the variable makes; no other key of the operator's has it."""
 MAX_KEYS = 100
 """Of one owner, those not counted that are revoked or expired."""
-SCOPES: tuple[KeyScope, ...] = ("read", "write")
 LIMITED = "this key has limits, and another one would have as much again: ask who runs this server for it"
 FULL = f"there are {MAX_KEYS} keys already: delete some first"
 TAKEN = "there is a key with this name already: choose another name, or delete that key first"
@@ -159,7 +158,7 @@ def _answer(key: Key, used_at: datetime | None) -> KeyAnswer:
 def create_below(cells: Cells, caller: Caller, name: str, beginning: str) -> str:
     """Make a key for a further client of the caller's; its text, which begins so.
 
-    It is never wider than the caller's: for the same owner, as long and on the same terms, to read and write.
+    It is never wider than the caller's: for the same owner, time and terms, and not to administer.
 
     Raises KeyLimited, and Contended where there are too many or the name is taken.
     """
@@ -171,7 +170,7 @@ def create_below(cells: Cells, caller: Caller, name: str, beginning: str) -> str
     if any(key.name == name for key in live):
         raise Contended(TAKEN)
     secret = new_secret(beginning)
-    scopes = tuple(scope for scope in SCOPES if scope in caller.scopes)
+    scopes = tuple(scope for scope in caller.scopes if scope != "admin")
     cells.create_key(
         secret, name, caller.owner, scopes, caller.terms, actor=caller.actor, expires_at=caller.expires_at
     )
@@ -184,7 +183,7 @@ def below(cells: Cells, caller: Caller) -> list[Key]:
         key
         for key in cells.keys(caller.owner)
         if key.is_live(now())
-        and set(key.scopes) <= set(caller.scopes)
+        and opened(key.scopes) <= opened(caller.scopes)
         and caller.terms in (NO_TERMS, key.terms)
     ]
 

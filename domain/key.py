@@ -6,6 +6,7 @@ import secrets
 import zlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import cache
 from typing import ClassVar, Literal
 from uuid import UUID
 
@@ -13,10 +14,20 @@ import msgspec
 
 from domain.recorded import Event, Recorded, register
 
-KeyScope = Literal["read", "write", "admin"]
+WideScope = Literal["read", "write", "admin"]
+NarrowScope = Literal["memories:read", "log:read", "memories:write", "memories:erase"]
+"""What there is to be read and done: what is remembered, the log and histories; changes, and erasures."""
+KeyScope = WideScope | NarrowScope
 Plan = Literal["free", "premium"]
 """Of chats, as Khoj sells them."""
 ALL_SCOPES: tuple[KeyScope, ...] = ("read", "write", "admin")
+INCLUDED: Mapping[KeyScope, tuple[NarrowScope, ...]] = {
+    "read": ("memories:read", "log:read"),
+    "write": ("memories:write", "memories:erase"),
+}
+"""What the wide ones have always meant, and what the contracts' clients need."""
+DELETING: tuple[KeyScope, ...] = ("memories:write", "memories:erase")
+"""Of routes that delete, or erase where that is asked for: one of them."""
 KEY_BEGINNING = "ev_"
 """Of the text of a key, unless its dialect has it otherwise."""
 CHECKSUM_LENGTH = 6
@@ -43,10 +54,11 @@ NO_TERMS = Terms()
 @register
 class KeyCreated(Event, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "key.created.v1"
-    LATER_FIELDS: ClassVar[Mapping[str, int]] = {"expires_at": 2}
+    LATER_FIELDS: ClassVar[Mapping[str, int]] = {"expires_at": 2, "narrow_scopes": 2}
     name: str
     owner: str
-    scopes: tuple[KeyScope, ...]
+    scopes: tuple[WideScope, ...]
+    narrow_scopes: tuple[NarrowScope, ...] = ()
     terms: Terms = NO_TERMS
     expires_at: datetime | None = None
 
@@ -97,7 +109,7 @@ def project(key: Key | None, events: Iterable[Recorded]) -> Key | None:
                     version=recorded.originator_version,
                     name=created.name,
                     owner=created.owner,
-                    scopes=created.scopes,
+                    scopes=(*created.scopes, *created.narrow_scopes),
                     terms=created.terms,
                     created_at=recorded.occurred_at,
                     expires_at=created.expires_at,
@@ -114,6 +126,24 @@ def project(key: Key | None, events: Iterable[Recorded]) -> Key | None:
                     key, version=recorded.originator_version, revoked_at=recorded.occurred_at
                 )
     return key
+
+
+def told_apart(scopes: Iterable[KeyScope]) -> tuple[tuple[WideScope, ...], tuple[NarrowScope, ...]]:
+    """The wide ones, which were stored from the beginning, and the narrow ones."""
+    wide: list[WideScope] = []
+    narrow: list[NarrowScope] = []
+    for scope in scopes:
+        if scope == "read" or scope == "write" or scope == "admin":  # noqa: PLR1714 - mypy narrows by these
+            wide.append(scope)
+        else:
+            narrow.append(scope)
+    return tuple(wide), tuple(narrow)
+
+
+@cache
+def opened(scopes: tuple[KeyScope, ...]) -> frozenset[KeyScope]:
+    """All that these scopes open, themselves included."""
+    return frozenset(scopes).union(*(INCLUDED.get(scope, ()) for scope in scopes))
 
 
 def new_secret(beginning: str = KEY_BEGINNING) -> str:

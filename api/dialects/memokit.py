@@ -218,7 +218,7 @@ EXAMPLE = {
 @post(
     "/memokit/v1/memories",
     operation_id="memokitCreateMemory",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=_refusals(409, 413, 415),
     tags=["MemoKit"],
     summary="Keep a text as a memory",
@@ -241,7 +241,7 @@ async def create(
 @post(
     "/memokit/v1/memories/search",
     operation_id="memokitSearchMemories",
-    opt={"scope": "read", "search": True},
+    opt={"scope": "memories:read", "search": True},
     responses=_refusals(413, 415),
     status_code=200,
     tags=["MemoKit"],
@@ -286,7 +286,7 @@ def _of(name: str) -> ParameterKwarg:
 @get(
     "/memokit/v1/memories",
     operation_id="memokitListMemories",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=_refusals(),
     tags=["MemoKit"],
     summary="List memories, newest first",
@@ -315,7 +315,7 @@ async def listing(
 @get(
     "/memokit/v1/memories/{memory_id:str}",
     operation_id="memokitGetMemory",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=_refusals(404),
     tags=["MemoKit"],
     summary="Get a memory",
@@ -329,7 +329,7 @@ async def get_one(
 @delete(
     "/memokit/v1/memories/{memory_id:str}",
     operation_id="memokitDeleteMemory",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=_refusals(404, 409),
     status_code=200,
     tags=["MemoKit"],

@@ -76,7 +76,7 @@ class AddAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 @post(
     "/v1/memories",
     operation_id="addMemories",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses={
         202: ResponseSpec(AddAnswer, description="Kept; extraction goes on at the Location"),
         **refusals(409, 413, 415),

@@ -61,7 +61,7 @@ class BatchAnswer(msgspec.Struct, frozen=True, kw_only=True):
 @put(
     "/v1/batch",
     operation_id="updateMemories",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=refusals(404, 409, 413, 415),
     summary="Change many memories, all or none",
 )
@@ -90,7 +90,7 @@ async def update(
 @delete(
     "/v1/batch",
     operation_id="deleteManyMemories",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=refusals(404, 409, 413, 415),
     status_code=200,
     summary="Delete the memories named, all or none, and all of a user or an agent",
@@ -116,7 +116,7 @@ async def remove(
 @delete(
     "/v1/memories",
     operation_id="deleteMemories",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=refusals(409),
     dependencies=SCOPED,
     status_code=200,

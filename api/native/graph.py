@@ -61,7 +61,7 @@ class GraphAnswer(EntitiesAnswer, frozen=True, kw_only=True):
 @get(
     "/v1/graph",
     operation_id="getGraph",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(),
     dependencies=SCOPED,
     summary="Entities and relations that memories with extract_graph speak of",
@@ -87,7 +87,7 @@ async def whole(
 @get(
     "/v1/entities",
     operation_id="listEntities",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(),
     dependencies=SCOPED,
     summary="Entities, the most spoken of first",

@@ -22,7 +22,7 @@ class HistoryAnswer(msgspec.Struct, frozen=True, kw_only=True):
 @get(
     "/v1/memories/{memory_id:str}/history",
     operation_id="getMemoryHistory",
-    opt={"scope": "read"},
+    opt={"scope": "log:read"},
     responses=refusals(404),
     summary="Every change of a memory, newest first",
 )
@@ -37,7 +37,7 @@ async def get_history(
 @get(
     "/v1/memories/{memory_id:str}/explain",
     operation_id="explainMemory",
-    opt={"scope": "read"},
+    opt={"scope": "log:read"},
     responses=refusals(404),
     summary="Why a memory says what it says",
 )

@@ -33,7 +33,7 @@ class IngestionsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 @get(
     "/v1/ingestions/{ingestion_id:str}",
     operation_id="getIngestion",
-    opt={"scope": "read"},
+    opt={"scope": "log:read"},
     responses=refusals(404),
     summary="A conversation, its state, and every decision on it",
 )
@@ -48,7 +48,7 @@ async def get_one(
 @get(
     "/v1/ingestions",
     operation_id="listIngestions",
-    opt={"scope": "read"},
+    opt={"scope": "log:read"},
     responses=refusals(),
     dependencies=SCOPED,
     summary="Conversations in the order they came",
@@ -69,7 +69,7 @@ async def listing(
 @post(
     "/v1/ingestions/{ingestion_id:str}/retry",
     operation_id="retryIngestion",
-    opt={"scope": "write", "bodiless": True},
+    opt={"scope": "memories:write", "bodiless": True},
     responses={200: ResponseSpec(IngestionAnswer, description="Extracted by now"), **refusals(404, 409)},
     status_code=202,
     summary="Extract a failed ingestion again",

@@ -12,6 +12,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, QueryParameter
 
+from api.auth import require
 from api.body import Body
 from api.errors import refusals
 from api.position import at_position
@@ -77,7 +78,7 @@ class SearchAnswer(msgspec.Struct, frozen=True, kw_only=True):
 @get(
     "/v1/memories",
     operation_id="listMemories",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(),
     dependencies=SCOPED,
     summary="List memories, newest first",
@@ -93,6 +94,8 @@ async def listing(
     ] = None,
     min_position: MinPosition = None,
 ) -> Response[ListAnswer]:
+    if as_of is not None:
+        require(asked.caller, "log:read")
     limit = min(limit, MAX_LIMIT)
     page = await memories.page(engine, asked, Selection(scope=within), limit, offset, as_of)
     flat = [FlatMemory(**fields_of(memory)) for memory in page.memories]
@@ -103,7 +106,7 @@ async def listing(
 @post(
     ["/v1/search", "/v1/memories/search"],
     operation_id=lambda _, __, path: "searchMemories" if len(path) == 2 else "searchMemoriesToo",
-    opt={"scope": "read", "search": True},
+    opt={"scope": "memories:read", "search": True},
     responses=refusals(413, 415),
     response_headers=[SHORTENED],
     status_code=200,

@@ -31,7 +31,7 @@ class EventsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 @get(
     "/v1/events",
     operation_id="listEvents",
-    opt={"scope": "read"},
+    opt={"scope": "log:read"},
     responses=refusals(),
     summary="The audit log, in order",
 )
@@ -59,7 +59,7 @@ async def events(
 @get(
     "/v1/status",
     operation_id="getStatus",
-    opt={"scope": "read"},
+    opt={"scope": "log:read"},
     responses=refusals(),
     summary="How far the projections are",
 )

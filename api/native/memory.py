@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, FromPath, QueryParameter
 
+from api.auth import require
 from api.body import Body
 from api.errors import refusals
 from api.ids import id_of
@@ -19,6 +20,7 @@ from application.engine import Engine
 from application.memories import FlatMemory, fields_of
 from application.storable import Tag, check_metadata, check_text
 from domain.ids import MEMORY_PREFIX
+from domain.key import DELETING
 from domain.memory import DeleteMemory, EraseMemory, Memory, UpdateMemory
 
 
@@ -45,7 +47,7 @@ class DeleteAnswer(msgspec.Struct, frozen=True, kw_only=True):
 @get(
     "/v1/memories/{memory_id:str}",
     operation_id="getMemory",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(404),
     summary="Get a memory",
 )
@@ -55,13 +57,15 @@ async def get_one(
     engine: NamedDependency[Engine],
     version: Annotated[int | None, QueryParameter(ge=1, description="As it was at this version")] = None,
 ) -> Response[FlatMemory]:
+    if version is not None:
+        require(asked.caller, "log:read")
     return _one(await memories.get(engine, asked, id_of(MEMORY_PREFIX, memory_id), version))
 
 
 @put(
     "/v1/memories/{memory_id:str}",
     operation_id="updateMemory",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=refusals(404, 409, 412, 413, 415),
     summary="Change a memory's text, metadata or tags",
 )
@@ -91,7 +95,7 @@ async def update(
 @delete(
     "/v1/memories/{memory_id:str}",
     operation_id="deleteMemory",
-    opt={"scope": "write"},
+    opt={"scope": DELETING},
     responses=refusals(404, 409, 412),
     status_code=200,
     summary="Delete a memory; its history stays, unless `erase` takes the words out of it too",
@@ -104,6 +108,7 @@ async def delete_one(
     if_match: IfMatch = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response[DeleteAnswer]:
+    require(asked.caller, "memories:erase" if erase else "memories:write")
     id, expected = id_of(MEMORY_PREFIX, memory_id), expected_version(if_match)
     if erase:
         results = await engine.run(

@@ -41,7 +41,7 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True):
 @get(
     "/v1/projects",
     operation_id="listProjects",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(),
     summary="List projects, oldest first",
 )
@@ -53,7 +53,7 @@ async def listing(asked: NamedDependency[Asked], engine: NamedDependency[Engine]
 @post(
     "/v1/projects",
     operation_id="createProject",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=refusals(413, 415),
     summary="Make a project; name its id as project_id when adding memories",
 )
@@ -74,7 +74,7 @@ async def create(
 @patch(
     "/v1/projects/{project_id:str}",
     operation_id="updateProject",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=refusals(404, 409, 413, 415),
     summary="Change a project",
 )
@@ -96,7 +96,7 @@ async def update(
 @delete(
     "/v1/projects/{project_id:str}",
     operation_id="deleteProject",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=refusals(404, 409),
     status_code=200,
     summary="Delete a project; its memories stay",

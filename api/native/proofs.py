@@ -16,7 +16,7 @@ from application.proofs import Consistency, Inclusion
 @get(
     "/v1/proofs/checkpoint",
     operation_id="getCheckpoint",
-    opt={"scope": "read"},
+    opt={"scope": "log:read"},
     responses=refusals(404),
     media_type=MediaType.TEXT,
     summary="Size and root of the log, signed",
@@ -28,7 +28,7 @@ async def checkpoint(asked: NamedDependency[Asked], engine: NamedDependency[Engi
 @get(
     "/v1/proofs/key",
     operation_id="getCheckpointKey",
-    opt={"scope": "read"},
+    opt={"scope": "log:read"},
     responses=refusals(),
     media_type=MediaType.TEXT,
     summary="The public key that checks checkpoints",
@@ -40,7 +40,7 @@ async def key(asked: NamedDependency[Asked], engine: NamedDependency[Engine]) ->
 @get(
     "/v1/proofs/inclusion",
     operation_id="proveInclusion",
-    opt={"scope": "read"},
+    opt={"scope": "log:read"},
     responses=refusals(404),
     summary="That an event is in the log of the last checkpoint",
 )
@@ -55,7 +55,7 @@ async def inclusion(
 @get(
     "/v1/proofs/consistency",
     operation_id="proveConsistency",
-    opt={"scope": "read"},
+    opt={"scope": "log:read"},
     responses=refusals(404),
     summary="That the log of the last checkpoint begins with an earlier one",
 )

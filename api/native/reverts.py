@@ -16,7 +16,7 @@ from application.reverts import RevertAnswer, RevertRequest
 @post(
     "/v1/reverts",
     operation_id="revert",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=refusals(409, 412, 413, 415),
     status_code=200,
     summary="Undo all that one cause, key, extractor or time did; a dry run unless told otherwise",

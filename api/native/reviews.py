@@ -30,7 +30,7 @@ class ApplyRequest(Body, frozen=True, kw_only=True):
 @post(
     "/v1/reviews",
     operation_id="requestReview",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=refusals(413, 415),
     status_code=202,
     summary="Read past conversations again, by another extractor; changes nothing",
@@ -51,7 +51,7 @@ async def request(
 @get(
     "/v1/reviews/{review_id:str}",
     operation_id="getReview",
-    opt={"scope": "read"},
+    opt={"scope": "log:read"},
     responses=refusals(404),
     summary="What a new reading of past conversations would change",
 )
@@ -64,7 +64,7 @@ async def get_one(
 @post(
     "/v1/reviews/{review_id:str}/apply",
     operation_id="applyReview",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=refusals(404, 409, 412, 413, 415),
     status_code=200,
     summary="Take over all or some of a review's proposals",

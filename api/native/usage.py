@@ -40,7 +40,7 @@ class DailyAnswer(msgspec.Struct, frozen=True, kw_only=True):
 @get(
     "/v1/usage/stats",
     operation_id="getUsage",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(),
     dependencies=SCOPED,
     summary="Memories now, and what all requests came to; a second behind at the most",
@@ -60,7 +60,7 @@ async def stats(
 @get(
     "/v1/usage/daily",
     operation_id="getDailyUsage",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(),
     summary="What requests came to, day by day, oldest first; days without any are left out",
 )

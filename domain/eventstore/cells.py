@@ -155,8 +155,14 @@ class Cells:
         self._ensure_owner(owner_name)
         id = key.id_of(secret, self.first.secrets.pepper)
         with contextlib.suppress(IntegrityError):
+            wide, narrow = key.told_apart(scopes)
             created = KeyCreated(
-                name=name, owner=owner_name, scopes=scopes, terms=terms, expires_at=expires_at
+                name=name,
+                owner=owner_name,
+                scopes=wide,
+                narrow_scopes=narrow,
+                terms=terms,
+                expires_at=expires_at,
             )
             self._append(id, 1, created, _operating(owner_name, actor))
         return self.first.log.key(id)
@@ -174,10 +180,12 @@ class Cells:
         if found.replaced_by:
             raise Contended("this key was replaced already: replace the one that came after it")
         new, context = key.id_of(secret, self.first.secrets.pepper), _operating(found.owner, actor)
+        wide, narrow = key.told_apart(found.scopes)
         created = KeyCreated(
             name=found.name,
             owner=found.owner,
-            scopes=found.scopes,
+            scopes=wide,
+            narrow_scopes=narrow,
             terms=found.terms,
             expires_at=expires_at or found.expires_at,
         )

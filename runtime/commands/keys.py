@@ -12,7 +12,7 @@ from application import keys
 from application.keys import KeyAnswer
 from domain.errors import NotFound
 from domain.ids import KEY_PREFIX, parse
-from domain.key import ALL_SCOPES, KEY_BEGINNING, KeyScope, Plan, Terms
+from domain.key import ALL_SCOPES, KEY_BEGINNING, KeyScope, NarrowScope, Plan, Terms
 from domain.recorded import now
 from runtime.commands.arguments import Run, tell, usual
 from runtime.composition import cells_of, key_beginnings
@@ -35,7 +35,11 @@ def declare(parser: ArgumentParser) -> None:
     create = part("create", "make a key, shown this once", _create)
     create.add_argument("--name", required=True, help="what you know it by")
     create.add_argument("--owner", default="default", help="the tenant whose memories it opens")
-    create.add_argument("--scopes", default="read,write", help="some of read,write,admin")
+    create.add_argument(
+        "--scopes",
+        default="read,write",
+        help="some of read,write,admin, or narrower ones",
+    )
     create.add_argument("--dialect", metavar="NAME", help="the only contract that it speaks, such as memoid")
     create.add_argument("--plan", choices=get_args(Plan), help="daily limits of its chats")
     create.add_argument("--per-minute", type=_positive, metavar="N", help="requests a minute at the most")
@@ -139,8 +143,9 @@ def _positive(text: str) -> int:
 
 def _scopes(names: list[str]) -> tuple[KeyScope, ...]:
     """Raises SettingsError for one that there is not."""
-    if unknown := sorted(set(names) - set(ALL_SCOPES)):
-        raise SettingsError(f"--scopes: {unknown[0]!r} is none of {', '.join(ALL_SCOPES)}")
+    known = [*ALL_SCOPES, *get_args(NarrowScope)]
+    if unknown := sorted(set(names) - set(known)):
+        raise SettingsError(f"--scopes: {unknown[0]!r} is none of {', '.join(known)}")
     return cast("tuple[KeyScope, ...]", tuple(names))
 
 

@@ -5,6 +5,7 @@ import pytest
 from litestar.handlers import BaseRouteHandler
 
 from api.spoken import SPOKEN
+from domain.ids import MEMORY_PREFIX, parse
 from domain.key import KeyScope
 from tests.support.memories import add
 from tests.support.problems import is_problem
@@ -111,3 +112,52 @@ def test_a_revoked_key_is_refused_within_a_second_or_so(service: Service) -> Non
         assert client.get("/v1/memories").status_code == 200
         service.worker.cells.revoke_key(key.id)
         eventually(lambda: client.get("/v1/memories").status_code == 401)
+
+
+NARROW: list[tuple[str, str, KeyScope]] = [
+    ("GET", "/v1/memories", "memories:read"), ("GET", "/v1/memories/{id}", "memories:read"),
+    ("POST", "/v1/search", "memories:read"), ("GET", "/v1/graph", "memories:read"),
+    ("GET", "/v1/events", "log:read"), ("GET", "/v1/status", "log:read"),
+    ("GET", "/v1/ingestions", "log:read"),
+    ("GET", "/v1/memories/{id}/history", "log:read"), ("GET", "/v1/memories/{id}/explain", "log:read"),
+    ("GET", "/mem0/v1/memories/{uuid}/history", "log:read"),
+    ("PUT", "/v1/memories/{id}", "memories:write"), ("POST", "/v1/memories", "memories:write"),
+    ("DELETE", "/v1/memories/{id}", "memories:write"),
+    ("DELETE", "/api/v1/memories/{uuid}", "memories:write"),
+    ("DELETE", "/v1/memories/{id}?erase=true", "memories:erase"),
+    ("DELETE", "/api/v1/memories/{uuid}?hard=true", "memories:erase"),
+    ("GET", "/auth/token", "admin"),
+]  # fmt: skip
+SCOPES: dict[KeyScope, set[KeyScope]] = {
+    "read": {"memories:read", "log:read"}, "write": {"memories:write", "memories:erase"}, "admin": {"admin"},
+    "memories:read": {"memories:read"}, "log:read": {"log:read"},
+    "memories:write": {"memories:write"}, "memories:erase": {"memories:erase"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize(("method", "path", "needed"), NARROW)
+def test_a_scope_opens_what_it_says_and_nothing_else(
+    service: Service, user: str, scope: KeyScope, method: str, path: str, needed: KeyScope
+) -> None:
+    id = add(service.client, "User likes tea", user)
+    secret = f"key-for-{scope}"
+    service.worker.cells.create_key(secret, scope, "default", (scope,))
+    uuid = parse(MEMORY_PREFIX, id)
+    url = service.url + path.format(id=id, uuid=uuid)
+    body = BODIES.get(path)
+    answer = httpx.request(method, url, headers={"X-API-Key": secret}, json=body)
+    if needed in SCOPES[scope]:
+        assert answer.is_success, answer.text
+    else:
+        assert answer.status_code == 403, answer.text
+        assert "scope" in answer.text
+
+
+def test_how_memories_were_is_history(service: Service, client: httpx.Client, user: str) -> None:
+    id = add(client, "User likes tea", user)
+    service.worker.cells.create_key("key-for-now", "now", "default", ("memories:read",))
+    with client_of(service.url, "key-for-now") as reading:
+        assert reading.get(f"/v1/memories/{id}").is_success
+        is_problem(reading.get(f"/v1/memories/{id}", params={"version": 1}), 403)
+        is_problem(reading.get("/v1/memories", params={"as_of": "2030-01-01T00:00:00Z"}), 403)

@@ -6,8 +6,18 @@ from collections import Counter
 from datetime import timedelta
 
 from domain.ids import new_id
-from domain.key import KEY_BEGINNING, Key, KeyCreated, KeyReplaced, KeyRevoked, new_secret, project
-from domain.recorded import Context, Event, Recorded, now
+from domain.key import (
+    KEY_BEGINNING,
+    Key,
+    KeyCreated,
+    KeyReplaced,
+    KeyRevoked,
+    new_secret,
+    opened,
+    project,
+    told_apart,
+)
+from domain.recorded import Context, Event, Recorded, format_of, now
 
 BASE_62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -67,3 +77,11 @@ def test_a_replaced_key_expires_and_knows_what_came_after_it() -> None:
     created = KeyCreated(name="k", owner="acme", scopes=("read",))
     key = given(created, KeyReplaced(by=other, expires_at=end))
     assert (key.version, key.replaced_by, key.expires_at) == (2, other, end)
+
+
+def test_a_key_of_narrow_scopes_is_one_that_may_nothing_to_programs_of_before() -> None:
+    wide, narrow = told_apart(("read", "memories:write"))
+    created = KeyCreated(name="k", owner="acme", scopes=wide, narrow_scopes=narrow)
+    assert (created.scopes, format_of(created)) == (("read",), 2)
+    assert given(created).scopes == ("read", "memories:write")
+    assert opened(given(created).scopes) == {"read", "memories:read", "log:read", "memories:write"}

@@ -65,7 +65,7 @@ def shown(agent: agents.Agent) -> Agent:
 @get(
     "/api/agents",
     operation_id="khojListAgents",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(),
     tags=["Khoj Chat"],
     summary="The agents one can talk to",
@@ -77,7 +77,7 @@ async def listing(asked: NamedDependency[Asked]) -> list[Agent]:
 @get(
     "/api/agents/options",
     operation_id="khojGetAgentOptions",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(),
     tags=["Khoj Chat"],
     summary="What an agent can be limited to",
@@ -89,7 +89,7 @@ async def options(asked: NamedDependency[Asked]) -> AgentOptions:
 @get(
     "/api/agents/conversation",
     operation_id="khojGetAgentOfConversation",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(404),
     tags=["Khoj Chat"],
     summary="The agent of a conversation",
@@ -107,7 +107,7 @@ async def of_conversation(
 @get(
     "/api/agents/{agent_slug:str}",
     operation_id="khojGetAgent",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(404),
     tags=["Khoj Chat"],
     summary="Get an agent",

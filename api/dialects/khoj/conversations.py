@@ -99,7 +99,7 @@ class Renamed(Ok, frozen=True, kw_only=True):
 @post(
     "/api/chat/sessions",
     operation_id="khojStartConversation",
-    opt={"scope": "write", "bodiless": True},
+    opt={"scope": "memories:write", "bodiless": True},
     responses=refusals() | {400: ResponseSpec(KhojError, generate_examples=False, description=NO_AGENT)},
     status_code=200,
     tags=["Khoj Chat"],
@@ -125,7 +125,7 @@ async def start(
 @get(
     "/api/chat/sessions",
     operation_id="khojListConversations",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(),
     tags=["Khoj Chat"],
     summary="All conversations, the last changed first; with recent, eight of them",
@@ -160,7 +160,7 @@ def _session(row: Listed) -> Session:
 @get(
     "/api/chat/history",
     operation_id="khojGetHistory",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=history.REFUSALS,
     tags=["Khoj Chat"],
     summary="What was said; without conversation_id in the last changed conversation, or else a new one",
@@ -184,7 +184,7 @@ async def read_history(
 @delete(
     "/api/chat/history",
     operation_id="khojDeleteConversations",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=refusals(409),
     status_code=200,
     tags=["Khoj Chat"],
@@ -211,7 +211,7 @@ async def clear(
 @delete(
     "/api/chat/conversation/message",
     operation_id="khojDeleteTurn",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=refusals(404, 409),
     status_code=200,
     tags=["Khoj Chat"],
@@ -238,7 +238,7 @@ async def remove_turn(
 
 
 async def _first(asked: Asked, engine: Engine, user_id: str | None) -> Conversation:
-    require(asked.caller, "write")
+    require(asked.caller, "memories:write")
     return await conversations.start(engine, asked, user_id, DEFAULT)
 
 
@@ -248,7 +248,7 @@ async def _first(asked: Asked, engine: Engine, user_id: str | None) -> Conversat
 @patch(
     "/api/chat/title",
     operation_id="khojSetTitle",
-    opt={"scope": "write", "bodiless": True},
+    opt={"scope": "memories:write", "bodiless": True},
     responses=refusals(404, 409),
     tags=["Khoj Chat"],
     summary="Call a conversation something; an empty title takes that back",
@@ -280,7 +280,7 @@ async def rename(
 @post(
     "/api/chat/feedback",
     operation_id="khojSendFeedback",
-    opt={"scope": "write", "bodiless": True},
+    opt={"scope": "memories:write", "bodiless": True},
     responses=refusals(),
     status_code=200,
     tags=["Khoj Chat"],

@@ -42,7 +42,7 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
 @get(
     "/api/chat/stats",
     operation_id="khojCountConversations",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(),
     tags=["Khoj Chat"],
     summary="How many conversations there are",
@@ -56,7 +56,7 @@ async def stats(
 @get(
     "/api/chat/export",
     operation_id="khojExportConversations",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(),
     tags=["Khoj Chat"],
     summary="Conversations with all that was said, page by page, the newest first",

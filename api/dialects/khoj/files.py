@@ -49,7 +49,7 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
 @get(
     "/api/content/{content_source:str}",
     operation_id="khojListContentOfSource",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(),
     tags=["Khoj Chat"],
     summary="The names of all documents of a source; they all come from `computer`",
@@ -67,7 +67,7 @@ async def names(
 @get(
     "/api/content/files",
     operation_id="khojListFiles",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(),
     tags=["Khoj Chat"],
     summary="The documents with their texts, ten a page, in order of their names",
@@ -96,7 +96,7 @@ async def files(
 @get(
     "/api/content/file",
     operation_id="khojGetFile",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(404),
     tags=["Khoj Chat"],
     summary="A document with its text",
@@ -117,7 +117,7 @@ async def one_file(
 @get(
     "/api/content/size",
     operation_id="khojGetContentSize",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(),
     tags=["Khoj Chat"],
     summary="How large the documents are together",
@@ -130,7 +130,7 @@ async def size(asked: NamedDependency[Asked], engine: NamedDependency[Engine], u
 @get(
     "/api/content/types",
     operation_id="khojListContentTypes",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(),
     tags=["Khoj Chat"],
     summary="The types of documents that can be sent and searched for",

@@ -27,7 +27,7 @@ class OfFiles(OfConversation, frozen=True, kw_only=True):
 @get(
     "/api/chat/conversation/file-filters/{conversation_id:str}",
     operation_id="khojListFileFilters",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(404),
     tags=["Khoj Chat"],
     summary="The documents that a conversation is limited to; none: it may use all",
@@ -45,7 +45,7 @@ async def listing(
 @post(
     "/api/chat/conversation/file-filters",
     operation_id="khojAddFileFilter",
-    opt={"scope": "write", "bodiless": True},
+    opt={"scope": "memories:write", "bodiless": True},
     responses=refusals(404, 409),
     status_code=200,
     tags=["Khoj Chat"],
@@ -67,7 +67,7 @@ async def add(
 @delete(
     "/api/chat/conversation/file-filters",
     operation_id="khojRemoveFileFilter",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=refusals(404, 409),
     status_code=200,
     tags=["Khoj Chat"],
@@ -89,7 +89,7 @@ async def remove(
 @post(
     "/api/chat/conversation/file-filters/bulk",
     operation_id="khojAddFileFilters",
-    opt={"scope": "write", "bodiless": True},
+    opt={"scope": "memories:write", "bodiless": True},
     responses=refusals(404, 409),
     status_code=200,
     tags=["Khoj Chat"],
@@ -111,7 +111,7 @@ async def add_many(
 @delete(
     "/api/chat/conversation/file-filters/bulk",
     operation_id="khojRemoveFileFilters",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=refusals(404, 409),
     status_code=200,
     tags=["Khoj Chat"],

@@ -47,7 +47,7 @@ class KhojMemory(msgspec.Struct, frozen=True, kw_only=True):
 @get(
     "/api/memories",
     operation_id="khojListMemories",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(),
     tags=["Khoj"],
     summary="All memories, oldest first",
@@ -64,7 +64,7 @@ async def listing(
 @post(
     "/api/memories",
     operation_id="khojAddMemory",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=refusals(413),
     tags=["Khoj"],
     summary="Add a memory, word for word",
@@ -84,7 +84,7 @@ async def add(
 @put(
     "/api/memories/{memory_id:str}",
     operation_id="khojUpdateMemory",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=refusals(404, 409, 413),
     tags=["Khoj"],
     summary="Change a memory's text; its number stays",
@@ -104,7 +104,7 @@ async def update(
 @delete(
     "/api/memories/{memory_id:str}",
     operation_id="khojDeleteMemory",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=refusals(404, 409),
     tags=["Khoj"],
     summary="Delete a memory; its history stays",

@@ -48,7 +48,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True, rename={"corpus_id": "cor
 @get(
     "/api/search",
     operation_id="khojSearch",
-    opt={"scope": "read", "search": True},
+    opt={"scope": "memories:read", "search": True},
     responses=refusals(),
     response_headers=[SHORTENED],
     tags=["Khoj Chat"],

@@ -123,7 +123,7 @@ class DetailedSettings(Settings, frozen=True, kw_only=True):
 @patch(
     "/api/user/memory",
     operation_id="khojSwitchMemory",
-    opt={"scope": "write", "bodiless": True},
+    opt={"scope": "memories:write", "bodiless": True},
     responses=refusals(409),
     tags=["Khoj"],
     summary="Switch remembering on or off; what is remembered stays",
@@ -140,7 +140,7 @@ async def switch(
 @get(
     "/api/settings",
     operation_id="khojGetSettings",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(),
     tags=["Khoj"],
     summary="What the web client shows of a user's settings",
@@ -171,7 +171,7 @@ async def settings(
 @get(
     "/api/v1/user",
     operation_id="khojGetUser",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(),
     tags=["Khoj"],
     summary="Who is logged in: the owner of the key",
@@ -203,7 +203,7 @@ async def health(request: Request[Any, Any, Any], engine: NamedDependency[Engine
 @get(
     "/api/model/chat/options",
     operation_id="khojListChatModels",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(),
     tags=["Khoj Chat"],
     summary="The chat models to choose from: the one that is configured, if one is",
@@ -215,7 +215,7 @@ async def models(asked: NamedDependency[Asked], chats: NamedDependency[Chat]) ->
 @get(
     "/api/model/chat",
     operation_id="khojGetChatModel",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(),
     tags=["Khoj Chat"],
     summary="The chat model that answers",
@@ -228,7 +228,7 @@ async def model(asked: NamedDependency[Asked], chats: NamedDependency[Chat]) -> 
 @post(
     "/api/model/chat",
     operation_id="khojChooseChatModel",
-    opt={"scope": "write", "bodiless": True},
+    opt={"scope": "memories:write", "bodiless": True},
     responses=refusals(404),
     status_code=200,
     tags=["Khoj Chat"],
@@ -245,7 +245,7 @@ async def choose(
 @post(
     "/api/transcribe",
     operation_id="khojTranscribe",
-    opt={"scope": "read", "bodiless": True},
+    opt={"scope": "memories:read", "bodiless": True},
     responses=refusals(501),
     status_code=200,
     tags=["Khoj Chat"],

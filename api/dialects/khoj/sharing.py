@@ -63,7 +63,7 @@ class Forked(Ok, frozen=True, kw_only=True):
 @post(
     "/api/chat/share",
     operation_id="khojShareConversation",
-    opt={"scope": "write", "bodiless": True},
+    opt={"scope": "memories:write", "bodiless": True},
     responses=refusals(404),
     status_code=200,
     tags=["Khoj Chat"],
@@ -115,7 +115,7 @@ async def read_shared(
 @post(
     "/api/chat/share/fork",
     operation_id="khojForkConversation",
-    opt={"scope": "write", "bodiless": True},
+    opt={"scope": "memories:write", "bodiless": True},
     responses=refusals(404),
     status_code=200,
     tags=["Khoj Chat"],
@@ -137,7 +137,7 @@ async def fork(
 @delete(
     "/api/chat/share",
     operation_id="khojUnshareConversation",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=refusals(404)
     | {303: ResponseSpec(None, generate_examples=False, description="Done; for browsers")},
     status_code=200,

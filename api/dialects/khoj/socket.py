@@ -253,7 +253,7 @@ async def _caller(socket: "WebSocket[Any, Any, Any]") -> Caller:
     """Whose key it is, if it may ask. Raises Refusal."""
     engine: Engine = socket.app.state.engine
     caller = await authenticate(engine.callers, _with_key(socket.headers))
-    require(caller, "write")
+    require(caller, "memories:write")
     dialects: Dialects = socket.app.state.dialects
     dialects.require(caller, socket.url.path, f"http://{socket.headers.get('host', 'HOST')}")
     return caller

@@ -20,7 +20,7 @@ class OfText(Parameters, frozen=True, kw_only=True):
 @post(
     "/api/chat/speech",
     operation_id="khojSpeak",
-    opt={"scope": "write", "bodiless": True},
+    opt={"scope": "memories:write", "bodiless": True},
     responses=refusals(413),
     status_code=200,
     media_type=MP3,

@@ -13,7 +13,7 @@ from application.chat.chat import Chat
 @get(
     "/api/chat/starters",
     operation_id="khojListStarters",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=refusals(),
     tags=["Khoj Chat"],
     summary="Up to three questions to begin with, made of recent memories; others each day",

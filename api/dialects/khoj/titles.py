@@ -23,7 +23,7 @@ class TitleAnswer(msgspec.Struct, frozen=True, kw_only=True):
 @post(
     "/api/chat/title",
     operation_id="khojMakeTitle",
-    opt={"scope": "write", "bodiless": True},
+    opt={"scope": "memories:write", "bodiless": True},
     responses=refusals(404, 409),
     status_code=200,
     tags=["Khoj Chat"],

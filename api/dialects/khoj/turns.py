@@ -50,7 +50,7 @@ class Answer(
     "/api/chat",
     operation_id="khojChat",
     status_code=200,
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=refusals(404, 409, 413),
     tags=["Khoj Chat"],
     summary="Ask; the answer is streamed unless `stream` is false",

@@ -95,7 +95,7 @@ def project_of(asked: Asked) -> UUID:
 @get(
     "/mem0/v1/ping",
     operation_id="mem0Ping",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=faults(),
     tags=TAGS,
     summary="Whether the key is good, and whose it is",
@@ -136,7 +136,7 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True):
 @get(
     "/mem0/v1/entities",
     operation_id="mem0ListEntities",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=faults(),
     tags=TAGS,
     summary="All users, agents, apps and runs that have memories",
@@ -184,7 +184,7 @@ def neighbours(request: Request[Any, Any, Any], page: int, size: int, total: int
 @delete(
     "/mem0/v2/entities/{entity_type:str}/{rest:path}",
     operation_id="mem0DeleteEntity",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=faults(404, 409),
     status_code=200,
     tags=TAGS,
@@ -202,7 +202,10 @@ async def delete_entity(
 
 
 @delete(
-    "/mem0/v2/entities/{entity_type:str}", opt={"scope": "write"}, include_in_schema=False, status_code=200
+    "/mem0/v2/entities/{entity_type:str}",
+    opt={"scope": "memories:write"},
+    include_in_schema=False,
+    status_code=200,
 )
 async def delete_slashes(
     request: Request[Any, Any, Any],
@@ -235,7 +238,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 @get(
     "/mem0/v2/entities/{entity_type:str}/{rest:path}",
     operation_id="mem0GetProfile",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=faults(404),
     tags=TAGS,
     summary="A user's profile: none is ever made",
@@ -319,7 +322,7 @@ class ProjectCreated(msgspec.Struct, frozen=True, kw_only=True):
 @post(
     PROJECTS,
     operation_id="mem0CreateProject",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=faults(404),
     tags=TAGS,
     summary="Make a project; name its id as app_id when adding memories",
@@ -342,7 +345,7 @@ async def create_project(
 @get(
     PROJECTS + "/{project_id:str}",
     operation_id="mem0GetProject",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=faults(404),
     tags=TAGS,
     summary="What a project wants remembered",
@@ -373,7 +376,7 @@ async def get_project(
 @patch(
     PROJECTS + "/{project_id:str}",
     operation_id="mem0UpdateProject",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=faults(404, 501),
     tags=TAGS,
     summary="Change what a project wants remembered",
@@ -404,7 +407,7 @@ async def update_project(
 @delete(
     PROJECTS + "/{project_id:str}",
     operation_id="mem0DeleteProject",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=faults(404, 409),
     status_code=200,
     tags=TAGS,
@@ -457,7 +460,7 @@ class ProfileSettings(msgspec.Struct, frozen=True, kw_only=True):
 @get(
     "/mem0/v2/profiles/settings",
     operation_id="mem0GetProfileSettings",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=faults(),
     tags=TAGS,
     summary="That no profiles are made",
@@ -466,7 +469,9 @@ async def profile_settings(asked: NamedDependency[Asked]) -> ProfileSettings:
     return ProfileSettings(enabled=False, capabilities={}, entities={})
 
 
-@post("/mem0/v2/profiles/settings", opt={"scope": "write", "bodiless": True}, include_in_schema=False)
+@post(
+    "/mem0/v2/profiles/settings", opt={"scope": "memories:write", "bodiless": True}, include_in_schema=False
+)
 async def set_profile_settings(asked: NamedDependency[Asked]) -> None:
     raise _not_offered("no profiles are made here")
 
@@ -481,7 +486,7 @@ async def set_profile_settings(asked: NamedDependency[Asked]) -> None:
         PROJECTS + "/{project_id:str}/members",
     ],
     http_method=[HttpMethod.GET, HttpMethod.POST, HttpMethod.PUT, HttpMethod.PATCH, HttpMethod.DELETE],
-    opt={"scope": "read", "bodiless": True},
+    opt={"scope": "memories:read", "bodiless": True},
     include_in_schema=False,
     status_code=200,
 )

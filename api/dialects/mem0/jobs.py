@@ -53,7 +53,7 @@ class EventAnswer(msgspec.Struct, frozen=True, kw_only=True):
 @get(
     "/mem0/v1/event/{event_id:str}",
     operation_id="mem0GetEvent",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=faults(404),
     tags=TAGS,
     summary="What became of a write",
@@ -167,7 +167,7 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
 @post(
     "/mem0/v1/exports",
     operation_id="mem0CreateExport",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=faults(),
     tags=TAGS,
     summary="Ask for memories as one object",
@@ -182,7 +182,7 @@ async def create_export(data: JSONBody[NewExportRequest], asked: NamedDependency
 @post(
     "/mem0/v1/exports/get",
     operation_id="mem0GetExport",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=faults(404),
     status_code=200,
     tags=TAGS,

@@ -69,7 +69,7 @@ MAX_FILTERS = 2_000
 @post(
     "/mem0/v3/memories/add",
     operation_id="mem0Add",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=faults(409),
     status_code=200,
     tags=TAGS,
@@ -134,7 +134,7 @@ async def _ingest(asked: Asked, engine: Engine, data: AddRequest) -> AddAnswer:
 @post(
     "/mem0/v3/memories/search",
     operation_id="mem0Search",
-    opt={"scope": "read", "search": True},
+    opt={"scope": "memories:read", "search": True},
     responses=faults(),
     response_headers=[SHORTENED],
     status_code=200,
@@ -168,7 +168,7 @@ async def find(
 @post(
     "/mem0/v3/memories",
     operation_id="mem0List",
-    opt={"scope": "read", "bodiless": True},
+    opt={"scope": "memories:read", "bodiless": True},
     responses=faults(),
     status_code=200,
     tags=TAGS,
@@ -196,7 +196,7 @@ async def listing(
 @get(
     "/mem0/v1/memories/{memory_id:str}",
     operation_id="mem0Get",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=faults(404),
     tags=TAGS,
     summary="Get a memory",
@@ -210,7 +210,7 @@ async def get_one(
 @put(
     "/mem0/v1/memories/{memory_id:str}",
     operation_id="mem0Update",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=faults(404, 409),
     tags=TAGS,
     summary="Change a memory's text, metadata, day or last day",
@@ -239,7 +239,7 @@ def _change(memory: Memory, data: UpdateRequest) -> UpdateMemory:
 @delete(
     "/mem0/v1/memories/{memory_id:str}",
     operation_id="mem0Delete",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=faults(404, 409),
     status_code=200,
     tags=TAGS,
@@ -255,7 +255,7 @@ async def delete_one(
 @delete(
     "/mem0/v1/memories",
     operation_id="mem0DeleteAll",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=faults(409),
     status_code=200,
     tags=TAGS,
@@ -285,7 +285,7 @@ async def delete_all(
 @get(
     "/mem0/v1/memories/{memory_id:str}/history",
     operation_id="mem0History",
-    opt={"scope": "read"},
+    opt={"scope": "log:read"},
     responses=faults(404),
     tags=TAGS,
     summary="Every change of a memory, oldest first",
@@ -306,7 +306,7 @@ async def get_history(
 @put(
     "/mem0/v1/batch",
     operation_id="mem0BatchUpdate",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=faults(404, 409),
     tags=TAGS,
     summary="Change many memories, all or none",
@@ -324,7 +324,7 @@ async def batch_update(
 @delete(
     "/mem0/v1/batch",
     operation_id="mem0BatchDelete",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=faults(404, 409),
     status_code=200,
     tags=TAGS,
@@ -341,7 +341,7 @@ async def batch_delete(
 @post(
     "/mem0/v1/feedback",
     operation_id="mem0Feedback",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=faults(404, 409),
     status_code=200,
     tags=TAGS,

@@ -101,7 +101,7 @@ EXAMPLE = {
     operation_id=lambda _, __, path: (
         "memorystackAddAgentMemories" if path[-1] == "agents" else "memorystackAddMemories"
     ),
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses={
         202: ResponseSpec(AddAnswer, description="Kept; extraction goes on"),
         **answers(409, 413, 415, 422),

@@ -43,7 +43,7 @@ class StatsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 @get(
     "/api/v1/stats",
     operation_id="memorystackGetStats",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=answers(),
     tags=TAGS,
     summary="Memories now, and this month's requests; a second behind at the most",
@@ -95,7 +95,7 @@ class GraphAnswer(msgspec.Struct, frozen=True, kw_only=True):
 @get(
     "/api/v1/graph",
     operation_id="memorystackGetGraph",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=answers(),
     tags=TAGS,
     summary="Owner, users, newest memories, and the entities that these speak of, with what links them",
@@ -190,7 +190,7 @@ class ReflectAnswer(msgspec.Struct, frozen=True, kw_only=True):
 @post(
     "/api/v1/memories/reflect",
     operation_id="memorystackReflect",
-    opt={"scope": "read", "bodiless": True},
+    opt={"scope": "memories:read", "bodiless": True},
     responses=answers(413, 415),
     status_code=200,
     tags=TAGS,
@@ -276,7 +276,7 @@ class ConsolidateAnswer(msgspec.Struct, frozen=True, kw_only=True):
 @post(
     "/api/v1/memories/consolidate",
     operation_id="memorystackConsolidate",
-    opt={"scope": "write", "bodiless": True},
+    opt={"scope": "memories:write", "bodiless": True},
     responses=answers(409, 413, 415, 422),
     dependencies=ONCE_OF_ALL,
     status_code=200,

@@ -42,7 +42,7 @@ class MaintenanceAnswer(msgspec.Struct, frozen=True, kw_only=True):
 @get(
     "/api/v1/auto-maintenance/config",
     operation_id="memorystackGetAutoMaintenance",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=answers(),
     sync_to_thread=False,
     tags=TAGS,
@@ -55,7 +55,7 @@ def show() -> MaintenanceAnswer:
 @post(
     "/api/v1/auto-maintenance/config",
     operation_id="memorystackSetAutoMaintenance",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=answers(413, 415, 501),
     status_code=200,
     sync_to_thread=False,

@@ -9,6 +9,7 @@ from litestar import Response, delete, get, patch
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
+from api.auth import require
 from api.body import Body
 from api.dialects.memorystack.answers import (
     SELECTED,
@@ -33,6 +34,7 @@ from application.storable import MAX_TEXT, Id, check_metadata, check_text
 from domain.errors import NotFound
 from domain.eventstore.writer import Result
 from domain.ids import MEMORY_PREFIX, parse
+from domain.key import DELETING
 from domain.memory import DeleteMemory, EraseMemory, Memory, UpdateMemory
 from projections import search
 from projections.conditions import IdIn
@@ -120,7 +122,7 @@ class DeleteAnswer(msgspec.Struct, frozen=True, kw_only=True):
 @get(
     "/api/v1/memories",
     operation_id="memorystackListMemories",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=answers(),
     dependencies=SELECTED,
     tags=TAGS,
@@ -147,7 +149,7 @@ async def listing(
 @get(
     "/api/v1/memories/agents",
     operation_id="memorystackListAgentMemories",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=answers(),
     tags=TAGS,
     summary="List an agent's memories, and those of the teams and projects that it has written for",
@@ -187,7 +189,7 @@ async def _with_embeddings(asked: Asked, engine: Engine, told: list[MemoryAnswer
 @get(
     "/api/v1/memories/search",
     operation_id="memorystackSearchMemories",
-    opt={"scope": "read", "search": True},
+    opt={"scope": "memories:read", "search": True},
     responses=answers(),
     response_headers=[SHORTENED],
     dependencies=SELECTED,
@@ -224,7 +226,7 @@ async def find(
 @get(
     "/api/v1/memories/{memory_id:str}",
     operation_id="memorystackGetMemory",
-    opt={"scope": "read"},
+    opt={"scope": "memories:read"},
     responses=answers(404),
     tags=TAGS,
     summary="Get a memory",
@@ -240,7 +242,7 @@ async def get_one(
 @patch(
     "/api/v1/memories/{memory_id:str}",
     operation_id="memorystackUpdateMemory",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=answers(404, 409, 413, 415, 422),
     tags=TAGS,
     summary="Change a memory's content, type, confidence or metadata",
@@ -259,7 +261,7 @@ async def update(
 @delete(
     "/api/v1/memories/{memory_id:str}",
     operation_id="memorystackDeleteMemory",
-    opt={"scope": "write"},
+    opt={"scope": DELETING},
     responses=answers(404, 409, 422),
     dependencies=ONCE,
     status_code=200,
@@ -273,6 +275,7 @@ async def delete_one(
     hard: Annotated[bool, QueryParameter(description="Erase it; also one that was deleted before")] = False,
     idempotency_key: IdempotencyKey = None,
 ) -> DeleteAnswer:
+    require(once.caller, "memories:erase" if hard else "memories:write")
     id = _id(memory_id)
     if hard:
         await engine.run(once, erasure.erase, once, [(id, EraseMemory())])
@@ -284,7 +287,7 @@ async def delete_one(
 @delete(
     "/api/v1/memories/batch",
     operation_id="memorystackDeleteMemories",
-    opt={"scope": "write"},
+    opt={"scope": DELETING},
     responses=answers(409, 413, 415, 422),
     dependencies=ONCE,
     status_code=200,
@@ -297,6 +300,7 @@ async def delete_many(
     engine: NamedDependency[Engine],
     idempotency_key: IdempotencyKey = None,
 ) -> DeleteAnswer:
+    require(once.caller, "memories:erase" if data.hard else "memories:write")
     named = list({id for text in data.memory_ids if (id := parse(MEMORY_PREFIX, text))})
     # Only those that are there: a receipt does not tell which of its results changed nothing. A repetition
     # finds none.

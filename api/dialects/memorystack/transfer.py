@@ -150,7 +150,7 @@ class ImportAnswer(msgspec.Struct, frozen=True, kw_only=True):
 @post(
     "/api/v1/memories/import",
     operation_id="memorystackImport",
-    opt={"scope": "write"},
+    opt={"scope": "memories:write"},
     responses=answers(409, 413, 415, 422),
     dependencies=ONCE,
     status_code=201,
@@ -227,7 +227,7 @@ class ExportAnswer(msgspec.Struct, frozen=True, kw_only=True):
 @post(
     "/api/v1/memories/export",
     operation_id="memorystackExport",
-    opt={"scope": "read", "bodiless": True},
+    opt={"scope": "memories:read", "bodiless": True},
     responses=answers(413, 415),
     status_code=200,
     tags=TAGS,
