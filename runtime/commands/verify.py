@@ -64,8 +64,8 @@ def _line(cell: str, found: Verified) -> str:
         return f"{cell}: the log is not as it was written: {found.fault}"
     erased = f", {found.unreadable:,} of erased users" if found.unreadable else ""
     events = f"{found.events:,} events{erased}"
-    signed = f"{found.checkpoints:,} checkpoint{'' if found.checkpoints == 1 else 's'}"
-    return f"{cell}: {events}, as they were written and as {signed} of them say"
+    agree = "1 checkpoint agrees" if found.checkpoints == 1 else f"{found.checkpoints:,} checkpoints agree"
+    return f"{cell}: {events}, as they were written; {agree}"
 
 
 def _offline(options: Namespace) -> None:
