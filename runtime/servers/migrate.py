@@ -40,6 +40,8 @@ TABLE_WAIT = "2s"
 """How long a step waits for a table that is in use: all who come after it wait behind it for so long."""
 TABLE_TRIES = 300
 TABLE_PAUSE_SECONDS = 1.0
+# Whoever can make functions beside the log's could have those that run with its owner's rights call them.
+NO_FUNCTIONS = "REVOKE USAGE ON LANGUAGE sql, plpgsql FROM PUBLIC"
 
 
 class StillConnected(SettingsError):
@@ -190,6 +192,7 @@ def _set_up_roles(backend: PostgresqlPsycopgBackend) -> None:
         with backend.transaction():
             backend.connection.execute(f"SET LOCAL lock_timeout = '{TABLE_WAIT}'")
             backend.connection.execute("SELECT set_up_roles()")
+            backend.connection.execute(NO_FUNCTIONS)  # by a superuser; others change nothing, and are warned
     except psycopg.errors.InsufficientPrivilege as error:
         log.warning("no roles for API and worker, so they see the rows of all owners: %s", error)
 

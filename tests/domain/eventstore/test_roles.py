@@ -229,6 +229,14 @@ def test_functions_with_the_rights_of_another_look_for_tables_where_they_were_ma
         assert not public, name
 
 
+@pytest.mark.parametrize("language", ["sql", "plpgsql"])
+def test_nobody_can_have_them_call_functions_of_their_own(lived: Service, language: str) -> None:
+    """One for `bytea[]` would be preferred to the server's for any array, wherever the path begins."""
+    with connect(lived, "everlog_worker") as conn, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        made = "CREATE FUNCTION cardinality(bytea[]) RETURNS int LANGUAGE {} AS 'BEGIN END'"
+        conn.execute(sql.SQL(made).format(sql.Identifier(language)))
+
+
 def test_whoever_looks_for_a_key_finds_keys_and_shares_alone(lived: Service) -> None:
     with connect(lived, "everlog_api") as conn:
         assert head(conn) > 0
