@@ -13,7 +13,9 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp
 
 from api import docs, health
+from api.addresses import Proxies
 from api.errors import to_problem
+from api.failures import Failures
 from api.request import RequestMiddleware, provide_asked, provide_chat, provide_engine
 from api.server import ServerOptions
 from api.spoken import SPOKEN
@@ -66,6 +68,8 @@ def create_app(engine: Engine, chats: Chat, limits: Limits, options: ServerOptio
                 "usage": usage,
                 "dialects": SPOKEN,
                 "scraped": health.Scraped(),
+                "failures": Failures(options.max_failed_keys),
+                "proxies": Proxies(options.trusted_proxies),
                 "options": options,
             }
         ),

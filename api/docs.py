@@ -1,6 +1,8 @@
 """The OpenAPI document as a page: plain HTML made here, so that it works without any other host."""
 
 import json
+from base64 import b64encode
+from hashlib import sha256
 from html import escape
 from typing import Any
 
@@ -17,6 +19,8 @@ td,th{text-align:left;padding:.15rem 1rem .15rem 0;vertical-align:top}details{bo
 """
 
 
+STYLE_HASH = f"sha256-{b64encode(sha256(STYLE.encode()).digest()).decode()}"
+"""By which a Content-Security-Policy lets it in."""
 HERE = "EVERLOG-ADDRESS"
 """Stands on the page where the address does by which a client reaches us."""
 

@@ -12,6 +12,10 @@ REQUESTS = Counter("everlog_requests", "Requests answered", ("method", "route", 
 SECONDS = Histogram(
     "everlog_request_seconds", "Time until the answer began", ("method", "route"), registry=REGISTRY
 )
+REFUSED = Counter(
+    "everlog_refused", "Connections and requests refused before any route", ("kind",), registry=REGISTRY
+)
+OPEN = Gauge("everlog_open_connections", "Connections of this process that are open", registry=REGISTRY)
 HEAD = Gauge("everlog_log_head", "Last position of the log", ("cell",), registry=REGISTRY)
 POSITION = Gauge(
     "everlog_projection_position",

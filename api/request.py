@@ -109,8 +109,7 @@ async def _admit(scope: Scope, headers: Headers) -> None:
     needed: KeyScope | tuple[KeyScope, ...] | None = scope["route_handler"].opt.get("scope")
     if needed is None:
         return
-    engine: Engine = scope["litestar_app"].state.engine
-    caller = await authenticate(engine.callers, headers)
+    caller = await authenticate(scope, headers)
     scope["auth"] = caller
     require(caller, *((needed,) if isinstance(needed, str) else needed))
     dialects: Dialects = scope["litestar_app"].state.dialects

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 REMEMBERED_SECONDS = 1.0
 """How long a key is not looked up again, so also how long a revoked one may go on in this process."""
 REMEMBERED_KEYS = 10_000
+MARKED_SECONDS = 10.0
+"""How old the marks of all keys may be by which wrong ones are told without a look-up."""
 
 
 class Callers:
@@ -33,6 +35,9 @@ class Callers:
         self._noted: OrderedDict[UUID, float] = OrderedDict()
         """When the use of a key was last written by this process."""
         self._looking: dict[str, asyncio.Task[Key]] = {}
+        self._marks: frozenset[bytes] = frozenset()
+        self._marked_until = 0.0
+        self._marking = asyncio.Lock()
 
     async def of(self, secret: str) -> Caller:
         """Raises NotFound for an unknown secret, Revoked and Expired."""
@@ -46,6 +51,16 @@ class Callers:
         except NotFound:
             self._remembered.pop(secret, None)
             raise
+
+    async def may_know(self, secret: str) -> bool:
+        """Whether there was a key with this text some seconds ago: one query for however many ask."""
+        if secret in self._remembered:
+            return True
+        async with self._marking:
+            if time.monotonic() >= self._marked_until:
+                self._marks = await asyncio.to_thread(self._cells.marks_of_keys)
+                self._marked_until = time.monotonic() + MARKED_SECONDS
+        return self._cells.mark_of(secret) in self._marks
 
     async def _look_up(self, secret: str) -> Key:
         """One look-up for all requests that come with the same key meanwhile."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from providers.models.endpoint import Endpoint
 from providers.models.prices import Prices
-from runtime.settings import Settings, SettingsError, require_model
+from runtime.settings import Settings, SettingsError, listed, require_model
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp
@@ -228,12 +228,16 @@ def engine_of(settings: Settings) -> "Engine":
 def server_options_of(settings: Settings) -> "ServerOptions":
     from api.server import ServerOptions
 
-    origins = (origin.strip() for origin in settings.cors_origins.split(","))
     return ServerOptions(
         host=settings.host,
         port=settings.port,
         public_url=settings.public_url,
-        cors_origins=tuple(origin for origin in origins if origin),
+        cors_origins=listed(settings.cors_origins),
         max_body_bytes=settings.max_body_bytes,
         max_upload_bytes=settings.max_upload_bytes,
+        head_timeout=settings.head_timeout,
+        body_timeout=settings.body_timeout,
+        max_connections=settings.max_connections,
+        trusted_proxies=listed(settings.trusted_proxies),
+        max_failed_keys=settings.max_failed_keys,
     )

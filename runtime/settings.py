@@ -8,6 +8,7 @@ import base64
 import os
 import tomllib
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -81,6 +82,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Largest request body accepted; a larger one gets 413."""
     max_upload_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 40_000_000
     """Largest body of a chat with attachments, or of an upload of documents."""
+    head_timeout: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    """Seconds until the request line and the headers of a request are complete."""
+    body_timeout: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    """Seconds between two pieces of a request's body, or of a frame of a WebSocket."""
+    max_connections: Annotated[int, msgspec.Meta(ge=8)] = 2_000
+    """Connections of one API process, of which one address has at most a quarter."""
+    trusted_proxies: str = ""
+    """Addresses and networks, with commas, of proxies whose `X-Forwarded-For` tells who asks."""
+    max_failed_keys: Annotated[int, msgspec.Meta(ge=1)] = 20
+    """Wrong API keys a minute, of one address or of one beginning, that are looked up and answered 401."""
     worker_threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
     """Job threads of one worker process; two keep a two-core machine's database responsive."""
     api_processes: Annotated[int, msgspec.Meta(ge=1, le=64)] = min(4, os.cpu_count() or 1)
@@ -95,6 +106,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def has_endpoint(self) -> bool:
         """Whether an OpenAI-compatible endpoint is configured."""
         return bool(self.openai_api_key or self.openai_base_url)
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """What a setting names with commas."""
+    return tuple(part for part in map(str.strip, text.split(",")) if part)
 
 
 def variable_of(name: str) -> str:
@@ -147,6 +163,8 @@ def _checked(name: str, value: Any) -> Any:
         raise SettingsError(f"{variable_of(name)}: {words}") from None
     if name in ADDRESSES and not str(checked).startswith(("http://", "https://")):
         raise SettingsError(f"{variable_of(name)}: an address that begins with http:// or https:// is wanted")
+    if name == "trusted_proxies" and (wrong := [each for each in listed(checked) if not _is_network(each)]):
+        raise SettingsError(f"EVERLOG_TRUSTED_PROXIES: {wrong[0]!r} is neither an address nor a network")
     if name == "master_key" and not _is_key(checked):
         raise SettingsError("EVERLOG_MASTER_KEY: 32 bytes in base64 are wanted (openssl rand -base64 32)")
     return checked
@@ -156,6 +174,14 @@ def _known(annotation: Any) -> list[str]:
     """The words that a setting can be, where there are only some."""
     choices = [each for each in (annotation, *get_args(annotation)) if get_origin(each) is Literal]
     return [str(word) for each in choices for word in get_args(each)]
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_key(text: str) -> bool:

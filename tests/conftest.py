@@ -21,7 +21,7 @@ from runtime.servers.postgres import Postgres
 from runtime.servers.valkey import Valkey
 from runtime.settings import Settings
 from tests.support.conversations import Person, person_of
-from tests.support.service import KEY, MASTER, Service, client_of, free_port, serving
+from tests.support.service import KEY, MASTER, WRONG_KEYS_OF_TESTS, Service, client_of, free_port, serving
 
 # A shared machine is at times slow, which makes no test wrong.
 hypothesis.settings.register_profile("everlog", deadline=None)
@@ -106,7 +106,11 @@ def cell(cells: Cells) -> Cell:
 @pytest.fixture(scope="module")
 def service(new_database: Callable[[], str], redis_url: str, folder: Path) -> Iterator[Service]:
     settings = Settings(
-        database_url=new_database(), redis_url=redis_url, data_dir=str(folder / uuid4().hex), port=free_port()
+        database_url=new_database(),
+        redis_url=redis_url,
+        data_dir=str(folder / uuid4().hex),
+        port=free_port(),
+        max_failed_keys=WRONG_KEYS_OF_TESTS,
     )
     with serving(settings) as running:
         yield running

@@ -21,6 +21,7 @@ from domain.eventstore.cipher import MasterKey, Secrets, Subjects
 from domain.eventstore.formats import LogFormat, application_name, current, require_readable
 from domain.eventstore.log import EventLog
 from domain.eventstore.mapper import record
+from domain.eventstore.reading import marks_of_keys
 from domain.eventstore.roles import ShownPool, as_role, on_behalf_of, roles_of
 from domain.eventstore.signals import Signals
 from domain.eventstore.writer import Writer
@@ -215,6 +216,15 @@ class Cells:
         if found.is_expired(now()):
             raise Expired("this key is expired")
         return found
+
+    def mark_of(self, secret: str) -> bytes:
+        """The mark that the key with this text has, if there is one."""
+        return key.mark_of(key.id_of(secret, self.first.secrets.pepper))
+
+    def marks_of_keys(self) -> frozenset[bytes]:
+        """Of all keys that are not revoked."""
+        with self.first.pool.connection() as conn:
+            return marks_of_keys(conn)
 
     def keys(self, owner_name: str | None = None) -> list[Key]:
         """All keys ever made, oldest first."""

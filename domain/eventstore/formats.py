@@ -17,7 +17,7 @@ from domain.recorded import Event, format_of
 
 READS = 2
 """The highest log format that this Everlog reads: 1, and one more for each contract step in migrations/."""
-NEWEST_STEP = "0015.keys.expand"
+NEWEST_STEP = "0016.marks_of_keys.expand"
 """The last expand step in migrations/, which this Everlog needs."""
 
 # While a contract step is under way this waits for its end, so that no program slips in beside it.

@@ -122,6 +122,11 @@ def leaf_parts(conn: Connection[Any], owner: str, position: int) -> tuple[bytes,
     return redacted or entry.digest(), entry.recorded_at
 
 
+def marks_of_keys(conn: Connection[Any]) -> frozenset[bytes]:
+    """The marks (`key.mark_of`) of all keys that are not revoked."""
+    return frozenset(mark for (mark,) in conn.execute("SELECT marks_of_keys()"))
+
+
 def head(conn: Connection[Any]) -> int:
     """The last position of the log; 0 while it is empty."""
     row = conn.execute("SELECT log_head()").fetchone()

@@ -22,6 +22,8 @@ KEY = "test-key-of-default"
 OTHER_KEY = "test-key-of-another-owner"
 MASTER = MasterKey(bytes(32))
 PATIENCE_SECONDS = 120.0
+WRONG_KEYS_OF_TESTS = 1_000_000
+"""A minute: every route is asked with each kind of wrong key."""
 
 
 def eventually(condition: Callable[[], object], otherwise: str = "it never came true") -> None:

@@ -189,9 +189,9 @@ async def user(
     tags=["Khoj Chat"],
     summary="The server answers, and who is logged in; without a good key nobody is",
 )
-async def health(request: Request[Any, Any, Any], engine: NamedDependency[Engine]) -> KhojHealth:
+async def health(request: Request[Any, Any, Any]) -> KhojHealth:
     try:
-        caller = await authenticate(engine.callers, request.headers)
+        caller = await authenticate(request.scope, request.headers)
     except Refusal:
         return KhojHealth(email=None)
     return KhojHealth(email=caller.owner)

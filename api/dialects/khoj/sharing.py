@@ -108,7 +108,7 @@ async def read_shared(
         found.published.agent,
         found.published.turns,
         n,
-        is_owner=await _is_owner(request, engine, found),
+        is_owner=await _is_owner(request, found),
     )
 
 
@@ -208,9 +208,9 @@ async def _shared(engine: Engine, slug: str, missing: str = MISSING) -> Share:
         raise NotFound(missing) from None
 
 
-async def _is_owner(request: Request[Any, Any, Any], engine: Engine, found: Share) -> bool:
+async def _is_owner(request: Request[Any, Any, Any], found: Share) -> bool:
     """Whether the request comes with the owner's key; one without a key, or with a wrong one, does not."""
     try:
-        return (await authenticate(engine.callers, request.headers)).owner == found.scope.owner
+        return (await authenticate(request.scope, request.headers)).owner == found.scope.owner
     except Refusal:
         return False

@@ -6,7 +6,6 @@ from collections import Counter
 from contextlib import aclosing, suppress
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from litestar import WebSocket, websocket
@@ -22,7 +21,8 @@ from api.dialects.khoj.question import MAX_QUESTION, Asking, TooMuch
 from api.dialects.khoj.turns import greeting
 from api.errors import Refusal, problem_of
 from api.limits import admit
-from api.server import ServerOptions, options_of
+from api.origins import is_allowed
+from api.server import options_of
 from application.asked import Asked, Caller
 from application.chat import turns
 from application.chat.answering import Answering
@@ -30,7 +30,6 @@ from application.chat.chat import Chat
 from application.chat.emission import Emission, Text, Thought
 from application.chat.question import Question
 from application.chat.turns import Emissions
-from application.engine import Engine
 from application.limits import Limits
 from domain.ids import new_id
 
@@ -41,7 +40,10 @@ Joined = Text | Thought
 PROTOCOL = "everlog"
 KEY_PROTOCOL = "everlog.key."
 """Pages cannot send a header with a WebSocket; a key may come as one of the protocols they offer."""
-AT_HOME = frozenset({"localhost", "127.0.0.1", "::1"})
+NOT_ALLOWED = (
+    "a WebSocket is for pages: send an Origin, with its scheme and port, that is in EVERLOG_CORS_ORIGINS,"
+    " that of EVERLOG_PUBLIC_URL, or one of localhost"
+)
 MAX_SOCKETS = 100
 """Of one owner, a process."""
 INVALID_FRAME = 1011
@@ -66,7 +68,7 @@ async def chat_socket(socket: "WebSocket[Any, Any, Any]") -> None:
     try:
         caller = await _admitted(socket)
     except Refusal as refused:
-        await _refuse(socket, str(refused))
+        await _refuse(socket, refused)
         return
     connections = _open(socket)
     connections[caller.owner] += 1
@@ -219,14 +221,22 @@ def _due(pending: Joined, since: float) -> bool:
     return len(pending.text) >= FLUSH_CHARACTERS or time.monotonic() - since >= FLUSH_SECONDS
 
 
-async def _refuse(socket: "WebSocket[Any, Any, Any]", words: str) -> None:
-    """Answer the handshake 403, in words where the server can (ASGI's websocket.http.response)."""
+async def _refuse(socket: "WebSocket[Any, Any, Any]", refused: Refusal) -> None:
+    """Answer the handshake, in words where the server can (ASGI's websocket.http.response).
+
+    403 whatever it is, but for what is over after a while.
+    """
     if "websocket.http.response" not in (socket.scope.get("extensions") or {}):
         await socket.close()
         return
+    words = str(refused)
     body = msgspec.json.encode({"status": "error", "error": words, "message": words, "detail": words})
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    start: Any = {"type": "websocket.http.response.start", "status": 403, "headers": headers}
+    status = HTTPStatus.FORBIDDEN
+    if wait := refused.headers.get("Retry-After"):
+        status = refused.status
+        headers.append((b"retry-after", wait.encode()))
+    start: Any = {"type": "websocket.http.response.start", "status": status.value, "headers": headers}
     end: Any = {"type": "websocket.http.response.body", "body": body}
     await socket.send(start)
     await socket.send(end)
@@ -234,7 +244,8 @@ async def _refuse(socket: "WebSocket[Any, Any, Any]", words: str) -> None:
 
 async def _admitted(socket: "WebSocket[Any, Any, Any]") -> Caller:
     """Who connects. Raises Refusal."""
-    _require_origin(socket.headers.get("origin", ""), options_of(socket))
+    if not is_allowed(socket.headers.get("origin", ""), options_of(socket)):
+        raise Refusal(HTTPStatus.FORBIDDEN, "origin", NOT_ALLOWED)
     caller = await _caller(socket)
     if _open(socket)[caller.owner] >= MAX_SOCKETS:
         raise Refusal(
@@ -251,8 +262,7 @@ def _open(socket: "WebSocket[Any, Any, Any]") -> Counter[str]:
 
 async def _caller(socket: "WebSocket[Any, Any, Any]") -> Caller:
     """Whose key it is, if it may ask. Raises Refusal."""
-    engine: Engine = socket.app.state.engine
-    caller = await authenticate(engine.callers, _with_key(socket.headers))
+    caller = await authenticate(socket.scope, _with_key(socket.headers))
     require(caller, "memories:write")
     dialects: Dialects = socket.app.state.dialects
     dialects.require(caller, socket.url.path, f"http://{socket.headers.get('host', 'HOST')}")
@@ -270,15 +280,3 @@ def _with_key(headers: Headers) -> Headers:
 def _offered(headers: Headers) -> list[str]:
     """The protocols that the client offers to speak."""
     return [part.strip() for part in headers.get("sec-websocket-protocol", "").split(",")]
-
-
-def _require_origin(origin: str, options: ServerOptions) -> None:
-    """Only pages of ours, and of those that are allowed to call the API, may connect. Raises Refusal."""
-    allowed = [urlsplit(each) for each in options.cors_origins]
-    hosts = AT_HOME | {options.host} | {each.hostname for each in allowed}
-    if "*" not in options.cors_origins and urlsplit(origin).hostname not in hosts - {None}:
-        raise Refusal(
-            HTTPStatus.FORBIDDEN,
-            "origin",
-            "a WebSocket is for pages: send an Origin that is in EVERLOG_CORS_ORIGINS, or of localhost",
-        )

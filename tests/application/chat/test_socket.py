@@ -113,7 +113,9 @@ def refused(service: Service, **more: Any) -> None:
 @pytest.mark.parametrize(
     "origin",
     [None, "https://evil.example", "http://localhost.evil.example", "http://evil.example/localhost", "null",
-     "file://", "http://localhost@evil.example", "app://evil.example"],
+     "file://", "http://localhost@evil.example", "app://evil.example",
+     "http://obsidian.md", "app://obsidian.md:8000", "app://localhost", "ftp://localhost", "http://localhost/x",
+     "http://localhost:99999", "http://[::1"],
 )  # fmt: skip
 def test_a_page_of_somebody_else_may_not_connect(service: Service, origin: str | None) -> None:
     refused(service, origin=origin)

@@ -223,7 +223,8 @@ def test_functions_with_the_rights_of_another_look_for_tables_where_they_were_ma
             "SELECT proname, proconfig, has_function_privilege('public', oid, 'EXECUTE') FROM pg_proc"
             " WHERE prosecdef AND pronamespace = 'everlog'::regnamespace"
         ).fetchall()
-    assert {name for name, _, _ in definers} == {"append", "log_head", "events_of_whomever", "redact"}
+    known = {"append", "log_head", "events_of_whomever", "redact", "marks_of_keys"}
+    assert {name for name, _, _ in definers} == known
     for name, settings, public in definers:
         assert settings == ["search_path=everlog, public, pg_temp"], name
         assert not public, name
