@@ -12,6 +12,8 @@ CREATE TABLE key_uses (
 CREATE OR REPLACE FUNCTION set_up_roles() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     here text := quote_ident(current_schema());
+    -- From PostgreSQL 16 on, who makes a role is a member that may give it away, and yet not take it.
+    taking text := CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END;
     role text;
     made regclass;
 BEGIN
@@ -19,7 +21,7 @@ BEGIN
         IF to_regrole(role) IS NULL THEN
             EXECUTE format('CREATE ROLE %I NOINHERIT', role);
         END IF;
-        IF NOT pg_has_role(role, 'MEMBER') THEN
+        IF NOT pg_has_role(role, taking) THEN
             EXECUTE format('GRANT %I TO CURRENT_USER', role);
         END IF;
     END LOOP;
