@@ -36,6 +36,8 @@ COMMANDS = {
 
 The module's `declare` tells an ArgumentParser its arguments, and the function that runs it.
 """
+EPILOG = "`./everlog install EXTRA…` adds what chats can use: code, diagrams, local, speech."
+"""That is no command here: the script in the checkout does it, before there is anything to import."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -61,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parser(asked: str | None) -> ArgumentParser:
     """Knows all commands by name, and the arguments of the one that is asked for."""
-    parser = ArgumentParser(prog="everlog", description="A memory service that loses nothing.")
+    parser = ArgumentParser(prog="everlog", description="A memory service that loses nothing.", epilog=EPILOG)
     parser.set_defaults(passes_on=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (module, explained) in COMMANDS.items():

@@ -65,6 +65,13 @@ def test_every_file_of_ours_that_is_named_exists(paper: Path) -> None:
             assert (ROOT / place).exists(), place
 
 
+@each_paper
+def test_every_test_that_is_named_exists(paper: Path) -> None:
+    tests = "\n".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
+    for name in re.findall(r"`(test_\w+)`", without_code(paper.read_text())):
+        assert f"def {name}(" in tests, name
+
+
 def test_every_decision_is_in_the_index_under_its_title() -> None:
     listed = re.findall(r"\[([^\]]+)\]\(([\w-]+\.md)\)", (DECISIONS / "README.md").read_text())
     records = {path.name: path.read_text() for path in DECISIONS.glob("*.md") if path.name != "README.md"}

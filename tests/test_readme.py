@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from domain.key import ALL_SCOPES
+from runtime.cli import COMMANDS
 from runtime.settings import Settings, variable_of
 from tests.support.service import Service
 
@@ -55,10 +56,10 @@ def test_every_variable_that_is_documented_is_a_setting_and_the_other_way_round(
     assert compose <= settings
 
 
-def test_every_command_that_is_documented_exists() -> None:
+def test_every_command_that_is_documented_exists_and_the_other_way_round() -> None:
     everlog = [sys.executable, "-m", "runtime.cli"]
     documented = set(re.findall(r"\beverlog ([a-z]+)", README))
-    assert "install" in documented
+    assert documented >= {"install", *COMMANDS}
     for command in sorted(documented - {"install"}):  # which is the wrapper's own
         done = subprocess.run([*everlog, command, "--help"], capture_output=True, cwd=ROOT, check=False)
         assert done.returncode == 0, command

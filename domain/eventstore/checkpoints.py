@@ -57,14 +57,19 @@ def public_key(cell: str, seed: bytes) -> str:
     return f"{origin}+{_id(origin, public).hex()}+{base64.b64encode(ED25519 + public).decode()}"
 
 
+def read(note: str) -> Checkpoint:
+    """What a note says, whoever has signed it. Raises Forged for what has not its form."""
+    lines = note.partition("\n\n")[0].split("\n")
+    if len(lines) != 3 or not lines[1].isascii() or not lines[1].isdecimal():
+        raise Forged("this is no checkpoint")
+    return Checkpoint(lines[0], int(lines[1]), _decoded(lines[2]))
+
+
 def opened(note: str, key: str) -> Checkpoint:
     """The checkpoint in a note that the holder of this public key has signed. Raises Forged."""
     origin, public = _public(key)
+    checkpoint = read(note)
     text, _, signatures = note.partition("\n\n")
-    lines = text.split("\n")
-    if len(lines) != 3 or not lines[1].isascii() or not lines[1].isdecimal():
-        raise Forged("this is no checkpoint")
-    checkpoint = Checkpoint(lines[0], int(lines[1]), _decoded(lines[2]))
     for line in signatures.splitlines():
         mark, _, signature = line.removeprefix("— ").rpartition(" ")
         blob = _decoded(signature)

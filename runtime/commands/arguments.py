@@ -1,9 +1,10 @@
 """What the commands share: the arguments that all take, and the two ways to answer."""
 
 import logging
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -32,8 +33,16 @@ def of_owner(parser: ArgumentParser) -> None:
 def of_span(parser: ArgumentParser) -> None:
     """Declare what narrows a question down to one user and some time."""
     parser.add_argument("--user", metavar="USER_ID", help="only what concerns this user")
-    parser.add_argument("--since", metavar="TIME", help="at or after (RFC 3339)")
-    parser.add_argument("--until", metavar="TIME", help="before")
+    parser.add_argument("--since", metavar="TIME", type=_time, help="at or after (RFC 3339)")
+    parser.add_argument("--until", metavar="TIME", type=_time, help="before")
+
+
+def _time(text: str) -> datetime:
+    try:
+        at: datetime = msgspec.convert(text, Annotated[datetime, msgspec.Meta(tz=True)], strict=False)
+    except msgspec.ValidationError:
+        raise ArgumentTypeError(f"{text!r} is no time such as 2027-01-31T12:00:00Z") from None
+    return at
 
 
 def cell_of(cells: "Cells", owner: str) -> "Cell":

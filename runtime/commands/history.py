@@ -17,7 +17,7 @@ from runtime.settings import Settings, SettingsError
 
 def declare(parser: ArgumentParser) -> None:
     usual(parser, run)
-    parser.add_argument("memory_id")
+    parser.add_argument("memory_id", metavar="MEMORY_ID")
 
 
 def run(settings: Settings, options: Namespace) -> None:

@@ -68,7 +68,7 @@ def _create(settings: Settings, options: Namespace) -> None:
     with closing(cells_of(settings)) as cells:
         made = keys.create(cells, options.name, options.owner, scopes, terms, beginning, expires_at)
     tell(made, options.json, made.key)
-    print(f"The key of {made.owner}; it is shown this once.", file=sys.stderr)
+    print(f"This is {made.id} of {made.owner}; it is shown this once.", file=sys.stderr)
 
 
 def _rotate(settings: Settings, options: Namespace) -> None:
@@ -80,7 +80,10 @@ def _rotate(settings: Settings, options: Namespace) -> None:
     except NotFound as missing:
         raise SettingsError(f"{options.id}: {missing}; `everlog keys list` shows all") from None
     tell(made, options.json, made.key)
-    print(f"It is shown this once. {options.id} goes on for {options.overlap}.", file=sys.stderr)
+    print(
+        f"This is {made.id}; it is shown this once. {options.id} goes on for {options.overlap}.",
+        file=sys.stderr,
+    )
 
 
 def _list(settings: Settings, options: Namespace) -> None:
@@ -160,10 +163,14 @@ def _beginning(dialect: str | None) -> str:
 
 
 def _line(key: KeyAnswer) -> str:
-    state = f"revoked {key.revoked_at}" if key.revoked_at else "in use"
+    state = f"revoked {_second(key.revoked_at)}" if key.revoked_at else "in use"
     if key.expires_at and not key.revoked_at:
         over = datetime.fromisoformat(key.expires_at) <= now()
-        state = f"expired {key.expires_at}" if over else f"in use until {key.expires_at}"
+        state = f"expired {_second(key.expires_at)}" if over else f"in use until {_second(key.expires_at)}"
     used = f"last used {key.last_used_at[:16]}" if key.last_used_at else "never used"
     plan = f"  {key.plan}" if key.plan else ""
     return f"{key.id}  {key.owner:20}  {key.name:20}  {','.join(key.scopes):16}  {state}, {used}{plan}"
+
+
+def _second(time: str) -> str:
+    return datetime.fromisoformat(time).isoformat(timespec="seconds")

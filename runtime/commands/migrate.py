@@ -25,3 +25,5 @@ def run(settings: Settings, options: Namespace) -> None:
         print(
             f"Once all programs are of this release, run `everlog migrate --contract`: {', '.join(waiting)}"
         )
+    else:
+        print("The database is up to date.")

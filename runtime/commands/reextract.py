@@ -41,6 +41,10 @@ def declare(parser: ArgumentParser) -> None:
 
 def run(settings: Settings, options: Namespace) -> None:
     """Request a review, or take one up again by its id. Raises SettingsError for what cannot be done."""
+    if not (options.review or options.all_users or options.user):
+        raise SettingsError(
+            "name whose conversations: --user USER_ID or --all-users, or an earlier --review ID"
+        )
     asked = {"user_id": options.user, "extractor": options.by, "since": options.since, "until": options.until}
     try:
         request = msgspec.convert(asked, ReviewRequest, strict=False)

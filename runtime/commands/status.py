@@ -5,7 +5,7 @@ from contextlib import closing
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from application.status import Backlog, LogCheck, StatusAnswer, status_of
 from runtime.commands.arguments import usual
@@ -42,7 +42,16 @@ def _extraction(backlog: Backlog) -> str:
 
 
 def _table(cell: str, answer: StatusAnswer) -> Table:
-    table = Table("projection", "version", "state", "position", "lag", "parked", "vectors waiting", "error")
+    table = Table(
+        Column("projection", no_wrap=True),
+        "version",
+        "state",
+        "position",
+        "lag",
+        "parked",
+        "vectors waiting",
+        "error",
+    )
     table.title = f"{cell}: {answer.head:,} events"
     for p in answer.projections:
         numbers = (p.position, p.lag, p.parked, p.vectors_waiting)

@@ -12,7 +12,7 @@ from rich.progress import Progress
 from application.proofs import Consistency, Inclusion, extended, proven
 from application.verification import Verified, verify
 from domain.eventstore.cells import Cell, Cells
-from domain.eventstore.checkpoints import Forged
+from domain.eventstore.checkpoints import Forged, read
 from domain.eventstore.reading import head
 from runtime.checkpoints import published
 from runtime.commands.arguments import usual
@@ -34,7 +34,7 @@ def run(settings: Settings, options: Namespace) -> None:
     if options.proof:
         _offline(options)
         return
-    notes = [_text(file) for file in options.checkpoint]
+    notes = [_note(file) for file in options.checkpoint]
     with closing(cells_of(connected(settings))) as cells:
         found = _verified(cells, settings, notes, quiet=options.json)
     if options.json:
@@ -89,8 +89,20 @@ def _offline(options: Namespace) -> None:
         sys.exit(1)
 
 
+def _note(file: str) -> str:
+    """Raises SettingsError for what has not the form of a checkpoint: the log is not to blame for it."""
+    text = _text(file)
+    try:
+        read(text)
+    except Forged as error:
+        raise SettingsError(f"--checkpoint: {file}: {error}") from None
+    return text
+
+
 def _text(file: str) -> str:
     try:
         return Path(file).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file}: {error}") from None
+    except OSError as error:
+        raise SettingsError(f"cannot read {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{file} is no text") from None

@@ -30,8 +30,8 @@ def typed(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("status", "projection"),
-        ("keys create --name typed", "ev_"),
+        ("status", "│ conversations │"),
+        ("keys create --name typed", "This is key_"),
         ("keys list", "in use"),
         ("history MEMORY", "User loves hiking"),
         ("explain MEMORY", "User loves hiking"),
@@ -43,7 +43,7 @@ def typed(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("export", "User loves hiking"),
         ("export --events", "memory.added.v1"),
         ("import --from jsonl --file FOLDER/memories.jsonl", "memories imported"),
-        ("migrate", ""),
+        ("migrate --contract", "up to date"),
         ("doctor", "PostgreSQL"),
         ("replay graph", "graph: version 2 is live"),
         ("replay", "search: version 2 is live"),
@@ -58,3 +58,25 @@ def test_what_a_person_types(
     told = capfd.readouterr()
     assert says in told.out + told.err
     assert "Traceback" not in told.err
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("revert --since yesterday", "--since: 'yesterday' is no time such as 2027-01-31T12:00:00Z"),
+        ("reextract --user typing --until 2027-01-31", "--until: '2027-01-31' is no time"),
+        ("reextract", "everlog: name whose conversations: --user USER_ID or --all-users"),
+        ("import --from jsonl --file FOLDER/none", "cannot read FOLDER/none: No such file or directory"),
+        ("verify --checkpoint FOLDER/none", "cannot read FOLDER/none: No such file or directory"),
+        ("verify --checkpoint FOLDER/memories.jsonl", "FOLDER/memories.jsonl: this is no checkpoint"),
+    ],
+)
+def test_what_is_mistyped_is_told_in_a_line_and_nothing_is_begun(
+    typed: str, tmp_path: Path, line: str, says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(line.replace("FOLDER", str(tmp_path)).split())
+    told = capfd.readouterr()
+    assert end.value.code == 2
+    assert says.replace("FOLDER", str(tmp_path)) in told.err
+    assert not told.out

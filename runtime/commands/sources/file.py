@@ -14,12 +14,26 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def pages(path: Path) -> Iterator[Page]:
-    """The rows of a file. JSON lines of any length take little memory. Raises SettingsError."""
+    """The rows of a file. JSON lines of any length take little memory.
+
+    Raises SettingsError, and at once where there is nothing to open.
+    """
     try:
-        with path.open("rb") as file:
+        return _all(path, path.open("rb"))
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _all(path: Path, file: BinaryIO) -> Iterator[Page]:
+    try:
+        with file:
             yield from _pages(file)
     except OSError as error:
-        raise SettingsError(f"--file: cannot read {path}: {error.strerror}") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> SettingsError:
+    return SettingsError(f"--file: cannot read {path}: {error.strerror}")
 
 
 def _pages(file: BinaryIO) -> Iterator[Page]:
