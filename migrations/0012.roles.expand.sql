@@ -100,7 +100,8 @@ BEGIN
 END
 $$;
 
--- Makes the roles and gives them what they need; once is enough, again does no harm. Whoever migrates must have
+-- Makes the roles and gives them what they need, tables of later steps too: `everlog migrate` calls it when all are
+-- there. Once is enough, again does no harm. Whoever migrates must have
 -- the right to make roles, or be a member of these. Roles belong to all databases of a server.
 CREATE FUNCTION set_up_roles() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -134,7 +135,8 @@ BEGIN
     END IF;
 
     PERFORM shield('events', 'SELECT'), shield('receipts', 'SELECT'), shield('subjects', 'SELECT, INSERT'),
-            shield('backlog', 'SELECT'), shield('vectors', 'SELECT, DELETE');
+            shield('backlog', 'SELECT'), shield('vectors', 'SELECT, DELETE'),
+            shield('key_uses', 'SELECT, INSERT, UPDATE');
     FOR made IN SELECT to_regclass(name || '_v' || version) FROM projections LOOP
         IF made IS NOT NULL THEN
             PERFORM shield_projection(made);

@@ -11,7 +11,7 @@ marks a step as applied in a second transaction, which a kill may keep from happ
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -192,9 +192,10 @@ def _set_up_roles(backend: PostgresqlPsycopgBackend) -> None:
         with backend.transaction():
             backend.connection.execute(f"SET LOCAL lock_timeout = '{TABLE_WAIT}'")
             backend.connection.execute("SELECT set_up_roles()")
-            backend.connection.execute(NO_FUNCTIONS)  # by a superuser; others change nothing, and are warned
     except psycopg.errors.InsufficientPrivilege as error:
         log.warning("no roles for API and worker, so they see the rows of all owners: %s", error)
+    with suppress(psycopg.errors.InsufficientPrivilege), backend.transaction():  # superusers alone may
+        backend.connection.execute(NO_FUNCTIONS)
 
 
 def _format(conn: Connection[Any]) -> int:
