@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from runtime.settings import Settings
+from tests.support.service import WRONG_KEYS_OF_TESTS
 
 Json = dict[str, Any]
 PIECE_CHARACTERS = 5
@@ -105,7 +106,9 @@ class ScriptedChat:
     def settings(self, **more: Any) -> Settings:
         """Settings of an Everlog that converses with this model."""
         usual = {"openai_base_url": self.url, "openai_api_key": "none", "chat_model": "scripted"}
-        return Settings(**{**usual, "extractor": "rules", **more})
+        # Tests of chats try wrong keys on every route, all from one address.
+        patient = {"extractor": "rules", "max_failed_keys": WRONG_KEYS_OF_TESTS}
+        return Settings(**{**usual, **patient, **more})
 
     def close(self) -> None:
         self.closed.set()
