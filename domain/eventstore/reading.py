@@ -46,7 +46,7 @@ CONDITIONS = {
 }
 EVERYTHING = Filter()
 _OF_KIND = f"{CONDITIONS['kind']} AND position <= %(upto)s"
-LAST_OF_ACTOR = "SELECT coalesce(max(position), 0) FROM events WHERE actor = %s"
+LAST_OF_ACTOR = "SELECT last_of_actor(%s)"
 """For a subquery: the position of the last event that somebody has written; 0 where there is none."""
 
 

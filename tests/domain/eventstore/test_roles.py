@@ -13,7 +13,7 @@ from psycopg import sql
 
 from domain.errors import NotFound
 from domain.eventstore.cells import Cell, Cells, connection_string
-from domain.eventstore.reading import head
+from domain.eventstore.reading import LAST_OF_ACTOR, head
 from domain.eventstore.receipts import Receipt
 from domain.eventstore.roles import (
     OF_PROGRAM,
@@ -41,6 +41,12 @@ from tests.support.projections import projecting
 from tests.support.service import KEY, MASTER, Service, eventually
 
 CONTEXT = Context(owner="default", actor="key", cause="command", correlation="request")
+MANY_EVENTS = """
+    INSERT INTO events (position, stream_id, version, type, payload, event_id, owner, actor, cause,
+                        correlation, occurred_at, link)
+    SELECT n, gen_random_uuid(), 1, 'memory.added.v1', decode(repeat('00', 250), 'hex'), gen_random_uuid(),
+           'default', 'key', gen_random_uuid()::text, gen_random_uuid()::text, now(), sha256('')
+    FROM generate_series(1, 20000) AS n"""
 SHARED = {"usage"}
 """Tables with owners that the API writes for many at a time: counts of requests."""
 
@@ -189,6 +195,23 @@ def submit(cell: Cell, owner: str, id: Any) -> None:
     cell.writer.submit(Work(context=context, commands=[(id, command)])).result(30)
 
 
+def test_how_far_a_key_has_written_is_known_without_reading_all_of_it(
+    new_database: Callable[[], str],
+) -> None:
+    """Each read asks for it, also of a log that nothing is known of yet."""
+    url = new_database()
+    with psycopg.connect(connection_string(url, "everlog"), autocommit=True) as conn:
+        conn.execute(MANY_EVENTS)
+        conn.execute("SET ROLE everlog_api")
+        conn.execute(SHOW, ("default",))
+        asked = f"SELECT ({LAST_OF_ACTOR})"
+        assert conn.execute(asked, ("key",)).fetchone() == (20_000,)
+        row = conn.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {asked}", ("key",)).fetchone()
+    assert row
+    plan = row[0][0]["Plan"]
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 30
+
+
 # --- the log ------------------------------------------------------------------------------------------
 
 
@@ -223,7 +246,7 @@ def test_functions_with_the_rights_of_another_look_for_tables_where_they_were_ma
             "SELECT proname, proconfig, has_function_privilege('public', oid, 'EXECUTE') FROM pg_proc"
             " WHERE prosecdef AND pronamespace = 'everlog'::regnamespace"
         ).fetchall()
-    known = {"append", "log_head", "events_of_whomever", "redact", "marks_of_keys"}
+    known = {"append", "log_head", "last_of_actor", "events_of_whomever", "redact", "marks_of_keys"}
     assert {name for name, _, _ in definers} == known
     for name, settings, public in definers:
         assert settings == ["search_path=everlog, public, pg_temp"], name
