@@ -55,12 +55,18 @@ class Tree(Follower):
         try:
             grown = tree.grow(conn, GROW_EVENTS)
         except Fault as fault:
-            log.error("%s: the log is not as it was written: %s", self.name, fault)
-            tree.note(conn, 0, fault)
+            self._tell(conn, fault)
             return 0
         if grown:
             self._publish(self.cell.name, tree.sign(conn, self.cell.name, self.cell.secrets.signing))
         return grown
+
+    def _tell(self, conn: Connection[Any], fault: Fault) -> None:
+        """Of the first one, once: each step meets it anew, until `everlog verify` finds the log whole."""
+        last = tree.checked(conn)
+        if last is None or last.fault is None:
+            log.error("%s: the log is not as it was written: %s", self.name, fault)
+            tree.note(conn, last.position if last else 0, fault)
 
 
 def _claim(conn: Connection[Any]) -> bool:

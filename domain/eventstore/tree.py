@@ -72,14 +72,14 @@ class Tiles:
     def __call__(self, level: int, index: int) -> bytes:
         tile_level, height = divmod(level, HEIGHT)
         first = index << height
-        hashes = self._tile(tile_level, first // WIDTH)
+        hashes = self.tile(tile_level, first // WIDTH)
         begin = first % WIDTH
         row = [hashes[n * HASH : (n + 1) * HASH] for n in range(begin, begin + (1 << height))]
         if any(len(hash) < HASH for hash in row):
             raise LookupError(f"the tree has no node {index} at level {level}")
         return _folded(row)
 
-    def _tile(self, level: int, index: int) -> bytes:
+    def tile(self, level: int, index: int) -> bytes:
         place = level, index
         if place not in self._read:
             found = self._conn.execute(
@@ -111,7 +111,7 @@ def _added(tiles: Tiles, begin: int, hashes: list[bytes]) -> Iterator[tuple[tupl
     level = 0
     while hashes:
         index, within = divmod(begin, WIDTH)
-        row = b"".join([tiles._tile(level, index)[: within * HASH], *hashes])
+        row = b"".join([tiles.tile(level, index)[: within * HASH], *hashes])
         whole: list[bytes] = []
         for n in range(0, len(row), WIDTH * HASH):
             tile = row[n : n + WIDTH * HASH]

@@ -121,7 +121,7 @@ class _Kept(Tiles):
     def __init__(self) -> None:
         self.kept: dict[tuple[int, int], bytes] = {}
 
-    def _tile(self, level: int, index: int) -> bytes:
+    def tile(self, level: int, index: int) -> bytes:
         return self.kept.get((level, index), b"")
 
 
