@@ -110,19 +110,14 @@ async def _require_alive(conn: AsyncConnection[Any]) -> None:
 
 
 def _pool(cell: Cell) -> "AsyncConnectionPool[AsyncShown]":
-    async def configure(conn: AsyncShown) -> None:
-        await register_vector_async(conn)
-        if cell.read_seconds is not None:
-            await conn.execute(f"SET statement_timeout = {1000 * cell.read_seconds:.0f}")
-
     return AsyncConnectionPool(
-        cell.conninfo,
+        cell.reading,
         min_size=1,
         max_size=CONNECTIONS,
         timeout=5.0,
         kwargs={"autocommit": True},
         connection_class=AsyncShown,
-        configure=configure,
+        configure=register_vector_async,
         check=_require_alive,
         open=False,
         name=f"reads-{cell.name}",

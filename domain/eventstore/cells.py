@@ -11,7 +11,7 @@ from uuid import UUID
 
 import psycopg
 from eventsourcing.persistence import IntegrityError
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
 
 from domain import key, owner
@@ -22,7 +22,7 @@ from domain.eventstore.formats import LogFormat, application_name, current, requ
 from domain.eventstore.log import EventLog
 from domain.eventstore.mapper import record
 from domain.eventstore.reading import marks_of_keys
-from domain.eventstore.roles import ShownPool, as_role, on_behalf_of, roles_of
+from domain.eventstore.roles import ShownPool, as_role, beginning, on_behalf_of, roles_of
 from domain.eventstore.signals import Signals
 from domain.eventstore.writer import Writer
 from domain.ids import new_id
@@ -76,9 +76,11 @@ class Cell:
         # While nobody answers, this cannot be known; each connection of the pool asks again.
         with contextlib.suppress(psycopg.OperationalError):
             _look(self.conninfo, self.format, self.secrets)
-        self.read_seconds = READ_SECONDS if program == "api" else None
-        """None: a statement may take as long as it wants, as operators' and workers' do."""
-        self.pool = self._pool(_within(self.conninfo, self.read_seconds), POOL_SIZE, f"cell-{name}")
+        self.reading = self.conninfo
+        """For reads: those of the API may take READ_SECONDS a statement, others their time."""
+        if program == "api":
+            self.reading = beginning(self.conninfo, statement_timeout=f"{1000 * READ_SECONDS:.0f}")
+        self.pool = self._pool(self.reading, POOL_SIZE, f"cell-{name}")
         self._writing = self._pool(as_role(conninfo, roles.writing), 1, f"writer-{name}")
         self.subjects = Subjects(self.secrets)
         self.log = EventLog(self.pool, self._writing, self.subjects, self.format)
@@ -154,7 +156,7 @@ class Cells:
     ) -> Key:
         """Make a key with this text, and its owner when new. A key that exists is returned as it is."""
         self._ensure_owner(owner_name)
-        id = key.id_of(secret, self.first.secrets.pepper)
+        id = self._id_of(secret)
         with contextlib.suppress(IntegrityError):
             wide, narrow = key.told_apart(scopes)
             created = KeyCreated(
@@ -180,7 +182,7 @@ class Cells:
             raise NotFound("this key is revoked or expired: make a new one")
         if found.replaced_by:
             raise Contended("this key was replaced already: replace the one that came after it")
-        new, context = key.id_of(secret, self.first.secrets.pepper), _operating(found.owner, actor)
+        new, context = self._id_of(secret), _operating(found.owner, actor)
         wide, narrow = key.told_apart(found.scopes)
         created = KeyCreated(
             name=found.name,
@@ -210,7 +212,7 @@ class Cells:
 
     def key_of(self, secret: str) -> Key:
         """The key with this text. Raises NotFound when there is none, or it is revoked or expired."""
-        found = self.first.log.key(key.id_of(secret, self.first.secrets.pepper))
+        found = self.first.log.key(self._id_of(secret))
         if found.revoked_at is not None:
             raise Revoked("this key was revoked")
         if found.is_expired(now()):
@@ -219,7 +221,7 @@ class Cells:
 
     def mark_of(self, secret: str) -> bytes:
         """The mark that the key with this text has, if there is one."""
-        return key.mark_of(key.id_of(secret, self.first.secrets.pepper))
+        return key.mark_of(self._id_of(secret))
 
     def marks_of_keys(self) -> frozenset[bytes]:
         """Of all keys that are not revoked."""
@@ -268,6 +270,10 @@ class Cells:
         for cell in self.all.values():
             cell.close()
 
+    def _id_of(self, secret: str) -> UUID:
+        """Of the key with this text, if there is one."""
+        return key.id_of(secret, self.first.secrets.pepper)
+
     def _ensure_owner(self, name: str) -> None:
         created = OwnerCreated(owner=name, cell=self.first.name)
         with contextlib.suppress(IntegrityError):
@@ -284,14 +290,6 @@ class Cells:
             for recorded in events:
                 self.first.log.require_written(recorded.event)
             self.first.log.save(*events)
-
-
-def _within(conninfo: str, seconds: float | None) -> str:
-    """Connections whose statements may take so long; then they raise QueryCanceled."""
-    if seconds is None:
-        return conninfo
-    options = conninfo_to_dict(conninfo).get("options") or ""
-    return make_conninfo(conninfo, options=f"{options} -cstatement_timeout={1000 * seconds:.0f}")
 
 
 def _look(conninfo: str, log_format: LogFormat, secrets: Secrets | None = None) -> None:

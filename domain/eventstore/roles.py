@@ -53,12 +53,16 @@ def set_up(conninfo: str, roles: Roles) -> bool:
         return conn.execute(_SET_UP, (list(set(roles)),)).fetchone() == (True,)
 
 
+def beginning(conninfo: str, **settings: str) -> str:
+    """Connections that begin with these settings of PostgreSQL's, beside those that are there."""
+    options = conninfo_to_dict(conninfo).get("options") or ""
+    more = " ".join(f"-c{name}={value}" for name, value in settings.items())
+    return make_conninfo(conninfo, options=f"{options} {more}")
+
+
 def as_role(conninfo: str, role: str | None) -> str:
     """Connections that begin in this role."""
-    if role is None:
-        return conninfo
-    options = conninfo_to_dict(conninfo).get("options") or ""
-    return make_conninfo(conninfo, options=f"{options} -crole={role}")
+    return conninfo if role is None else beginning(conninfo, role=role)
 
 
 @contextmanager
